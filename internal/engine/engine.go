@@ -1,0 +1,104 @@
+// Package engine is the contract between a worker and the code that reads and
+// writes databases. An [Engine] fills a [Sink] with the files of one backup set,
+// or empties a [Source] into a directory; who keeps the files is not its concern.
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+)
+
+// ErrWish is the cause of a context that ended because somebody wants the
+// execution to rest or to end; [context.Cause] of the context wraps it. The
+// engine leaves nothing behind on the server and returns the cause.
+var ErrWish = errors.New("the execution is wanted to end or to rest")
+
+// ErrStale is the cause of a context that ended because the order's fence is
+// old. The engine ends at once and writes nothing more.
+var ErrStale = errors.New("the order is outdated: another fence has taken its place")
+
+// Engine does the work of one kind of job. Implementations may be used by
+// several executions at once.
+//
+// An error with [holdfast.CodeUnavailable] may pass and is tried again later
+// with a new fence; any other error ends the execution.
+type Engine interface {
+	// Backup adds every file of one backup set to the sink. On return, with or
+	// without an error, nothing of the backup is left on the server: no session,
+	// slot or backup mode. Whatever an older fence of the same execution left
+	// there is ended first.
+	Backup(ctx context.Context, req Backup, sink Sink) (Result, error)
+	// Restore writes the set into the directory that the request names. An
+	// interrupted restore cannot be started by mistake, and the same execution's
+	// next fence continues in its directory.
+	Restore(ctx context.Context, req Restore, src Source) (Result, error)
+	// Release ends what this execution, with any fence up to the given one, left
+	// on the server. It is called when an execution ends without its engine.
+	Release(ctx context.Context, req Backup) error
+	// Test looks at the site and says what a backup of it would miss.
+	Test(ctx context.Context, site Site) ([]Finding, error)
+}
+
+// Site is a site as an engine sees it.
+type Site struct {
+	ID       holdfast.SiteID `json:"id"`
+	Slug     string          `json:"slug"`
+	Server   holdfast.Server `json:"server"`
+	DataDir  string          `json:"data_dir"`
+	Password holdfast.Secret `json:"-"`
+}
+
+// Backup asks for one backup set.
+type Backup struct {
+	Site      Site
+	Execution holdfast.ExecutionID
+	Fence     holdfast.Fence
+	RunType   holdfast.RunType
+	Report    Report
+	Log       *slog.Logger // goes to the execution's log
+}
+
+// Restore asks for one backup set to be written to a directory.
+type Restore struct {
+	Execution holdfast.ExecutionID
+	Fence     holdfast.Fence
+	Spec      holdfast.RestoreSpec
+	// Roots are the directories below which a restore may write; nil allows every
+	// directory (an operator at the machine, offline).
+	Roots  []string
+	Report Report
+	Log    *slog.Logger
+}
+
+// Report takes progress. It may be called from several goroutines.
+type Report interface {
+	// Phase names what the execution is doing now: a short noun, such as "copy".
+	Phase(name string)
+	// Total says how much there is to do; it may be called again when more is known.
+	Total(files, bytes int64)
+	// Done adds to what is done.
+	Done(files, bytes int64)
+}
+
+// Result is what an engine says of what it did.
+type Result struct {
+	Started  time.Time               `json:"started"` // by the database server's clock
+	Stopped  time.Time               `json:"stopped"`
+	Bytes    int64                   `json:"bytes"` // of the files, as they are restored
+	Files    int64                   `json:"files"`
+	Warnings []string                `json:"warnings,omitempty"` // what was left out or is damaged; not empty: the outcome is WARNING
+	Damaged  string                  `json:"damaged,omitempty"`  // what in the set is damaged
+	Physical *holdfast.PhysicalFacts `json:"physical,omitempty"`
+}
+
+// Finding is one thing that Test saw.
+type Finding struct {
+	Name string `json:"name"` // what was looked at: "backup functions"
+	OK   bool   `json:"ok"`
+	Text string `json:"text"`          // what was seen
+	Fix  string `json:"fix,omitempty"` // what to do: a statement of SQL, or a sentence
+}

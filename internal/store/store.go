@@ -1,0 +1,201 @@
+// Package store is the contract for the metadata database: the truth, and the
+// queue. Implementations pass the suite in storetest.
+//
+// Rules live in the domain and decisions in service and dispatch; a store only
+// keeps rows, gives out ids, and compares before it sets.
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+)
+
+// Store is the metadata database. All methods may be called from several
+// goroutines.
+//
+// Errors are [holdfast.Error]: CodeNotFound for a row that does not exist (or is
+// another account's), CodeConflict for a name that is taken or a compare-and-set
+// that lost, CodeUnavailable when the database is locked or gone, CodeExhausted
+// when its disk is full.
+type Store interface {
+	// View runs fn on one consistent snapshot.
+	View(ctx context.Context, fn func(Reader) error) error
+	// Update runs fn in one transaction, which is durable when Update returns nil
+	// and has left no trace when it returns an error. fn may run more than once,
+	// and other callers' functions may share its commit: it must change nothing
+	// outside the transaction and must be short.
+	Update(ctx context.Context, fn func(Tx) error) error
+	// Close waits for running transactions.
+	Close() error
+}
+
+// Page selects a part of a list. The zero value selects everything.
+type Page struct {
+	Offset int
+	Limit  int // 0: no limit
+}
+
+// JobFilter selects jobs; zero fields select all.
+type JobFilter struct {
+	Sites      []holdfast.SiteID
+	Type       holdfast.JobType
+	ActiveOnly bool
+	Name       string
+	Page       Page
+}
+
+// ExecutionFilter selects executions; zero fields select all.
+type ExecutionFilter struct {
+	Sites  []holdfast.SiteID
+	Job    holdfast.JobID
+	Jobs   []holdfast.JobID
+	Parent holdfast.ExecutionID
+	Type   holdfast.JobType
+	States []holdfast.State
+	Page   Page
+}
+
+// SetFilter selects backup sets; zero fields select all.
+type SetFilter struct {
+	Sites []holdfast.SiteID
+	Job   holdfast.JobID
+	Page  Page
+}
+
+// Ask is a worker's question for work.
+type Ask struct {
+	Pool  string
+	Hosts []holdfast.HostID
+	Now   time.Time
+}
+
+// Reader reads rows. A zero account selects rows of every account; only
+// dispatch, which serves all accounts, passes it.
+type Reader interface {
+	Installation(ctx context.Context) (string, error) // random id of this installation, made with the database
+
+	Accounts(ctx context.Context) ([]holdfast.Account, error)
+	Account(ctx context.Context, id holdfast.AccountID) (holdfast.Account, error)
+
+	Principal(ctx context.Context, a holdfast.AccountID, id holdfast.PrincipalID) (holdfast.Principal, error)
+	PrincipalByName(ctx context.Context, a holdfast.AccountID, name string) (holdfast.Principal, error)
+	Credential(ctx context.Context, a holdfast.AccountID, id holdfast.CredentialID) (holdfast.Credential, error)
+	CredentialByHash(ctx context.Context, hash []byte) (holdfast.Credential, error)
+	Credentials(ctx context.Context, a holdfast.AccountID) ([]holdfast.Credential, error)
+
+	Host(ctx context.Context, a holdfast.AccountID, id holdfast.HostID) (holdfast.Host, error)
+	HostByName(ctx context.Context, a holdfast.AccountID, name string) (holdfast.Host, error)
+	Hosts(ctx context.Context, a holdfast.AccountID) ([]holdfast.Host, error)
+
+	Site(ctx context.Context, a holdfast.AccountID, id holdfast.SiteID) (holdfast.Site, error)
+	SiteBySlug(ctx context.Context, a holdfast.AccountID, slug string) (holdfast.Site, error)
+	Sites(ctx context.Context, a holdfast.AccountID) ([]holdfast.Site, error)
+
+	Repository(ctx context.Context, a holdfast.AccountID, id holdfast.RepositoryID) (holdfast.Repository, error)
+	RepositoryByName(ctx context.Context, a holdfast.AccountID, name string) (holdfast.Repository, error)
+	Repositories(ctx context.Context, a holdfast.AccountID) ([]holdfast.Repository, error)
+
+	// Job finds deleted jobs too; Jobs lists those that are not deleted, by id,
+	// and says how many there are without the page.
+	Job(ctx context.Context, a holdfast.AccountID, id holdfast.JobID) (holdfast.Job, error)
+	Jobs(ctx context.Context, a holdfast.AccountID, f JobFilter) ([]holdfast.Job, int, error)
+
+	Execution(ctx context.Context, a holdfast.AccountID, id holdfast.ExecutionID) (holdfast.Execution, error)
+	// Executions lists the newest first, and says how many there are without the
+	// page.
+	Executions(ctx context.Context, a holdfast.AccountID, f ExecutionFilter) ([]holdfast.Execution, int, error)
+	// LastExecutions returns the newest execution of each job that has one.
+	LastExecutions(ctx context.Context, a holdfast.AccountID, jobs []holdfast.JobID) (map[holdfast.JobID]holdfast.Execution, error)
+	// BusyExecution returns the execution that keeps the job busy (see
+	// [holdfast.Status.Busy]), the oldest when there are several; CodeNotFound
+	// when there is none.
+	BusyExecution(ctx context.Context, job holdfast.JobID) (holdfast.Execution, error)
+	// LiveExecutions returns every execution in one of the states, by id.
+	LiveExecutions(ctx context.Context, states ...holdfast.State) ([]holdfast.Execution, error)
+	// NextQueued returns the execution that should start now for the ask: queued,
+	// due, of the pool and one of the hosts, no other of its job running or
+	// suspended, below the limits of its site and its repository; the highest
+	// priority first, then the longest due, then the lowest id. CodeNotFound when
+	// there is none.
+	NextQueued(ctx context.Context, ask Ask) (holdfast.Execution, error)
+	// ExecutionByRequest returns the running execution whose order was given to
+	// this ask; CodeNotFound when there is none.
+	ExecutionByRequest(ctx context.Context, w holdfast.WorkerID, request string) (holdfast.Execution, error)
+	// DuePlanned returns the planned executions that are due, the longest due
+	// first.
+	DuePlanned(ctx context.Context, now time.Time, limit int) ([]holdfast.Execution, error)
+
+	Set(ctx context.Context, a holdfast.AccountID, id holdfast.SetID) (holdfast.BackupSet, error)
+	// Sets lists the sets that have a copy which readers may see, the newest
+	// first, and says how many there are without the page.
+	Sets(ctx context.Context, a holdfast.AccountID, f SetFilter) ([]holdfast.BackupSet, int, error)
+	Copies(ctx context.Context, a holdfast.AccountID, set holdfast.SetID) ([]holdfast.Copy, error)
+	// CopiesInState lists copies of every account, by id.
+	CopiesInState(ctx context.Context, state holdfast.CopyState, limit int) ([]holdfast.Copy, error)
+	// CopyByFence returns the copy that the execution intended with the fence.
+	CopyByFence(ctx context.Context, e holdfast.ExecutionID, f holdfast.Fence) (holdfast.Copy, error)
+
+	Worker(ctx context.Context, id holdfast.WorkerID) (holdfast.Worker, error)
+	WorkerByName(ctx context.Context, name string) (holdfast.Worker, error)
+	WorkerByKey(ctx context.Context, key string) (holdfast.Worker, error)
+	Workers(ctx context.Context) ([]holdfast.Worker, error) // removed ones too
+
+	SubmissionByKey(ctx context.Context, a holdfast.AccountID, idempotencyKey string) (holdfast.Submission, error)
+	ExecutionsOfSubmission(ctx context.Context, s holdfast.SubmissionID) ([]holdfast.Execution, error)
+	// Events lists the oldest first, after the given id.
+	Events(ctx context.Context, a holdfast.AccountID, after holdfast.EventID, limit int) ([]holdfast.Event, error)
+}
+
+// Tx reads and writes rows. Insert methods give the row its id, unless it has
+// one that was reserved.
+type Tx interface {
+	Reader
+
+	InsertPrincipal(ctx context.Context, p *holdfast.Principal) error
+	InsertCredential(ctx context.Context, c *holdfast.Credential) error
+	UpdateCredential(ctx context.Context, c holdfast.Credential) error
+
+	InsertHost(ctx context.Context, h *holdfast.Host) error
+	UpdateHost(ctx context.Context, h holdfast.Host) error
+	// DeleteHost is CodeConflict while a site stands on it.
+	DeleteHost(ctx context.Context, a holdfast.AccountID, id holdfast.HostID) error
+
+	InsertSite(ctx context.Context, s *holdfast.Site) error
+	UpdateSite(ctx context.Context, s holdfast.Site) error
+	// DeleteSite is CodeConflict while it has jobs or backup sets.
+	DeleteSite(ctx context.Context, a holdfast.AccountID, id holdfast.SiteID) error
+
+	InsertRepository(ctx context.Context, r *holdfast.Repository) error
+	// DeleteRepository is CodeConflict while a site or a copy names it.
+	DeleteRepository(ctx context.Context, a holdfast.AccountID, id holdfast.RepositoryID) error
+
+	InsertJob(ctx context.Context, j *holdfast.Job) error
+	UpdateJob(ctx context.Context, j holdfast.Job) error
+
+	InsertSubmission(ctx context.Context, s *holdfast.Submission) error
+	InsertExecution(ctx context.Context, e *holdfast.Execution) error
+	// MoveExecution writes next over prev when the row still has prev's state,
+	// wish and fence; else CodeConflict, and nothing is written. An ended
+	// execution never changes.
+	MoveExecution(ctx context.Context, prev, next holdfast.Execution) error
+	// BeatExecution writes beat number and progress of a running execution with
+	// this fence; CodeConflict when it is not running or the fence is old.
+	BeatExecution(ctx context.Context, id holdfast.ExecutionID, f holdfast.Fence, beat uint64, p holdfast.Progress) error
+
+	// ReserveSetID takes an id from the sets' sequence; it is never given out
+	// again.
+	ReserveSetID(ctx context.Context) (holdfast.SetID, error)
+	InsertSet(ctx context.Context, s *holdfast.BackupSet) error
+	UpdateSet(ctx context.Context, s holdfast.BackupSet) error
+	InsertCopy(ctx context.Context, c *holdfast.Copy) error
+	// MoveCopy writes next over prev when the row still has prev's state; else
+	// CodeConflict.
+	MoveCopy(ctx context.Context, prev, next holdfast.Copy) error
+
+	InsertWorker(ctx context.Context, w *holdfast.Worker) error
+	UpdateWorker(ctx context.Context, w holdfast.Worker) error
+
+	InsertEvent(ctx context.Context, e *holdfast.Event) error
+}

@@ -1,0 +1,93 @@
+package holdfast
+
+import (
+	"path"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// SiteID numbers sites.
+type SiteID int64
+
+// Site is one PostgreSQL server (cluster) that we protect.
+type Site struct {
+	ID         SiteID
+	Account    AccountID
+	Host       HostID
+	Slug       string // immutable text id, unique in the account: dialects that name sites in URLs use it
+	Name       string
+	Server     Server
+	Password   []byte // sealed with the master key; empty: none needed
+	DataDir    string // absolute path on Host
+	Pool       string // which workers may run its executions
+	Repository RepositoryID
+	MaxRunning int // executions at once; 0: no limit
+	Created    time.Time
+}
+
+// DefaultPool is the pool of sites and workers that name none.
+const DefaultPool = "default"
+
+// Server says how to reach a PostgreSQL server.
+type Server struct {
+	Host     string // name, address, or the directory of a Unix socket
+	Port     uint16
+	User     string
+	Database string
+	SSLMode  string // as in libpq: disable, allow, prefer, require, verify-ca, verify-full; empty: prefer
+}
+
+var slugPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
+
+// ValidName checks the name of a host, site, repository, pool or worker that
+// stands in URLs, subjects and file names.
+func ValidName(what, name string) error {
+	if !slugPattern.MatchString(name) {
+		return Errorf(CodeInvalid, "%s %q is not a valid name", what, name).
+			WithHint("use 1 to 63 letters, digits, dots, dashes or underscores, and begin with a letter or a digit")
+	}
+	return nil
+}
+
+// Validate checks everything that can be checked without the server.
+func (s Site) Validate() error {
+	if err := ValidName("site", s.Slug); err != nil {
+		return err
+	}
+	if err := ValidName("pool", s.Pool); err != nil {
+		return err
+	}
+	if strings.Contains(s.Pool, ".") {
+		return Errorf(CodeInvalid, "pool %q holds a dot", s.Pool).WithHint("name the pool without dots")
+	}
+	if err := CleanAbs("data directory", s.DataDir); err != nil {
+		return err
+	}
+	switch {
+	case s.Server.Host == "":
+		return Errorf(CodeInvalid, "the server's host is missing").WithHint("give a host name, an address, or the directory of its Unix socket")
+	case s.Server.Port == 0:
+		return Errorf(CodeInvalid, "the server's port is missing")
+	case s.Server.User == "":
+		return Errorf(CodeInvalid, "the server's user is missing")
+	case s.MaxRunning < 0:
+		return Errorf(CodeInvalid, "the limit of running executions is negative")
+	}
+	switch s.Server.SSLMode {
+	case "", "disable", "allow", "prefer", "require", "verify-ca", "verify-full":
+	default:
+		return Errorf(CodeInvalid, "sslmode %q is unknown", s.Server.SSLMode).
+			WithHint("use disable, allow, prefer, require, verify-ca or verify-full")
+	}
+	return nil
+}
+
+// CleanAbs checks that a path from outside is absolute, clean, and no root.
+func CleanAbs(what, p string) error {
+	if !path.IsAbs(p) || path.Clean(p) != p || p == "/" || strings.ContainsRune(p, 0) {
+		return Errorf(CodeInvalid, "%s %q is not a clean absolute path", what, p).
+			WithHint("give an absolute path without . or .. and without a slash at its end")
+	}
+	return nil
+}

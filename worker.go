@@ -1,0 +1,28 @@
+package holdfast
+
+import (
+	"slices"
+	"time"
+)
+
+// WorkerID numbers workers.
+type WorkerID int64
+
+// Worker is a node that runs executions.
+type Worker struct {
+	ID          WorkerID
+	Name        string
+	Key         string   // public nkey that identifies it (U…); empty for the worker inside serve
+	SealKey     string   // public curve key to which its secrets are sealed (X…)
+	Pools       []string // what it asks for
+	Hosts       []HostID // where it stands: only their directories may it touch
+	Slots       int      // executions at once
+	Maintenance bool     // may delete: reaps orphans, expires, prunes
+	Version     string
+	Created     time.Time
+	Seen        time.Time // last message; zero: never
+	Removed     time.Time // zero: not removed
+}
+
+// StandsOn reports whether the worker may touch directories of the host.
+func (w Worker) StandsOn(h HostID) bool { return slices.Contains(w.Hosts, h) }
