@@ -1,0 +1,217 @@
+package fs
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"syscall"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/objstore"
+)
+
+// tempLife is after what time a temporary file is taken for a dead one. Were its
+// writer alive after all, its Put fails, as the file has gone.
+const tempLife = 24 * time.Hour
+
+var tempPattern = regexp.MustCompile(`-tmp-[0-9a-f]{16}$`)
+
+func isTemp(name string) bool { return tempPattern.MatchString(name) }
+
+func tempName(base string) string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return base + "-tmp-" + hex.EncodeToString(b[:])
+}
+
+// Put implements [objstore.Bucket].
+func (b *Bucket) Put(ctx context.Context, name string, data []byte) (err error) {
+	if err := begin(ctx, name); err != nil {
+		return err
+	}
+	dirName, base := path.Dir(name), path.Base(name)
+	dir, first, err := b.openParent(dirName)
+	if err != nil {
+		return b.failPut(name, err, "make the directory of %s", name)
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+
+	// Looked at first so that what exists is not written in vain; that the name
+	// is free is decided by publish.
+	if _, err := dir.Lstat(base); err == nil {
+		return b.taken(dir, name)
+	}
+	temp := tempName(base)
+	written, err := writeFile(dir, temp, data)
+	cause := context.Cause(ctx)
+	if err == nil && cause == nil {
+		err = publish(dir, temp, base)
+	}
+	if err != nil || cause != nil {
+		_ = dir.Remove(temp) // whatever became of it: the name marks it as nobody's
+		if cause != nil {
+			return cause
+		}
+		if errors.Is(err, fs.ErrExist) {
+			return b.taken(dir, name)
+		}
+		return b.failPut(name, err, "write object %s", name)
+	}
+	if err := syncRoot(dir); err != nil {
+		return b.failPut(name, err, "sync the directory of %s", name)
+	}
+	if first {
+		sweep(dir, written)
+	}
+	return nil
+}
+
+// taken is the answer of Put when the name is taken. The name is made durable
+// first: its writer may have died before it came to that, and who asks counts on
+// the object from now on.
+func (b *Bucket) taken(dir *os.Root, name string) error {
+	if err := syncRoot(dir); err != nil {
+		return b.failPut(name, err, "sync the directory of %s", name)
+	}
+	return objstore.Exists(name)
+}
+
+// openParent opens a directory below the root, and makes it first when it is
+// missing. first is true once per directory and bucket: then every directory on
+// the way has just been synced, whoever made it.
+func (b *Bucket) openParent(dir string) (_ *os.Root, first bool, _ error) {
+	if b.isReady(dir) {
+		d, err := b.root.OpenRoot(filepath.FromSlash(dir))
+		if !errors.Is(err, fs.ErrNotExist) {
+			return d, false, err
+		}
+	}
+	var missing []string
+	for p := dir; p != "."; p = path.Dir(p) {
+		missing = append(missing, p)
+	}
+	for i := len(missing) - 1; i >= 0; i-- {
+		p := missing[i]
+		err := b.root.Mkdir(filepath.FromSlash(p), dirMode)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, false, err
+		}
+		if err == nil || !b.isReady(p) {
+			if err := b.syncDir(path.Dir(p)); err != nil {
+				return nil, false, err
+			}
+		}
+		b.setReady(p)
+	}
+	b.setReady(dir)
+	d, err := b.root.OpenRoot(filepath.FromSlash(dir))
+	return d, true, err
+}
+
+func (b *Bucket) isReady(dir string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, ok := b.ready[dir]
+	return ok
+}
+
+func (b *Bucket) setReady(dir string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ready[dir] = struct{}{}
+}
+
+// writeFile makes a file, syncs its content, and returns its time of change.
+func writeFile(dir *os.Root, name string, data []byte) (_ time.Time, err error) {
+	f, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if _, err := f.Write(data); err != nil {
+		return time.Time{}, err
+	}
+	if err := f.Sync(); err != nil {
+		return time.Time{}, err
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		return time.Time{}, err
+	}
+	return fi.ModTime(), nil
+}
+
+// publishByLink gives a temporary file its name by a hard link, which fails with
+// fs.ErrExist when the name is taken.
+func publishByLink(dir *os.Root, temp, base string) error {
+	if err := dir.Link(temp, base); err != nil {
+		return err
+	}
+	return dir.Remove(temp)
+}
+
+func syncRoot(dir *os.Root) error {
+	d, err := dir.Open(".")
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// sweep removes temporary files that dead writers left. It is housekeeping: what
+// it cannot read or remove stays.
+func sweep(dir *os.Root, now time.Time) {
+	d, err := dir.Open(".")
+	if err != nil {
+		return
+	}
+	defer d.Close() //nolint:errcheck // opened for reading only
+	names, _ := d.Readdirnames(-1)
+	for _, name := range names {
+		if !isTemp(name) {
+			continue
+		}
+		if fi, err := dir.Lstat(name); err == nil && fi.Mode().IsRegular() && now.Sub(fi.ModTime()) > tempLife {
+			_ = dir.Remove(name)
+		}
+	}
+}
+
+// makeAll makes a directory with its parents and syncs every directory in which
+// it made one.
+func makeAll(dir string) error {
+	fi, err := os.Stat(dir)
+	if err == nil && !fi.IsDir() {
+		return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
+	}
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := makeAll(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	d, err := os.Open(parent)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// failPut classifies what kept an object from being written.
+func (b *Bucket) failPut(name string, err error, format string, args ...any) error {
+	if errors.Is(err, syscall.ENOTDIR) {
+		return holdfast.Wrap(holdfast.CodeConflict, err, "a beginning of the name %s is taken by an object", name)
+	}
+	return fail(b.dir, err, format, args...)
+}
