@@ -1,0 +1,53 @@
+package native
+
+import (
+	"context"
+	"net/http"
+	"reflect"
+	"strings"
+
+	"github.com/holdfast-backup/holdfast"
+)
+
+type actorKey struct{}
+
+func actorOf(ctx context.Context) holdfast.Actor {
+	actor, _ := ctx.Value(actorKey{}).(holdfast.Actor)
+	return actor
+}
+
+// authenticated lets a request through when it carries a bearer token, or came
+// through the local socket without one.
+func (a *api) authenticated(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		actor, err := a.actor(r.Context(), r.Header.Get("Authorization"))
+		if err != nil {
+			p := a.problem(r.Context(), "authenticate", err)
+			if p.Status == http.StatusUnauthorized {
+				w.Header().Set("WWW-Authenticate", `Bearer realm="holdfast"`)
+			}
+			writeProblem(w, p)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), actorKey{}, actor)))
+	})
+}
+
+func (a *api) actor(ctx context.Context, authorization string) (holdfast.Actor, error) {
+	if authorization == "" {
+		if a.FromSocket(ctx) {
+			return a.Service.LocalActor(ctx, dialect)
+		}
+		return holdfast.Actor{}, holdfast.Errorf(holdfast.CodeUnauthenticated, "the request carries no token").
+			WithHint("send Authorization: Bearer with a token from: holdfast token create")
+	}
+	scheme, token, _ := strings.Cut(authorization, " ")
+	token = strings.TrimSpace(token)
+	if !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return holdfast.Actor{}, holdfast.Errorf(holdfast.CodeUnauthenticated, "the Authorization header is not understood").
+			WithHint("send Authorization: Bearer with a token from: holdfast token create")
+	}
+	return a.Service.Authenticate(ctx, token, dialect)
+}
+
+func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }

@@ -1,0 +1,64 @@
+package native
+
+import (
+	"context"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/service"
+	"github.com/holdfast-backup/holdfast/internal/store"
+)
+
+// Service is what this API needs of the use cases. Every method decides whether
+// the actor may do it.
+type Service interface {
+	Authenticate(ctx context.Context, bearer, dialect string) (holdfast.Actor, error)
+	LocalActor(ctx context.Context, dialect string) (holdfast.Actor, error)
+
+	CreateToken(ctx context.Context, actor holdfast.Actor, in service.NewToken) (holdfast.Credential, holdfast.Secret, error)
+	Tokens(ctx context.Context, actor holdfast.Actor) ([]holdfast.Credential, error)
+	RevokeToken(ctx context.Context, actor holdfast.Actor, id holdfast.CredentialID) error
+
+	CreateHost(ctx context.Context, actor holdfast.Actor, in service.NewHost) (holdfast.Host, error)
+	Hosts(ctx context.Context, actor holdfast.Actor) ([]holdfast.Host, error)
+	Host(ctx context.Context, actor holdfast.Actor, id holdfast.HostID) (holdfast.Host, error)
+	DeleteHost(ctx context.Context, actor holdfast.Actor, id holdfast.HostID) error
+
+	CreateSite(ctx context.Context, actor holdfast.Actor, in service.NewSite) (holdfast.Site, error)
+	UpdateSite(ctx context.Context, actor holdfast.Actor, in service.NewSite) (holdfast.Site, error)
+	Sites(ctx context.Context, actor holdfast.Actor) ([]holdfast.Site, error)
+	Site(ctx context.Context, actor holdfast.Actor, id holdfast.SiteID) (holdfast.Site, error)
+	SiteBySlug(ctx context.Context, actor holdfast.Actor, slug string) (holdfast.Site, error)
+	DeleteSite(ctx context.Context, actor holdfast.Actor, id holdfast.SiteID) error
+	TestSite(ctx context.Context, actor holdfast.Actor, id holdfast.SiteID) ([]engine.Finding, error)
+
+	CreateRepository(ctx context.Context, actor holdfast.Actor, in service.NewRepository) (holdfast.Repository, service.KitFacts, error)
+	Repositories(ctx context.Context, actor holdfast.Actor) ([]holdfast.Repository, error)
+	Repository(ctx context.Context, actor holdfast.Actor, id holdfast.RepositoryID) (holdfast.Repository, error)
+	DeleteRepository(ctx context.Context, actor holdfast.Actor, id holdfast.RepositoryID) error
+
+	CreateJob(ctx context.Context, actor holdfast.Actor, j holdfast.Job) (holdfast.Job, error)
+	UpdateJob(ctx context.Context, actor holdfast.Actor, id holdfast.JobID, change func(*holdfast.Job) error) (holdfast.Job, error)
+	DeleteJob(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) error
+	Job(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) (service.JobView, error)
+	Jobs(ctx context.Context, actor holdfast.Actor, f store.JobFilter) ([]service.JobView, int, error)
+
+	Execute(ctx context.Context, actor holdfast.Actor, in service.Run) (holdfast.Execution, error)
+	Restore(ctx context.Context, actor holdfast.Actor, in service.NewRestore) (holdfast.Execution, error)
+	Executions(ctx context.Context, actor holdfast.Actor, f store.ExecutionFilter) ([]holdfast.Execution, int, error)
+	Execution(ctx context.Context, actor holdfast.Actor, id holdfast.ExecutionID) (holdfast.Execution, error)
+	Suspend(ctx context.Context, actor holdfast.Actor, id holdfast.ExecutionID) (holdfast.Execution, error)
+	Resume(ctx context.Context, actor holdfast.Actor, id holdfast.ExecutionID) (holdfast.Execution, error)
+	Stop(ctx context.Context, actor holdfast.Actor, id holdfast.ExecutionID) (holdfast.Execution, error)
+	Kill(ctx context.Context, actor holdfast.Actor, id holdfast.ExecutionID) (holdfast.Execution, error)
+	Log(ctx context.Context, actor holdfast.Actor, id holdfast.ExecutionID, offset int64, limit int) ([]byte, int64, error)
+
+	Sets(ctx context.Context, actor holdfast.Actor, f store.SetFilter) ([]service.SetView, int, error)
+	Set(ctx context.Context, actor holdfast.Actor, id holdfast.SetID) (service.SetView, error)
+
+	Workers(ctx context.Context, actor holdfast.Actor) ([]holdfast.Worker, error)
+	InviteWorker(ctx context.Context, actor holdfast.Actor, in service.Invite) (holdfast.Secret, error)
+	RemoveWorker(ctx context.Context, actor holdfast.Actor, id holdfast.WorkerID) error
+
+	Events(ctx context.Context, actor holdfast.Actor, after holdfast.EventID, limit int) ([]holdfast.Event, error)
+}

@@ -1,0 +1,141 @@
+package native
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/holdfast-backup/holdfast"
+)
+
+const (
+	pollInterval  = 500 * time.Millisecond // of an execution that is watched
+	heartbeat     = 15 * time.Second       // a comment that keeps proxies from closing the stream
+	writeTimeout  = 10 * time.Second       // for a watcher that does not read
+	eventProgress = "progress"             // the execution has changed
+	eventEnded    = "ended"                // it has ended: the last event
+	maxLog        = 1 << 20                // bytes of a log in one answer
+)
+
+type logInput struct {
+	ExecutionPath
+	Offset int64 `query:"offset" minimum:"0" doc:"In bytes"`
+	Limit  int   `query:"limit" minimum:"1" maximum:"1048576" default:"1048576" doc:"In bytes"`
+}
+
+type logOutput struct {
+	Size        int64  `header:"Log-Size" doc:"Bytes of the log so far"`
+	ContentType string `header:"Content-Type"`
+	Body        []byte
+}
+
+func (a *api) registerStreams() {
+	register(a, operation{
+		id: "get-execution-log", method: http.MethodGet, path: "/executions/{execution}/log", tag: "executions",
+		summary: "Read the log of an execution from an offset",
+	}, func(ctx context.Context, actor holdfast.Actor, in *logInput) (*logOutput, error) {
+		data, size, err := a.Service.Log(ctx, actor, in.Execution, in.Offset, min(in.Limit, maxLog))
+		if err != nil {
+			return nil, err
+		}
+		return &logOutput{Size: size, ContentType: "text/plain; charset=utf-8", Body: data}, nil
+	})
+
+	op := operation{
+		id: "watch-execution", method: http.MethodGet, path: "/executions/{execution}/events", tag: "executions",
+		summary: "Watch an execution until it has ended (server-sent events)",
+	}.huma()
+	op.Responses = map[string]*huma.Response{"200": {
+		Description: `Events "progress", each with the execution as it is, and "ended" at last`,
+		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}},
+	}}
+	huma.Register(a.huma, op, func(ctx context.Context, in *ExecutionPath) (*huma.StreamResponse, error) {
+		e, err := a.move(a.Service.Execution)(ctx, actorOf(ctx), in)
+		if err != nil {
+			return nil, a.problem(ctx, "watch-execution", err)
+		}
+		return &huma.StreamResponse{Body: func(hc huma.Context) {
+			hc.SetHeader("Content-Type", "text/event-stream")
+			hc.SetHeader("Cache-Control", "no-store")
+			hc.SetHeader("X-Accel-Buffering", "no")
+			r, w := humago.Unwrap(hc)
+			s := stream{w: w, rc: http.NewResponseController(w), now: a.Now}
+			if err := a.watch(r, s, e.Body); err != nil {
+				a.Log.DebugContext(ctx, "watching an execution ended early", "execution", e.Body.ID, "error", err)
+			}
+		}}, nil
+	})
+}
+
+// stream writes server-sent events.
+type stream struct {
+	w   io.Writer
+	rc  *http.ResponseController
+	now func() time.Time
+}
+
+func (s stream) write(b []byte) error {
+	if err := s.rc.SetWriteDeadline(s.now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	if _, err := s.w.Write(b); err != nil {
+		return err
+	}
+	return s.rc.Flush()
+}
+
+func (s stream) event(name string, id int, data []byte) error {
+	return s.write(fmt.Appendf(nil, "id: %d\nevent: %s\ndata: %s\n\n", id, name, data))
+}
+
+// watch sends the execution whenever it differs from what was sent before. It
+// looks at the caller's credential again with each heartbeat: a revoked token
+// ends the stream.
+func (a *api) watch(r *http.Request, s stream, e Execution) error {
+	ctx, authorization := r.Context(), r.Header.Get("Authorization")
+	actor := actorOf(ctx)
+	poll := time.NewTicker(pollInterval)
+	defer poll.Stop()
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	sent := ""
+	for n := 1; ; n++ {
+		data, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		if e.State == holdfast.StateEnded {
+			return s.event(eventEnded, n, data)
+		}
+		if string(data) != sent {
+			if err := s.event(eventProgress, n, data); err != nil {
+				return err
+			}
+			sent = string(data)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-beat.C:
+			if actor, err = a.actor(ctx, authorization); err != nil {
+				return err
+			}
+			if err := s.write([]byte(": still here\n\n")); err != nil {
+				return err
+			}
+		case <-poll.C:
+		}
+		next, err := a.move(a.Service.Execution)(ctx, actor, &ExecutionPath{Execution: e.ID})
+		if err != nil {
+			return fmt.Errorf("read execution %s: %w", strconv.FormatInt(int64(e.ID), 10), err)
+		}
+		e = next.Body
+	}
+}
