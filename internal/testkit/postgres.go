@@ -249,7 +249,7 @@ func (p *Postgres) TryStart(t testing.TB) error {
 	}
 	defer file.Close() //nolint:errcheck // the server has a copy of its own
 	// Not CommandContext: the server outlives the call, and Stop ends it.
-	cmd := exec.Command(filepath.Join(p.BinDir, "postgres"), append([]string{"-D", p.DataDir}, p.args...)...) //nolint:noctx // see above
+	cmd := exec.Command(filepath.Join(p.BinDir, "postgres"), append([]string{"-D", p.DataDir}, p.args...)...)
 	cmd.Dir = p.SocketDir
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.Stdout, cmd.Stderr = file, file

@@ -24,7 +24,7 @@ const (
 	Delete Op = "delete"
 )
 
-// Every, as the number of a call, means all of them.
+// Every means all calls, where the number of one is asked for.
 const Every = 0
 
 // Fault is what happens to the n-th call of an operation, counted from 1.

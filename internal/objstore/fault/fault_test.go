@@ -98,7 +98,7 @@ func TestTruncatedAndFlippedReads(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer r.Close() //nolint:errcheck // memory
+		defer r.Close()
 		var all []byte
 		for {
 			p := make([]byte, 64)

@@ -23,5 +23,8 @@ func open(t *testing.T, dir string) *fs.Bucket {
 }
 
 func TestBucket(t *testing.T) {
-	objstoretest.Run(t, func(t *testing.T) objstore.Bucket { return open(t, t.TempDir()) })
+	objstoretest.Run(t, func(t *testing.T) objstore.Bucket {
+		t.Helper()
+		return open(t, t.TempDir())
+	})
 }

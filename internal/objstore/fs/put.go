@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"syscall"
 	"time"
 
@@ -97,8 +98,7 @@ func (b *Bucket) openParent(dir string) (_ *os.Root, first bool, _ error) {
 	for p := dir; p != "."; p = path.Dir(p) {
 		missing = append(missing, p)
 	}
-	for i := len(missing) - 1; i >= 0; i-- {
-		p := missing[i]
+	for _, p := range slices.Backward(missing) {
 		err := b.root.Mkdir(filepath.FromSlash(p), dirMode)
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, false, err
