@@ -48,17 +48,21 @@ type JobFilter struct {
 
 // ExecutionFilter selects executions; zero fields select all.
 type ExecutionFilter struct {
-	Sites  []holdfast.SiteID
-	Job    holdfast.JobID
-	Jobs   []holdfast.JobID
-	Parent holdfast.ExecutionID
-	Type   holdfast.JobType
-	States []holdfast.State
-	Page   Page
+	Sites []holdfast.SiteID
+	Job   holdfast.JobID
+	// Restores adds to the executions of Job the restores of what it made: those
+	// whose Parent is an execution of Job.
+	Restores bool
+	Jobs     []holdfast.JobID
+	Parent   holdfast.ExecutionID
+	Type     holdfast.JobType
+	States   []holdfast.State
+	Page     Page
 }
 
 // SetFilter selects backup sets; zero fields select all.
 type SetFilter struct {
+	IDs   []holdfast.SetID
 	Sites []holdfast.SiteID
 	Job   holdfast.JobID
 	Page  Page
