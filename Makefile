@@ -1,0 +1,84 @@
+# Holdfast. `make` prints the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO                ?= go
+GOLANGCI_VERSION  := v2.15.0
+VERSION           ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+TEST_TIMEOUT      ?= 20m
+FUZZTIME          ?= 30s
+COUNT             ?= 10
+SOAK              ?= 1h
+
+# A checkout that belongs to another user has no version control status for Go;
+# the version is stamped by -ldflags.
+export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
+
+# Packages whose tests measure time or start the binary itself: the race
+# detector would change what they see.
+NORACE := /test/
+
+.PHONY: help deps tools build test lint fmt fuzz golden e2e stress soak bench bench-control cover generate verify demo
+
+help: ## print the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what is missing: PostgreSQL 15, restic, curl, jq, a C compiler
+	@scripts/deps.sh
+
+tools: ## install the pinned golangci-lint into bin when it is missing
+	@scripts/tools.sh $(GOLANGCI_VERSION) >/dev/null
+
+build: ## build bin/holdfast
+	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
+
+test: deps ## run every test; with the race detector where it changes nothing
+	$(GO) test -race -timeout $(TEST_TIMEOUT) $$($(GO) list ./... | grep -v -E '$(NORACE)')
+	@pkgs=$$($(GO) list ./... | grep -E '$(NORACE)' || true); \
+	if [ -n "$$pkgs" ]; then set -x; $(GO) test -timeout $(TEST_TIMEOUT) $$pkgs; fi
+
+lint: ## golangci-lint and go vet
+	$(GO) vet ./...
+	"$$(scripts/tools.sh $(GOLANGCI_VERSION))" run ./...
+
+fmt: ## format the code
+	"$$(scripts/tools.sh $(GOLANGCI_VERSION))" fmt ./...
+
+fuzz: ## run every fuzz target for FUZZTIME (30s)
+	@scripts/fuzz.sh $(FUZZTIME)
+
+golden: ## run the golden exchanges; UPDATE=1 rewrites them
+	$(GO) test $(if $(UPDATE),-count=1) ./internal/api/... $(if $(UPDATE),-args -update)
+
+e2e: deps ## run the binary against real servers
+	$(GO) test -count=1 -timeout $(TEST_TIMEOUT) ./test/e2e/...
+
+stress: deps ## run the tests COUNT (10) times with the race detector, in random order
+	$(GO) test -race -shuffle=on -count=$(COUNT) -timeout 0 ./...
+
+soak: deps ## run the tests of real servers over and over for SOAK (1h)
+	@end=$$(( $$(date +%s) + $$(scripts/seconds.sh $(SOAK)) )); \
+	while [ "$$(date +%s)" -lt "$$end" ]; do \
+		$(GO) test -count=1 -shuffle=on -timeout $(TEST_TIMEOUT) ./internal/engine/... ./internal/worker/... ./test/...; \
+	done
+
+bench: deps ## run the Go benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 0 ./...
+
+bench-control: ## measure the control plane: executions a second, latency, how soon a stop arrives
+	$(GO) test -run '^$$' -bench '^BenchmarkControl' -benchtime 1x -count 1 -timeout 10m ./...
+
+cover: deps ## run the tests and print how much of each package they cover
+	$(GO) test -timeout $(TEST_TIMEOUT) -coverpkg=./... -coverprofile=cover.out ./...
+	$(GO) tool cover -func=cover.out | tail -n 1
+
+generate: ## write what is generated
+	$(GO) generate ./...
+
+verify: ## fail when go mod tidy, fmt or generate would change a file
+	@scripts/verify.sh "$$(scripts/tools.sh $(GOLANGCI_VERSION))"
+
+demo: deps build ## do the main job on a real PostgreSQL and print what it did; KEEP=1 leaves it running
+	@KEEP=$(KEEP) scripts/demo.sh
