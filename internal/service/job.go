@@ -1,9 +1,15 @@
 package service
 
 import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/store"
 )
 
 // JobView is a job with what is known of its runs.
@@ -12,4 +18,390 @@ type JobView struct {
 	Last        *holdfast.Execution // newest; nil: never run
 	LastRestore *holdfast.Execution // newest restore of a set that this job made; nil: none
 	NextRun     time.Time           // zero: no schedule
+}
+
+// restoresLooked bounds how many restores of the sites of a page of jobs are
+// looked at for JobView.LastRestore.
+const restoresLooked = 200
+
+func jobWord(id holdfast.JobID) string { return fmt.Sprintf("job %d", id) }
+
+// findJob returns the job, also a deleted one, when the actor may do op to it.
+func findJob(ctx context.Context, r store.Reader, actor holdfast.Actor, op Operation, id holdfast.JobID) (holdfast.Job, error) {
+	j, err := r.Job(ctx, actor.Principal.Account, id)
+	if err != nil {
+		return holdfast.Job{}, found(err, jobWord(id))
+	}
+	return j, allow(actor, op, target{what: jobWord(id), sites: []holdfast.SiteID{j.Site}})
+}
+
+// liveJob is findJob for a job that is not deleted.
+func liveJob(ctx context.Context, r store.Reader, actor holdfast.Actor, op Operation, id holdfast.JobID) (holdfast.Job, error) {
+	j, err := findJob(ctx, r, actor, op, id)
+	if err == nil && !j.Deleted.IsZero() {
+		err = notFound(jobWord(id))
+	}
+	return j, err
+}
+
+// jobDefaults fills what a request may leave out.
+func jobDefaults(j holdfast.Job) holdfast.Job {
+	if j.Type == "" {
+		j.Type = holdfast.JobBackup
+	}
+	if j.Engine == "" {
+		j.Engine = holdfast.EnginePhysical
+	}
+	if j.Priority == 0 {
+		j.Priority = holdfast.DefaultPriority
+	}
+	if j.Retention.Count == 0 {
+		j.Retention.Count = holdfast.DefaultRetention
+	}
+	return j
+}
+
+// checkJob checks everything about a job but its name.
+func (s *Service) checkJob(j holdfast.Job) error {
+	if err := j.Validate(); err != nil {
+		return err
+	}
+	if j.Type == holdfast.JobETL {
+		return holdfast.Errorf(holdfast.CodeInvalid, "jobs of type %s cannot be run by this version", j.Type).WithHint("use BACKUP or RESTORE")
+	}
+	if !slices.Contains(s.cfg.Engines, j.Engine) {
+		return holdfast.Errorf(holdfast.CodeInvalid, "engine %q is unknown", j.Engine).WithHint("use one of %v", s.cfg.Engines)
+	}
+	return nil
+}
+
+// jobNameFree checks that no other job of the site has the name.
+func jobNameFree(ctx context.Context, r store.Reader, j holdfast.Job) error {
+	same, _, err := r.Jobs(ctx, j.Account, store.JobFilter{Sites: []holdfast.SiteID{j.Site}, Name: j.Name})
+	if err != nil {
+		return err
+	}
+	for _, other := range same {
+		if other.ID != j.ID {
+			return free(nil, "job", j.Name)
+		}
+	}
+	return nil
+}
+
+// cloneJob copies a job with everything it points at.
+func cloneJob(j holdfast.Job) holdfast.Job {
+	if j.Annotations != nil {
+		c := make(map[string]json.RawMessage, len(j.Annotations))
+		for k, v := range j.Annotations {
+			c[k] = slices.Clone(v)
+		}
+		j.Annotations = c
+	}
+	j.Restore = cloneSpec(j.Restore)
+	return j
+}
+
+func cloneSpec(r *holdfast.RestoreSpec) *holdfast.RestoreSpec {
+	if r == nil {
+		return nil
+	}
+	c := *r
+	c.Tablespaces = maps.Clone(r.Tablespaces)
+	return &c
+}
+
+// CreateJob makes a job. Left out, its type is BACKUP, its engine pgphysical, its
+// priority 5 and its retention 7. CodeNotFound for a site, repository, backup
+// set or host that does not exist, CodeConflict for a name that another job of
+// the site has.
+func (s *Service) CreateJob(ctx context.Context, actor holdfast.Actor, in holdfast.Job) (holdfast.Job, error) {
+	now := s.now()
+	asked := jobDefaults(in)
+	asked.ID, asked.Account, asked.Created, asked.Deleted = 0, actor.Principal.Account, now, time.Time{}
+	var j holdfast.Job
+	err := s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
+		site, err := findSite(ctx, tx, actor, opCreateJob, asked.Site)
+		if err != nil {
+			return err
+		}
+		j = cloneJob(asked)
+		return s.insertJob(ctx, tx, actor, opCreateJob, site, &j)
+	})
+	if err != nil {
+		return holdfast.Job{}, err
+	}
+	s.cfg.Log.InfoContext(ctx, "job created", "job", j.ID, "site", j.Site, "actor", actor.String())
+	return j, nil
+}
+
+// insertJob checks a new job of the site and inserts it.
+func (s *Service) insertJob(ctx context.Context, tx store.Tx, actor holdfast.Actor, op Operation, site holdfast.Site, j *holdfast.Job) error {
+	if j.Type == holdfast.JobRestore && j.Restore != nil {
+		if _, err := s.checkRestore(ctx, tx, actor, op, site, j.Restore); err != nil {
+			return err
+		}
+	}
+	if err := s.checkJob(*j); err != nil {
+		return err
+	}
+	if err := jobParts(ctx, tx, actor, op, *j); err != nil {
+		return err
+	}
+	if err := tx.InsertJob(ctx, j); err != nil {
+		return err
+	}
+	return record(ctx, tx, actor, j.Created, jobWord(j.ID), "job.created", jobFacts(*j))
+}
+
+// jobParts checks what a job names.
+func jobParts(ctx context.Context, r store.Reader, actor holdfast.Actor, op Operation, j holdfast.Job) error {
+	if j.Repository != 0 {
+		if _, err := findRepository(ctx, r, actor, op, j.Repository); err != nil {
+			return err
+		}
+	}
+	return jobNameFree(ctx, r, j)
+}
+
+func jobFacts(j holdfast.Job) facts {
+	return facts{
+		"site": j.Site, "type": j.Type, "engine": j.Engine, "name": j.Name, "active": j.Active, "priority": j.Priority,
+		"repository": j.Repository, "retention": j.Retention.Count,
+	}
+}
+
+// UpdateJob changes a job by mutate, which gets the job as it is and may run
+// more than once. Id, account, site, type, engine and times cannot change:
+// CodeInvalid. An error of mutate's is returned as it is, and nothing changes.
+func (s *Service) UpdateJob(ctx context.Context, actor holdfast.Actor, id holdfast.JobID, mutate func(*holdfast.Job) error) (holdfast.Job, error) {
+	now := s.now()
+	var j holdfast.Job
+	err := s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
+		old, err := liveJob(ctx, tx, actor, opUpdateJob, id)
+		if err != nil {
+			return err
+		}
+		j = cloneJob(old)
+		if err := mutate(&j); err != nil {
+			return err
+		}
+		if err := sameJob(old, j); err != nil {
+			return err
+		}
+		j = jobDefaults(j)
+		if j.Type == holdfast.JobRestore && j.Restore != nil {
+			site, err := findSite(ctx, tx, actor, opUpdateJob, j.Site)
+			if err != nil {
+				return err
+			}
+			if _, err := s.checkRestore(ctx, tx, actor, opUpdateJob, site, j.Restore); err != nil {
+				return err
+			}
+		}
+		if err := s.checkJob(j); err != nil {
+			return err
+		}
+		if err := jobParts(ctx, tx, actor, opUpdateJob, j); err != nil {
+			return err
+		}
+		if err := tx.UpdateJob(ctx, j); err != nil {
+			return err
+		}
+		return record(ctx, tx, actor, now, jobWord(id), "job.updated", jobFacts(j))
+	})
+	if err != nil {
+		return holdfast.Job{}, err
+	}
+	s.cfg.Log.InfoContext(ctx, "job updated", "job", j.ID, "site", j.Site, "actor", actor.String())
+	return j, nil
+}
+
+// sameJob refuses a change of what a job's history rests on.
+func sameJob(old, j holdfast.Job) error {
+	field := ""
+	switch {
+	case j.ID != old.ID:
+		field = "id"
+	case j.Account != old.Account:
+		field = "account"
+	case j.Site != old.Site:
+		field = "site"
+	case j.Type != old.Type:
+		field = "type"
+	case j.Engine != old.Engine:
+		field = "engine"
+	case !j.Created.Equal(old.Created), !j.Deleted.Equal(old.Deleted):
+		field = "time"
+	default:
+		return nil
+	}
+	return holdfast.Errorf(holdfast.CodeInvalid, "the %s of job %d cannot change", field, old.ID).WithHint("make another job")
+}
+
+// DeleteJob deletes a job: planned runs are cancelled, history and backup sets
+// stay. CodeConflict, with Error.Execution, while it is busy.
+func (s *Service) DeleteJob(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) error {
+	now := s.now()
+	err := s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
+		j, err := liveJob(ctx, tx, actor, opDeleteJob, id)
+		if err != nil {
+			return err
+		}
+		if _, err := notBusy(ctx, tx, id); err != nil {
+			return err
+		}
+		planned, _, err := tx.Executions(ctx, actor.Principal.Account,
+			store.ExecutionFilter{Job: id, States: []holdfast.State{holdfast.StatePlanned}})
+		if err != nil {
+			return err
+		}
+		for _, e := range planned {
+			if _, err := moveByWish(ctx, tx, actor, e, holdfast.MoveStop, now); err != nil {
+				return err
+			}
+		}
+		j.Deleted = now
+		if err := tx.UpdateJob(ctx, j); err != nil {
+			return err
+		}
+		return record(ctx, tx, actor, now, jobWord(id), "job.deleted", facts{"site": j.Site, "name": j.Name})
+	})
+	if err == nil {
+		s.cfg.Log.InfoContext(ctx, "job deleted", "job", id, "actor", actor.String())
+	}
+	return err
+}
+
+// notBusy returns the execution that keeps the job busy together with the
+// conflict that it is, or neither.
+func notBusy(ctx context.Context, r store.Reader, id holdfast.JobID) (holdfast.Execution, error) {
+	busy, err := r.BusyExecution(ctx, id)
+	switch {
+	case holdfast.ErrorCode(err) == holdfast.CodeNotFound:
+		return holdfast.Execution{}, nil
+	case err != nil:
+		return holdfast.Execution{}, err
+	}
+	conflict := holdfast.Errorf(holdfast.CodeConflict, "job %d is busy: execution %d is %s", id, busy.ID, busy.State).
+		WithHint("wait until it has ended, or stop it")
+	conflict.Execution = busy.ID
+	return busy, conflict
+}
+
+// Job returns a job that is not deleted.
+func (s *Service) Job(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) (JobView, error) {
+	var v JobView
+	err := s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
+		j, err := liveJob(ctx, r, actor, opJob, id)
+		if err != nil {
+			return err
+		}
+		views, err := jobViews(ctx, r, j.Account, []holdfast.Job{j})
+		if err != nil {
+			return err
+		}
+		v = views[0]
+		return nil
+	})
+	return v, err
+}
+
+// Jobs lists the jobs of the sites that the credential covers, by id, and says
+// how many there are without the page.
+func (s *Service) Jobs(ctx context.Context, actor holdfast.Actor, f store.JobFilter) ([]JobView, int, error) {
+	if err := allow(actor, opJobs, account()); err != nil {
+		return nil, 0, err
+	}
+	if err := checkPage(f.Page); err != nil {
+		return nil, 0, err
+	}
+	var ok bool
+	if f.Sites, ok = inScope(actor, f.Sites); !ok {
+		return nil, 0, nil
+	}
+	var views []JobView
+	var total int
+	err := s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
+		jobs, n, err := r.Jobs(ctx, actor.Principal.Account, f)
+		if err != nil {
+			return err
+		}
+		total = n
+		views, err = jobViews(ctx, r, actor.Principal.Account, jobs)
+		return err
+	})
+	return views, total, err
+}
+
+func jobViews(ctx context.Context, r store.Reader, a holdfast.AccountID, jobs []holdfast.Job) ([]JobView, error) {
+	if len(jobs) == 0 {
+		return nil, nil
+	}
+	ids := make([]holdfast.JobID, len(jobs))
+	for i, j := range jobs {
+		ids[i] = j.ID
+	}
+	last, err := r.LastExecutions(ctx, a, ids)
+	if err != nil {
+		return nil, err
+	}
+	restores, err := lastRestores(ctx, r, a, jobs)
+	if err != nil {
+		return nil, err
+	}
+	views := make([]JobView, len(jobs))
+	for i, j := range jobs {
+		views[i].Job = j
+		if e, ok := last[j.ID]; ok {
+			views[i].Last = &e
+		}
+		if e, ok := restores[j.ID]; ok {
+			views[i].LastRestore = &e
+		}
+	}
+	return views, nil
+}
+
+// lastRestores returns the newest restore of what each backup job made, among
+// the newest restores of the jobs' sites.
+func lastRestores(ctx context.Context, r store.Reader, a holdfast.AccountID, jobs []holdfast.Job) (map[holdfast.JobID]holdfast.Execution, error) {
+	wanted := map[holdfast.JobID]bool{}
+	var sites []holdfast.SiteID
+	for _, j := range jobs {
+		if j.Type == holdfast.JobBackup {
+			wanted[j.ID] = true
+			sites = append(sites, j.Site)
+		}
+	}
+	if len(wanted) == 0 {
+		return nil, nil
+	}
+	slices.Sort(sites)
+	restores, _, err := r.Executions(ctx, a, store.ExecutionFilter{
+		Sites: slices.Compact(sites), Type: holdfast.JobRestore, Page: store.Page{Limit: restoresLooked},
+	})
+	if err != nil {
+		return nil, err
+	}
+	newest := map[holdfast.JobID]holdfast.Execution{}
+	made := map[holdfast.ExecutionID]holdfast.JobID{} // by which job a backup was made
+	for _, e := range restores {
+		if len(newest) == len(wanted) {
+			break
+		}
+		job, ok := made[e.Parent]
+		if !ok {
+			parent, err := r.Execution(ctx, a, e.Parent)
+			if err != nil && holdfast.ErrorCode(err) != holdfast.CodeNotFound {
+				return nil, err
+			}
+			job = parent.Job
+			made[e.Parent] = job
+		}
+		if _, have := newest[job]; wanted[job] && !have {
+			newest[job] = e
+		}
+	}
+	return newest, nil
 }

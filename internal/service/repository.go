@@ -1,6 +1,15 @@
 package service
 
-import "github.com/holdfast-backup/holdfast"
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/store"
+)
 
 // NewRepository asks for a repository.
 type NewRepository struct {
@@ -15,4 +24,222 @@ type KitFacts struct {
 	Location string
 	FormatID string
 	Password holdfast.Secret // of a key slot of its own
+}
+
+func repositoryWord(id holdfast.RepositoryID) string { return fmt.Sprintf("repository %d", id) }
+
+// findRepository returns the repository when the actor may do op to it.
+func findRepository(ctx context.Context, r store.Reader, actor holdfast.Actor, op Operation, id holdfast.RepositoryID) (holdfast.Repository, error) {
+	repo, err := r.Repository(ctx, actor.Principal.Account, id)
+	if err != nil {
+		return holdfast.Repository{}, found(err, repositoryWord(id))
+	}
+	t := target{what: repositoryWord(id)}
+	if bound(actor) {
+		users, err := repositoryUsers(ctx, r, actor)
+		if err != nil {
+			return holdfast.Repository{}, err
+		}
+		t.sites = users[id]
+	}
+	return repo, allow(actor, op, t)
+}
+
+// repositoryUsers says which of the credential's sites keep sets in which
+// repository, by their own setting or by one of their jobs'.
+func repositoryUsers(ctx context.Context, r store.Reader, actor holdfast.Actor) (map[holdfast.RepositoryID][]holdfast.SiteID, error) {
+	sites, err := sitesInScope(ctx, r, actor)
+	if err != nil {
+		return nil, err
+	}
+	users := map[holdfast.RepositoryID][]holdfast.SiteID{}
+	for _, site := range sites {
+		users[site.Repository] = append(users[site.Repository], site.ID)
+	}
+	jobs, _, err := r.Jobs(ctx, actor.Principal.Account, store.JobFilter{Sites: actor.Credential.Sites})
+	for _, j := range jobs {
+		users[j.Repository] = append(users[j.Repository], j.Site)
+	}
+	return users, err
+}
+
+// cleanLocation returns the location in its one spelling.
+func cleanLocation(location string) (string, error) {
+	bad := holdfast.Errorf(holdfast.CodeInvalid, "location %q is not the URL of a directory", location)
+	if strings.HasPrefix(location, "/") {
+		return "", bad.WithHint("write file://%s", location)
+	}
+	u, err := url.Parse(location)
+	if err != nil || u.Scheme != "file" || u.Host != "" || u.User != nil || u.Opaque != "" ||
+		u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return "", bad.WithHint("use file:///absolute/path")
+	}
+	if err := holdfast.CleanAbs("repository directory", u.Path); err != nil {
+		return "", err
+	}
+	return (&url.URL{Scheme: "file", Path: u.Path}).String(), nil
+}
+
+// repositoryFree checks that neither name nor place is another repository's.
+func repositoryFree(ctx context.Context, r store.Reader, a holdfast.AccountID, name, location string) error {
+	_, err := r.RepositoryByName(ctx, a, name)
+	if err := free(err, "repository", name); err != nil {
+		return err
+	}
+	list, err := r.Repositories(ctx, a)
+	if err != nil {
+		return err
+	}
+	for _, other := range list {
+		switch {
+		case other.Location == location:
+			return holdfast.Errorf(holdfast.CodeConflict, "repository %q stands at %s already", other.Name, location).
+				WithHint("use that one, or choose another directory")
+		case strings.HasPrefix(other.Location, location+"/"), strings.HasPrefix(location, other.Location+"/"):
+			return holdfast.Errorf(holdfast.CodeConflict, "%s and repository %q at %s lie inside each other", location, other.Name, other.Location).
+				WithHint("choose another directory")
+		}
+	}
+	return nil
+}
+
+// CreateRepository makes a repository at a location that is empty or missing,
+// with two keys: the service's own, and one for the recovery kit that is
+// returned here and never again. CodeConflict for a name or a location that is
+// taken.
+func (s *Service) CreateRepository(ctx context.Context, actor holdfast.Actor, in NewRepository) (holdfast.Repository, KitFacts, error) {
+	fail := func(err error) (holdfast.Repository, KitFacts, error) { return holdfast.Repository{}, KitFacts{}, err }
+	if err := allow(actor, opCreateRepository, account()); err != nil {
+		return fail(err)
+	}
+	if err := holdfast.ValidName("repository", in.Name); err != nil {
+		return fail(err)
+	}
+	if in.MaxRunning < 0 {
+		return fail(holdfast.Errorf(holdfast.CodeInvalid, "the limit of running executions is negative").WithHint("use 0 for no limit"))
+	}
+	location, err := cleanLocation(in.Location)
+	if err != nil {
+		return fail(err)
+	}
+	err = s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
+		return repositoryFree(ctx, r, actor.Principal.Account, in.Name, location)
+	})
+	if err != nil {
+		return fail(err)
+	}
+	service, err := newSecret("")
+	if err != nil {
+		return fail(err)
+	}
+	kit, err := newSecret("")
+	if err != nil {
+		return fail(err)
+	}
+	sealed, err := s.seal(service) // before anything is made: a broken key leaves no directory behind
+	if err != nil {
+		return fail(err)
+	}
+	formatID, err := s.createFiles(ctx, location, service, kit)
+	if err != nil {
+		return fail(err)
+	}
+	repo, err := s.insertRepository(ctx, actor, holdfast.Repository{
+		Account: actor.Principal.Account, Name: in.Name, Location: location, FormatID: formatID, Password: sealed,
+		MaxRunning: in.MaxRunning,
+	})
+	if err != nil {
+		code := holdfast.ErrorCode(err)
+		return fail(holdfast.Wrap(code, err, "the repository at %s was made, but not recorded: %s", location, holdfast.ErrorMessage(err)).
+			WithHint("its directory holds an empty repository that nothing uses: remove the directory, then try again"))
+	}
+	s.cfg.Log.InfoContext(ctx, "repository created", "repository", repo.ID, "actor", actor.String())
+	return repo, KitFacts{Location: location, FormatID: formatID, Password: kit}, nil
+}
+
+func (s *Service) createFiles(ctx context.Context, location string, service, kit holdfast.Secret) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	defer cancel()
+	return s.cfg.Repositories.Create(ctx, location, service, kit)
+}
+
+// insertRepository outlives the caller's patience: the files are there already.
+func (s *Service) insertRepository(ctx context.Context, actor holdfast.Actor, row holdfast.Repository) (holdfast.Repository, error) {
+	row.Created = s.now()
+	var repo holdfast.Repository
+	err := s.update(context.WithoutCancel(ctx), actor, func(ctx context.Context, tx store.Tx) error {
+		repo = row
+		if err := repositoryFree(ctx, tx, repo.Account, repo.Name, repo.Location); err != nil {
+			return err
+		}
+		if err := tx.InsertRepository(ctx, &repo); err != nil {
+			return err
+		}
+		return record(ctx, tx, actor, repo.Created, repositoryWord(repo.ID), "repository.created",
+			facts{"name": repo.Name, "location": repo.Location, "format_id": repo.FormatID})
+	})
+	return repo, err
+}
+
+// Repositories lists the repositories; a credential that is bound to sites sees
+// those where their sets are kept.
+func (s *Service) Repositories(ctx context.Context, actor holdfast.Actor) ([]holdfast.Repository, error) {
+	if err := allow(actor, opRepositories, account()); err != nil {
+		return nil, err
+	}
+	var list []holdfast.Repository
+	err := s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
+		all, err := r.Repositories(ctx, actor.Principal.Account)
+		if err != nil || !bound(actor) {
+			list = all
+			return err
+		}
+		users, err := repositoryUsers(ctx, r, actor)
+		list = slices.DeleteFunc(all, func(repo holdfast.Repository) bool { return len(users[repo.ID]) == 0 })
+		return err
+	})
+	return list, err
+}
+
+// Repository returns a repository.
+func (s *Service) Repository(ctx context.Context, actor holdfast.Actor, id holdfast.RepositoryID) (holdfast.Repository, error) {
+	var repo holdfast.Repository
+	err := s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
+		var err error
+		repo, err = findRepository(ctx, r, actor, opRepository, id)
+		return err
+	})
+	if err != nil {
+		return holdfast.Repository{}, err
+	}
+	return repo, nil
+}
+
+// DeleteRepository forgets a repository; its files stay. CodeConflict while a
+// site, a job or a copy names it.
+func (s *Service) DeleteRepository(ctx context.Context, actor holdfast.Actor, id holdfast.RepositoryID) error {
+	now := s.now()
+	err := s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
+		repo, err := findRepository(ctx, tx, actor, opDeleteRepository, id)
+		if err != nil {
+			return err
+		}
+		jobs, _, err := tx.Jobs(ctx, actor.Principal.Account, store.JobFilter{})
+		if err != nil {
+			return err
+		}
+		if i := slices.IndexFunc(jobs, func(j holdfast.Job) bool { return j.Repository == id }); i >= 0 {
+			return holdfast.Errorf(holdfast.CodeConflict, "repository %q is in use by job %d", repo.Name, jobs[i].ID).
+				WithHint("give the job another repository first")
+		}
+		if err := tx.DeleteRepository(ctx, actor.Principal.Account, id); err != nil {
+			return err
+		}
+		return record(ctx, tx, actor, now, repositoryWord(id), "repository.deleted",
+			facts{"name": repo.Name, "location": repo.Location, "format_id": repo.FormatID})
+	})
+	if err == nil {
+		s.cfg.Log.InfoContext(ctx, "repository deleted", "repository", id, "actor", actor.String())
+	}
+	return err
 }

@@ -1,10 +1,229 @@
 package service
 
-import "github.com/holdfast-backup/holdfast"
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/store"
+)
 
 // NewRestore asks for a backup set to be restored.
 type NewRestore struct {
 	Spec           holdfast.RestoreSpec // Host zero: the site's
 	Name           string               // of the job it makes; empty: made up
 	IdempotencyKey string               // as in Run
+}
+
+// nameTries bounds the search for a free made-up name.
+const nameTries = 100
+
+// Restore makes a RESTORE job of the set's site and its first execution, whose
+// parent is the backup. CodeNotFound for a set or host that does not exist,
+// CodeConflict when the set is gone from every repository or the name is taken,
+// CodeInvalid for directories that cannot be written to.
+func (s *Service) Restore(ctx context.Context, actor holdfast.Actor, in NewRestore) (holdfast.Execution, error) {
+	now := s.now()
+	return s.submit(ctx, actor, in.IdempotencyKey, func(ctx context.Context, tx store.Tx) (holdfast.Execution, bool, error) {
+		none := holdfast.Execution{}
+		set, err := findSet(ctx, tx, actor, opRestore, in.Spec.Set)
+		if err != nil {
+			return none, false, err
+		}
+		if err := checkKey(in.IdempotencyKey); err != nil {
+			return none, false, err
+		}
+		e, ok, err := submitted(ctx, tx, set.Account, in.IdempotencyKey)
+		if err != nil || ok {
+			if ok && (e.Type != holdfast.JobRestore || e.Set != set.ID || e.Restore == nil || e.Restore.Directory != in.Spec.Directory) {
+				err = errKeyUsed()
+			}
+			return e, false, err
+		}
+		site, err := findSite(ctx, tx, actor, opRestore, set.Site)
+		if err != nil {
+			return none, false, err
+		}
+		j := jobDefaults(holdfast.Job{
+			Account: set.Account, Site: set.Site, Type: holdfast.JobRestore, Engine: set.Engine, Name: in.Name, Active: true,
+			Restore: cloneSpec(&in.Spec), Created: now,
+		})
+		if j.Name == "" {
+			if j.Name, err = restoreName(ctx, tx, j); err != nil {
+				return none, false, err
+			}
+		}
+		if err := s.insertJob(ctx, tx, actor, opRestore, site, &j); err != nil {
+			return none, false, err
+		}
+		e, err = s.newExecution(ctx, tx, actor, opRestore, j, Run{Job: j.ID, Due: now}, now)
+		if err != nil {
+			return none, false, err
+		}
+		e, err = insertExecution(ctx, tx, actor, e, in.IdempotencyKey)
+		return e, true, err
+	})
+}
+
+// restoreName makes up a name that no job of the site has.
+func restoreName(ctx context.Context, r store.Reader, j holdfast.Job) (string, error) {
+	_, n, err := r.Jobs(ctx, j.Account, store.JobFilter{
+		Sites: []holdfast.SiteID{j.Site}, Type: holdfast.JobRestore, Page: store.Page{Limit: 1},
+	})
+	if err != nil {
+		return "", err
+	}
+	for k := n + 1; k <= n+nameTries; k++ {
+		head, tail := fmt.Sprintf("restore of set %d to ", j.Restore.Set), fmt.Sprintf(" #%d", k)
+		dir := []rune(strings.Map(func(c rune) rune {
+			if isControl(c) {
+				return '?'
+			}
+			return c
+		}, j.Restore.Directory))
+		if room := holdfast.MaxJobName - len(head) - len(tail); len(dir) > room {
+			dir = append([]rune("…"), dir[len(dir)-room+1:]...)
+		}
+		name := head + string(dir) + tail
+		same, _, err := r.Jobs(ctx, j.Account, store.JobFilter{Sites: []holdfast.SiteID{j.Site}, Name: name})
+		if err != nil || len(same) == 0 {
+			return name, err
+		}
+	}
+	return "", holdfast.Errorf(holdfast.CodeConflict, "no free name was found for the restore").WithHint("give it a name")
+}
+
+// restorable is a set with the copy to read.
+type restorable struct {
+	set  holdfast.BackupSet
+	copy holdfast.Copy
+}
+
+// readableCopy returns the best copy of a set.
+func readableCopy(ctx context.Context, r store.Reader, a holdfast.AccountID, set holdfast.SetID) (holdfast.Copy, error) {
+	copies, err := r.Copies(ctx, a, set)
+	if err != nil {
+		return holdfast.Copy{}, err
+	}
+	copies = slices.DeleteFunc(copies, func(c holdfast.Copy) bool { return !c.Readable() })
+	if len(copies) == 0 {
+		return holdfast.Copy{}, holdfast.Errorf(holdfast.CodeConflict, "backup set %d is in no repository any more", set).
+			WithHint("choose a set that has not been deleted")
+	}
+	rank := func(c holdfast.Copy) int {
+		return slices.Index([]holdfast.CopyState{
+			holdfast.CopyVerified, holdfast.CopyComplete, holdfast.CopyUnconfirmed, holdfast.CopyDamaged,
+		}, c.State)
+	}
+	return slices.MinFunc(copies, func(a, b holdfast.Copy) int { return rank(a) - rank(b) }), nil
+}
+
+// checkRestore checks what a restore names, and fills its host.
+func (s *Service) checkRestore(
+	ctx context.Context, r store.Reader, actor holdfast.Actor, op Operation, site holdfast.Site, spec *holdfast.RestoreSpec,
+) (restorable, error) {
+	set, err := findSet(ctx, r, actor, op, spec.Set)
+	if err != nil {
+		return restorable{}, err
+	}
+	if set.Site != site.ID {
+		return restorable{}, holdfast.Errorf(holdfast.CodeInvalid, "backup set %d is not of site %q", set.ID, site.Slug).
+			WithHint("make the restore job at the site that the set is of")
+	}
+	c, err := readableCopy(ctx, r, set.Account, set.ID)
+	if err != nil {
+		return restorable{}, err
+	}
+	if spec.Host == 0 {
+		spec.Host = site.Host
+	}
+	if _, err := findHost(ctx, r, actor, op, spec.Host); err != nil {
+		return restorable{}, err
+	}
+	if err := spec.Validate(); err != nil {
+		return restorable{}, err
+	}
+	for oid := range spec.Tablespaces {
+		if !slices.ContainsFunc(set.Physical.Tablespaces, func(t holdfast.Tablespace) bool { return t.OID == oid }) {
+			return restorable{}, holdfast.Errorf(holdfast.CodeInvalid, "backup set %d has no tablespace %d", set.ID, oid).
+				WithHint("look at the set for its tablespaces")
+		}
+	}
+	return restorable{set: set.BackupSet, copy: c}, insideNoServer(ctx, r, site.Account, *spec)
+}
+
+// insideNoServer refuses directories inside the data directory of a server that
+// we know of. The data directory itself may be the target: the worker refuses it
+// unless it is empty.
+func insideNoServer(ctx context.Context, r store.Reader, a holdfast.AccountID, spec holdfast.RestoreSpec) error {
+	sites, err := r.Sites(ctx, a)
+	if err != nil {
+		return err
+	}
+	paths := []string{spec.Directory}
+	for _, p := range spec.Tablespaces {
+		paths = append(paths, p)
+	}
+	slices.Sort(paths)
+	for _, site := range sites {
+		if site.Host != spec.Host {
+			continue
+		}
+		for _, p := range paths {
+			if strings.HasPrefix(p, site.DataDir+"/") {
+				return holdfast.Errorf(holdfast.CodeInvalid, "directory %s lies inside a server's data directory", p).
+					WithHint("choose a directory that belongs to no server")
+			}
+		}
+	}
+	return nil
+}
+
+// restoreExecution fills what an execution of a restore job has of its own.
+func (s *Service) restoreExecution(
+	ctx context.Context, r store.Reader, actor holdfast.Actor, op Operation, site holdfast.Site, j holdfast.Job, e holdfast.Execution,
+) (holdfast.Execution, error) {
+	if j.Restore == nil {
+		return holdfast.Execution{}, holdfast.Errorf(holdfast.CodeInvalid, "job %d does not say what to restore", j.ID)
+	}
+	spec := cloneSpec(j.Restore)
+	from, err := s.checkRestore(ctx, r, actor, op, site, spec)
+	if err != nil {
+		return holdfast.Execution{}, err
+	}
+	e.Name = j.Name
+	e.RunType = from.set.RunType
+	e.Set = from.set.ID
+	e.Parent = from.set.Execution
+	e.Repository = from.copy.Repository
+	e.Restore = spec
+	e.Host = spec.Host
+	e.Pool, err = restorePool(ctx, r, site, spec.Host)
+	return e, err
+}
+
+// restorePool returns the site's pool when a worker on the host serves it, else
+// a pool that one does: a restore to another machine waits for that machine's
+// workers. While no worker stands there it is the site's.
+func restorePool(ctx context.Context, r store.Reader, site holdfast.Site, h holdfast.HostID) (string, error) {
+	workers, err := r.Workers(ctx)
+	if err != nil {
+		return "", err
+	}
+	pool := ""
+	for _, w := range workers {
+		switch {
+		case !w.Removed.IsZero() || !w.StandsOn(h):
+		case slices.Contains(w.Pools, site.Pool):
+			return site.Pool, nil
+		case pool == "" && len(w.Pools) > 0:
+			pool = w.Pools[0]
+		}
+	}
+	if pool == "" {
+		pool = site.Pool
+	}
+	return pool, nil
 }

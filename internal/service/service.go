@@ -63,8 +63,68 @@ type Config struct {
 
 // Service is the use cases. Its methods may be called from several goroutines.
 type Service struct {
-	cfg Config
+	cfg  Config
+	uses *uses
 }
 
 // New returns a Service.
-func New(cfg Config) *Service { return &Service{cfg: cfg} }
+func New(cfg Config) *Service { return &Service{cfg: cfg, uses: newUses(cfg.Store, cfg.Log)} }
+
+// Close waits for what the service does in the background: writing when tokens
+// were last used. The store may be closed after it.
+func (s *Service) Close() error {
+	s.uses.close()
+	return nil
+}
+
+// Ready reports whether the metadata database answers.
+func (s *Service) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	return s.cfg.Store.View(ctx, func(r store.Reader) error {
+		_, err := r.Installation(ctx)
+		return err
+	})
+}
+
+// Limits of calls out.
+const (
+	storeTimeout  = 30 * time.Second // one transaction, with its wait for the writer
+	readyTimeout  = 2 * time.Second
+	testTimeout   = 30 * time.Second // a worker looks at a site
+	createTimeout = 2 * time.Minute  // making a repository
+)
+
+// view runs fn on one snapshot for the actor. It takes the context because fn
+// must use the limited one.
+func (s *Service) view(ctx context.Context, actor holdfast.Actor, fn func(context.Context, store.Reader) error) error {
+	if err := known(actor); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return s.cfg.Store.View(ctx, func(r store.Reader) error { return fn(ctx, r) })
+}
+
+// update runs fn in one transaction for the actor. fn may run more than once:
+// it makes the rows that it inserts anew each time.
+func (s *Service) update(ctx context.Context, actor holdfast.Actor, fn func(context.Context, store.Tx) error) error {
+	if err := known(actor); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return s.cfg.Store.Update(ctx, func(tx store.Tx) error { return fn(ctx, tx) })
+}
+
+// now is the time in UTC, as every row has it.
+func (s *Service) now() time.Time { return s.cfg.Now().UTC() }
+
+// checkPage refuses a page that no list has.
+func checkPage(p store.Page) error {
+	if p.Offset < 0 || p.Limit < 0 {
+		return holdfast.Errorf(holdfast.CodeInvalid, "the page begins at %d and holds %d rows", p.Offset, p.Limit).
+			WithHint("use numbers that are not negative")
+	}
+	return nil
+}

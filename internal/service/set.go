@@ -1,10 +1,93 @@
 package service
 
-import "github.com/holdfast-backup/holdfast"
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/store"
+)
 
 // SetView is a backup set with its copies, without those that no reader may see
 // yet.
 type SetView struct {
 	holdfast.BackupSet
-	Copies []holdfast.Copy
+	Copies []holdfast.Copy // those that are deleted too
+}
+
+func setWord(id holdfast.SetID) string { return fmt.Sprintf("backup set %d", id) }
+
+// findSet returns the set when the actor may do op to it. A set whose only
+// copies are unfinished does not exist.
+func findSet(ctx context.Context, r store.Reader, actor holdfast.Actor, op Operation, id holdfast.SetID) (SetView, error) {
+	set, err := r.Set(ctx, actor.Principal.Account, id)
+	if err != nil {
+		return SetView{}, found(err, setWord(id))
+	}
+	v, err := viewSet(ctx, r, set)
+	if err != nil {
+		return SetView{}, err
+	}
+	if len(v.Copies) == 0 {
+		return SetView{}, notFound(setWord(id))
+	}
+	return v, allow(actor, op, target{what: setWord(id), sites: []holdfast.SiteID{set.Site}})
+}
+
+func viewSet(ctx context.Context, r store.Reader, set holdfast.BackupSet) (SetView, error) {
+	copies, err := r.Copies(ctx, set.Account, set.ID)
+	if err != nil {
+		return SetView{}, err
+	}
+	copies = slices.DeleteFunc(copies, func(c holdfast.Copy) bool {
+		return c.State == holdfast.CopyWriting || c.State == holdfast.CopyOrphaned
+	})
+	return SetView{BackupSet: set, Copies: copies}, nil
+}
+
+// Sets lists the backup sets of the sites that the credential covers, the newest
+// first, and says how many there are without the page.
+func (s *Service) Sets(ctx context.Context, actor holdfast.Actor, f store.SetFilter) ([]SetView, int, error) {
+	if err := allow(actor, opSets, account()); err != nil {
+		return nil, 0, err
+	}
+	if err := checkPage(f.Page); err != nil {
+		return nil, 0, err
+	}
+	var ok bool
+	if f.Sites, ok = inScope(actor, f.Sites); !ok {
+		return nil, 0, nil
+	}
+	var views []SetView
+	var total int
+	err := s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
+		sets, n, err := r.Sets(ctx, actor.Principal.Account, f)
+		if err != nil {
+			return err
+		}
+		total = n
+		views = make([]SetView, len(sets))
+		for i, set := range sets {
+			if views[i], err = viewSet(ctx, r, set); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return views, total, err
+}
+
+// Set returns a backup set, also one whose copies have been deleted.
+func (s *Service) Set(ctx context.Context, actor holdfast.Actor, id holdfast.SetID) (SetView, error) {
+	var v SetView
+	err := s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
+		var err error
+		v, err = findSet(ctx, r, actor, opSet, id)
+		return err
+	})
+	if err != nil {
+		return SetView{}, err
+	}
+	return v, nil
 }

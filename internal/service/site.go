@@ -1,6 +1,20 @@
 package service
 
-import "github.com/holdfast-backup/holdfast"
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/store"
+)
+
+// What a site gets that names no port and no database: PostgreSQL's own.
+const (
+	defaultPort     = 5432
+	defaultDatabase = "postgres"
+)
 
 // NewSite is a site with its password in the clear. Site.Password is ignored.
 type NewSite struct {
@@ -8,4 +22,250 @@ type NewSite struct {
 	Password holdfast.Secret // of Site.Server.User; in an update, zero keeps the old one
 	// NoPassword makes an update forget the password.
 	NoPassword bool
+}
+
+func siteWord(id holdfast.SiteID) string { return fmt.Sprintf("site %d", id) }
+
+// findSite returns the site when the actor may do op to it.
+func findSite(ctx context.Context, r store.Reader, actor holdfast.Actor, op Operation, id holdfast.SiteID) (holdfast.Site, error) {
+	site, err := r.Site(ctx, actor.Principal.Account, id)
+	if err != nil {
+		return holdfast.Site{}, found(err, siteWord(id))
+	}
+	return site, allow(actor, op, target{what: siteWord(id), sites: []holdfast.SiteID{id}})
+}
+
+// sitesInScope lists the sites that the credential covers.
+func sitesInScope(ctx context.Context, r store.Reader, actor holdfast.Actor) ([]holdfast.Site, error) {
+	list, err := r.Sites(ctx, actor.Principal.Account)
+	return slices.DeleteFunc(list, func(site holdfast.Site) bool { return !actor.Credential.Covers(site.ID) }), err
+}
+
+// siteDefaults fills what a request may leave out.
+func siteDefaults(site holdfast.Site) holdfast.Site {
+	if site.Name == "" {
+		site.Name = site.Slug
+	}
+	if site.Pool == "" {
+		site.Pool = holdfast.DefaultPool
+	}
+	if site.Server.Port == 0 {
+		site.Server.Port = defaultPort
+	}
+	if site.Server.Database == "" {
+		site.Server.Database = defaultDatabase
+	}
+	return site
+}
+
+// seal seals a password; nothing stays nothing.
+func (s *Service) seal(p holdfast.Secret) ([]byte, error) {
+	if p.IsZero() {
+		return nil, nil
+	}
+	sealed, err := s.cfg.Sealer.Seal(p)
+	if err != nil {
+		return nil, fmt.Errorf("seal password: %w", err)
+	}
+	return sealed, nil
+}
+
+// siteParts checks that host and repository exist, and lets the worker inside
+// serve take the site's pool when it stands on the site's host.
+func siteParts(ctx context.Context, tx store.Tx, actor holdfast.Actor, op Operation, site holdfast.Site) error {
+	if _, err := findHost(ctx, tx, actor, op, site.Host); err != nil {
+		return err
+	}
+	if site.Repository != 0 {
+		if _, err := findRepository(ctx, tx, actor, op, site.Repository); err != nil {
+			return err
+		}
+	}
+	return serveLocal(ctx, tx, site.Host, site.Pool)
+}
+
+// CreateSite makes a site. Left out, its name is its slug, its pool the default
+// one, its port 5432 and its database "postgres". CodeNotFound for a host or
+// repository that does not exist, CodeConflict for a slug that is taken.
+func (s *Service) CreateSite(ctx context.Context, actor holdfast.Actor, in NewSite) (holdfast.Site, error) {
+	if err := allow(actor, opCreateSite, account()); err != nil {
+		return holdfast.Site{}, err
+	}
+	asked := siteDefaults(in.Site)
+	if err := asked.Validate(); err != nil {
+		return holdfast.Site{}, err
+	}
+	sealed, err := s.seal(in.Password)
+	if err != nil {
+		return holdfast.Site{}, err
+	}
+	now := s.now()
+	asked.ID, asked.Account, asked.Password, asked.Created = 0, actor.Principal.Account, sealed, now
+	var site holdfast.Site
+	err = s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
+		site = asked
+		_, err := tx.SiteBySlug(ctx, actor.Principal.Account, site.Slug)
+		if err := free(err, "site", site.Slug); err != nil {
+			return err
+		}
+		if err := siteParts(ctx, tx, actor, opCreateSite, site); err != nil {
+			return err
+		}
+		if err := tx.InsertSite(ctx, &site); err != nil {
+			return err
+		}
+		return record(ctx, tx, actor, now, siteWord(site.ID), "site.created", siteFacts(site))
+	})
+	if err != nil {
+		return holdfast.Site{}, err
+	}
+	s.cfg.Log.InfoContext(ctx, "site created", "site", site.ID, "actor", actor.String())
+	return site, nil
+}
+
+// siteFacts says what a site is, without its password.
+func siteFacts(site holdfast.Site) facts {
+	return facts{
+		"slug": site.Slug, "host": site.Host, "server": site.Server.Host, "port": site.Server.Port, "user": site.Server.User,
+		"data_dir": site.DataDir, "pool": site.Pool, "repository": site.Repository,
+	}
+}
+
+// Sites lists the sites that the credential covers.
+func (s *Service) Sites(ctx context.Context, actor holdfast.Actor) ([]holdfast.Site, error) {
+	if err := allow(actor, opSites, account()); err != nil {
+		return nil, err
+	}
+	var list []holdfast.Site
+	err := s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
+		var err error
+		list, err = sitesInScope(ctx, r, actor)
+		return err
+	})
+	return list, err
+}
+
+// Site returns a site.
+func (s *Service) Site(ctx context.Context, actor holdfast.Actor, id holdfast.SiteID) (holdfast.Site, error) {
+	return s.site(ctx, actor, opSite, id)
+}
+
+func (s *Service) site(ctx context.Context, actor holdfast.Actor, op Operation, id holdfast.SiteID) (holdfast.Site, error) {
+	var site holdfast.Site
+	err := s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
+		var err error
+		site, err = findSite(ctx, r, actor, op, id)
+		return err
+	})
+	if err != nil {
+		return holdfast.Site{}, err
+	}
+	return site, nil
+}
+
+// SiteBySlug returns a site by its text id.
+func (s *Service) SiteBySlug(ctx context.Context, actor holdfast.Actor, slug string) (holdfast.Site, error) {
+	what := fmt.Sprintf("site %q", slug)
+	var site holdfast.Site
+	err := s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
+		var err error
+		site, err = r.SiteBySlug(ctx, actor.Principal.Account, slug)
+		if err != nil {
+			return found(err, what)
+		}
+		return allow(actor, opSiteBySlug, target{what: what, sites: []holdfast.SiteID{site.ID}})
+	})
+	if err != nil {
+		return holdfast.Site{}, err
+	}
+	return site, nil
+}
+
+// UpdateSite puts in.Site in the place of the site with its id. Slug and time of
+// creation never change: empty keeps the slug, another one is CodeInvalid.
+func (s *Service) UpdateSite(ctx context.Context, actor holdfast.Actor, in NewSite) (holdfast.Site, error) {
+	// The decision comes first: nothing is sealed, and no mistake in the request
+	// is told, for somebody who may not.
+	if _, err := s.site(ctx, actor, opUpdateSite, in.Site.ID); err != nil {
+		return holdfast.Site{}, err
+	}
+	sealed, err := s.seal(in.Password)
+	if err != nil {
+		return holdfast.Site{}, err
+	}
+	now := s.now()
+	var site holdfast.Site
+	err = s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
+		old, err := findSite(ctx, tx, actor, opUpdateSite, in.Site.ID)
+		if err != nil {
+			return err
+		}
+		site, err = changedSite(old, in, sealed)
+		if err != nil {
+			return err
+		}
+		if err := siteParts(ctx, tx, actor, opUpdateSite, site); err != nil {
+			return err
+		}
+		if err := tx.UpdateSite(ctx, site); err != nil {
+			return err
+		}
+		data := siteFacts(site)
+		data["password_changed"] = in.NoPassword || !in.Password.IsZero()
+		return record(ctx, tx, actor, now, siteWord(site.ID), "site.updated", data)
+	})
+	if err != nil {
+		return holdfast.Site{}, err
+	}
+	s.cfg.Log.InfoContext(ctx, "site updated", "site", site.ID, "actor", actor.String())
+	return site, nil
+}
+
+func changedSite(old holdfast.Site, in NewSite, sealed []byte) (holdfast.Site, error) {
+	site := in.Site
+	if site.Slug != "" && site.Slug != old.Slug {
+		return holdfast.Site{}, holdfast.Errorf(holdfast.CodeInvalid, "the slug of site %d cannot change from %q", old.ID, old.Slug).
+			WithHint("make another site")
+	}
+	site.Slug, site.Account, site.Created = old.Slug, old.Account, old.Created
+	site.Password = old.Password
+	switch {
+	case in.NoPassword:
+		site.Password = nil
+	case sealed != nil:
+		site.Password = sealed
+	}
+	site = siteDefaults(site)
+	return site, site.Validate()
+}
+
+// DeleteSite deletes a site; CodeConflict while it has jobs or backup sets.
+func (s *Service) DeleteSite(ctx context.Context, actor holdfast.Actor, id holdfast.SiteID) error {
+	now := s.now()
+	err := s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
+		site, err := findSite(ctx, tx, actor, opDeleteSite, id)
+		if err != nil {
+			return err
+		}
+		if err := tx.DeleteSite(ctx, actor.Principal.Account, id); err != nil {
+			return err
+		}
+		return record(ctx, tx, actor, now, siteWord(id), "site.deleted", facts{"slug": site.Slug})
+	})
+	if err == nil {
+		s.cfg.Log.InfoContext(ctx, "site deleted", "site", id, "actor", actor.String())
+	}
+	return err
+}
+
+// TestSite lets a worker on the site's host look at the site, and returns what a
+// backup of it would miss. CodeUnavailable when no such worker answers.
+func (s *Service) TestSite(ctx context.Context, actor holdfast.Actor, id holdfast.SiteID) ([]engine.Finding, error) {
+	site, err := s.site(ctx, actor, opTestSite, id)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, testTimeout)
+	defer cancel()
+	return s.cfg.Dispatcher.TestSite(ctx, site)
 }

@@ -1,0 +1,216 @@
+package service
+
+import (
+	"slices"
+
+	"github.com/holdfast-backup/holdfast"
+)
+
+// Operation names a use case: it is the name of the method.
+type Operation string
+
+// The operations that ask for a decision.
+const (
+	opCreateToken      Operation = "CreateToken"
+	opTokens           Operation = "Tokens"
+	opRevokeToken      Operation = "RevokeToken"
+	opCreateHost       Operation = "CreateHost"
+	opHosts            Operation = "Hosts"
+	opHost             Operation = "Host"
+	opDeleteHost       Operation = "DeleteHost"
+	opCreateSite       Operation = "CreateSite"
+	opSites            Operation = "Sites"
+	opSite             Operation = "Site"
+	opSiteBySlug       Operation = "SiteBySlug"
+	opUpdateSite       Operation = "UpdateSite"
+	opDeleteSite       Operation = "DeleteSite"
+	opTestSite         Operation = "TestSite"
+	opCreateRepository Operation = "CreateRepository"
+	opRepositories     Operation = "Repositories"
+	opRepository       Operation = "Repository"
+	opDeleteRepository Operation = "DeleteRepository"
+	opCreateJob        Operation = "CreateJob"
+	opUpdateJob        Operation = "UpdateJob"
+	opDeleteJob        Operation = "DeleteJob"
+	opJob              Operation = "Job"
+	opJobs             Operation = "Jobs"
+	opExecute          Operation = "Execute"
+	opRestore          Operation = "Restore"
+	opExecutions       Operation = "Executions"
+	opExecution        Operation = "Execution"
+	opSuspend          Operation = "Suspend"
+	opResume           Operation = "Resume"
+	opStop             Operation = "Stop"
+	opKill             Operation = "Kill"
+	opLog              Operation = "Log"
+	opSets             Operation = "Sets"
+	opSet              Operation = "Set"
+	opWorkers          Operation = "Workers"
+	opInviteWorker     Operation = "InviteWorker"
+	opRemoveWorker     Operation = "RemoveWorker"
+	opEvents           Operation = "Events"
+)
+
+// scopeKind says how a credential's sites bound an operation.
+type scopeKind int
+
+const (
+	// scopeOpen asks for no actor: the process itself calls it, or it finds the
+	// actor.
+	scopeOpen scopeKind = iota + 1
+	// scopeTarget is about one thing that the scope must hold.
+	scopeTarget
+	// scopeList shows what the scope holds, and is silent about the rest.
+	scopeList
+	// scopeAccount is about the whole account: a credential that is bound to
+	// sites may not. What decides which server a site is belongs here too, since
+	// otherwise a scope could widen itself.
+	scopeAccount
+)
+
+type rule struct {
+	role  holdfast.Role // the weakest that may
+	scope scopeKind
+}
+
+// rules is the one table of who may do what: an operation without a row is
+// refused.
+//
+// A host is seen by a scope that holds a site on it, a repository by a scope
+// that holds a site or a job that keeps its sets there. Tokens, workers and
+// events tell of the whole account, so a credential that is bound to sites sees
+// none of them.
+func rules(op Operation) (rule, bool) {
+	r, ok := map[Operation]rule{
+		"Authenticate": {"", scopeOpen},
+		"LocalActor":   {"", scopeOpen},
+		"LocalWorker":  {"", scopeOpen},
+		"Ready":        {"", scopeOpen},
+		"Close":        {"", scopeOpen},
+
+		opCreateToken: {holdfast.RoleAdmin, scopeAccount},
+		opTokens:      {holdfast.RoleAdmin, scopeAccount},
+		opRevokeToken: {holdfast.RoleAdmin, scopeAccount},
+
+		opCreateHost: {holdfast.RoleAdmin, scopeAccount},
+		opHosts:      {holdfast.RoleReader, scopeList},
+		opHost:       {holdfast.RoleReader, scopeTarget},
+		opDeleteHost: {holdfast.RoleAdmin, scopeAccount},
+
+		opCreateSite: {holdfast.RoleAdmin, scopeAccount},
+		opSites:      {holdfast.RoleReader, scopeList},
+		opSite:       {holdfast.RoleReader, scopeTarget},
+		opSiteBySlug: {holdfast.RoleReader, scopeTarget},
+		opUpdateSite: {holdfast.RoleAdmin, scopeAccount},
+		opDeleteSite: {holdfast.RoleAdmin, scopeAccount},
+		opTestSite:   {holdfast.RoleOperator, scopeTarget},
+
+		opCreateRepository: {holdfast.RoleAdmin, scopeAccount},
+		opRepositories:     {holdfast.RoleReader, scopeList},
+		opRepository:       {holdfast.RoleReader, scopeTarget},
+		opDeleteRepository: {holdfast.RoleAdmin, scopeAccount},
+
+		opCreateJob: {holdfast.RoleAdmin, scopeTarget},
+		opUpdateJob: {holdfast.RoleAdmin, scopeTarget},
+		opDeleteJob: {holdfast.RoleAdmin, scopeTarget},
+		opJob:       {holdfast.RoleReader, scopeTarget},
+		opJobs:      {holdfast.RoleReader, scopeList},
+
+		opExecute:    {holdfast.RoleOperator, scopeTarget},
+		opRestore:    {holdfast.RoleOperator, scopeTarget},
+		opExecutions: {holdfast.RoleReader, scopeList},
+		opExecution:  {holdfast.RoleReader, scopeTarget},
+		opSuspend:    {holdfast.RoleOperator, scopeTarget},
+		opResume:     {holdfast.RoleOperator, scopeTarget},
+		opStop:       {holdfast.RoleOperator, scopeTarget},
+		opKill:       {holdfast.RoleOperator, scopeTarget},
+		opLog:        {holdfast.RoleReader, scopeTarget},
+
+		opSets: {holdfast.RoleReader, scopeList},
+		opSet:  {holdfast.RoleReader, scopeTarget},
+
+		opWorkers:      {holdfast.RoleReader, scopeAccount},
+		opInviteWorker: {holdfast.RoleAdmin, scopeAccount},
+		opRemoveWorker: {holdfast.RoleAdmin, scopeAccount},
+		opEvents:       {holdfast.RoleReader, scopeAccount},
+	}[op]
+	return r, ok
+}
+
+// target is what an operation is about.
+type target struct {
+	what  string            // "job 1017", as the error of an unknown id names it; empty: the account
+	sites []holdfast.SiteID // it belongs to: a scope that holds one of them sees it
+}
+
+// account is the target of operations that are about no single thing.
+func account() target { return target{} }
+
+// allow is the one authorisation decision. CodeNotFound, in the words of an
+// unknown id, for what the credential's scope does not hold; CodeForbidden for
+// what it holds but the credential may not do.
+func allow(actor holdfast.Actor, op Operation, t target) error {
+	if err := known(actor); err != nil {
+		return err
+	}
+	r, ok := rules(op)
+	if !ok || r.scope == scopeOpen || (r.scope == scopeTarget && t.what == "") {
+		return holdfast.Errorf(holdfast.CodeInternal, "operation %s of %q has no rule", op, t.what)
+	}
+	if t.what != "" && bound(actor) && !slices.ContainsFunc(t.sites, actor.Credential.Covers) {
+		return notFound(t.what)
+	}
+	if !actor.Credential.Role.Includes(r.role) {
+		return holdfast.Errorf(holdfast.CodeForbidden, "the role %q is not enough for this", actor.Credential.Role).
+			WithHint("use a token with the role %q", r.role)
+	}
+	if r.scope == scopeAccount && bound(actor) {
+		return holdfast.Errorf(holdfast.CodeForbidden, "this is about the whole account, and the token is bound to sites").
+			WithHint("use a token that is not bound to sites")
+	}
+	return nil
+}
+
+// known refuses an actor that nobody has authenticated. Without it the zero
+// actor's zero account would select the rows of every account.
+func known(actor holdfast.Actor) error {
+	if actor.Principal.Account == 0 || !slices.Contains(holdfast.Roles(), actor.Credential.Role) {
+		return errUnauthenticated()
+	}
+	return nil
+}
+
+// bound reports whether the credential is for some sites only.
+func bound(actor holdfast.Actor) bool { return len(actor.Credential.Sites) > 0 }
+
+// inScope narrows the sites that a filter asks for to those that the credential
+// covers. ok is false when none is left: the list is empty then, and the store
+// must not be asked, because no site in its filter means every site.
+func inScope(actor holdfast.Actor, asked []holdfast.SiteID) (sites []holdfast.SiteID, ok bool) {
+	if !bound(actor) {
+		return asked, true
+	}
+	if len(asked) == 0 {
+		return actor.Credential.Sites, true
+	}
+	for _, id := range asked {
+		if actor.Credential.Covers(id) {
+			sites = append(sites, id)
+		}
+	}
+	return sites, len(sites) > 0
+}
+
+// notFound is the only error for what does not exist and for what the caller may
+// not see: the two must not be told apart.
+func notFound(what string) error {
+	return holdfast.Errorf(holdfast.CodeNotFound, "%s does not exist", what)
+}
+
+// found gives a store's CodeNotFound the words of notFound.
+func found(err error, what string) error {
+	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
+		return notFound(what)
+	}
+	return err
+}
