@@ -20,10 +20,6 @@ type JobView struct {
 	NextRun     time.Time           // zero: no schedule
 }
 
-// restoresLooked bounds how many restores of the sites of a page of jobs are
-// looked at for JobView.LastRestore.
-const restoresLooked = 200
-
 func jobWord(id holdfast.JobID) string { return fmt.Sprintf("job %d", id) }
 
 // findJob returns the job, also a deleted one, when the actor may do op to it.
@@ -363,44 +359,21 @@ func jobViews(ctx context.Context, r store.Reader, a holdfast.AccountID, jobs []
 	return views, nil
 }
 
-// lastRestores returns the newest restore of what each backup job made, among
-// the newest restores of the jobs' sites.
+// lastRestores returns the newest restore of what each backup job made.
 func lastRestores(ctx context.Context, r store.Reader, a holdfast.AccountID, jobs []holdfast.Job) (map[holdfast.JobID]holdfast.Execution, error) {
-	wanted := map[holdfast.JobID]bool{}
-	var sites []holdfast.SiteID
-	for _, j := range jobs {
-		if j.Type == holdfast.JobBackup {
-			wanted[j.ID] = true
-			sites = append(sites, j.Site)
-		}
-	}
-	if len(wanted) == 0 {
-		return nil, nil
-	}
-	slices.Sort(sites)
-	restores, _, err := r.Executions(ctx, a, store.ExecutionFilter{
-		Sites: slices.Compact(sites), Type: holdfast.JobRestore, Page: store.Page{Limit: restoresLooked},
-	})
-	if err != nil {
-		return nil, err
-	}
 	newest := map[holdfast.JobID]holdfast.Execution{}
-	made := map[holdfast.ExecutionID]holdfast.JobID{} // by which job a backup was made
-	for _, e := range restores {
-		if len(newest) == len(wanted) {
-			break
+	for _, j := range jobs {
+		if j.Type != holdfast.JobBackup {
+			continue
 		}
-		job, ok := made[e.Parent]
-		if !ok {
-			parent, err := r.Execution(ctx, a, e.Parent)
-			if err != nil && holdfast.ErrorCode(err) != holdfast.CodeNotFound {
-				return nil, err
-			}
-			job = parent.Job
-			made[e.Parent] = job
+		list, _, err := r.Executions(ctx, a, store.ExecutionFilter{
+			Job: j.ID, Restores: true, Type: holdfast.JobRestore, Page: store.Page{Limit: 1},
+		})
+		if err != nil {
+			return nil, err
 		}
-		if _, have := newest[job]; wanted[job] && !have {
-			newest[job] = e
+		if len(list) > 0 {
+			newest[j.ID] = list[0]
 		}
 	}
 	return newest, nil
