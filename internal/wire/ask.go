@@ -1,0 +1,47 @@
+package wire
+
+import "github.com/holdfast-backup/holdfast"
+
+// Ask is a worker's question for one order.
+type Ask struct {
+	// Request is unique for each order that the worker wants. A repeated ask
+	// with the same request gets the same order again.
+	Request string `json:"request"`
+	Free    int    `json:"free"`              // slots that are free, this one included
+	Version string `json:"version,omitempty"` // of the worker's program
+}
+
+// Validate checks the ask.
+func (a *Ask) Validate() error {
+	if err := request(a.Request); err != nil {
+		return err
+	}
+	if a.Free < 1 || a.Free > 1<<20 {
+		return holdfast.Errorf(holdfast.CodeInvalid, "%d free slots are out of range", a.Free)
+	}
+	return short("version", a.Version, maxText)
+}
+
+func request(r string) error {
+	if r == "" || len(r) > maxRequest {
+		return holdfast.Errorf(holdfast.CodeInvalid, "an ask's request has %d bytes, not 1 to %d", len(r), maxRequest)
+	}
+	return nil
+}
+
+// AskReply is the control plane's answer to an ask.
+type AskReply struct {
+	Failure *Failure `json:"failure,omitempty"`
+	Order   *Order   `json:"order,omitempty"` // nil: nothing to do
+}
+
+// Validate checks the answer.
+func (r *AskReply) Validate() error {
+	if err := r.Failure.validate(); err != nil {
+		return err
+	}
+	if r.Order == nil {
+		return nil
+	}
+	return r.Order.Validate()
+}
