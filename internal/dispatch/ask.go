@@ -1,0 +1,194 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/store"
+	"github.com/holdfast-backup/holdfast/internal/wire"
+)
+
+// maxPassed is how many executions that cannot run one ask may end on its way.
+const maxPassed = 32
+
+// handleAsk answers a worker's question for work.
+func (d *Dispatcher) handleAsk(ctx context.Context, m *nats.Msg) {
+	w, pool, err := wire.ParseAsk(m.Subject)
+	if err != nil {
+		d.log.InfoContext(ctx, "ask dropped", "error", err)
+		return
+	}
+	ask, err := wire.Decode[wire.Ask](m.Data)
+	if err != nil {
+		d.reply(ctx, m, wire.InboxPrefix(w), &wire.AskReply{Failure: wire.NewFailure(err)})
+		return
+	}
+	d.saw(w, ask.Version)
+	g, err := d.give(ctx, w, pool, ask.Request)
+	if err != nil {
+		d.reply(ctx, m, wire.InboxPrefix(w), &wire.AskReply{Failure: d.fail(ctx, "ask refused", err, "worker_id", int64(w))})
+		return
+	}
+	if g.order != nil {
+		d.cfg.Step("ask.committed")
+		d.watch(g.execution)
+	}
+	d.reply(ctx, m, wire.InboxPrefix(w), &wire.AskReply{Order: g.order})
+}
+
+// given is what an ask got.
+type given struct {
+	order     *wire.Order // nil: nothing to do
+	execution holdfast.Execution
+}
+
+// give takes the next execution that may run, and makes its order.
+func (d *Dispatcher) give(ctx context.Context, from holdfast.WorkerID, pool, request string) (given, error) {
+	d.cfg.Step("ask.received")
+	var (
+		e      holdfast.Execution
+		worker holdfast.Worker
+		parts  orderParts
+		found  bool
+	)
+	err := d.update(ctx, func(tx store.Tx) (err error) {
+		found = false
+		worker, err = tx.Worker(ctx, from)
+		if err != nil {
+			return err
+		}
+		if err := mayAsk(worker, pool); err != nil {
+			return err
+		}
+		e, parts, found, err = d.next(ctx, tx, worker, pool, request)
+		return err
+	})
+	if err != nil || !found {
+		return given{}, err
+	}
+	order, err := d.order(worker, e, parts)
+	if err != nil {
+		// Nobody will ever be able to run it: the secrets cannot be opened.
+		return given{}, d.failStart(ctx, e, err)
+	}
+	return given{order: order, execution: e}, nil
+}
+
+func mayAsk(w holdfast.Worker, pool string) error {
+	if !w.Removed.IsZero() {
+		return holdfast.Errorf(holdfast.CodeForbidden, "worker %s has been removed", w.Name)
+	}
+	if !slices.Contains(w.Pools, pool) {
+		return holdfast.Errorf(holdfast.CodeForbidden, "worker %s does not belong to pool %s", w.Name, pool)
+	}
+	return nil
+}
+
+// next returns the execution that this ask has got before, or starts the next
+// one. Those that cannot run are ended on the way.
+func (d *Dispatcher) next(ctx context.Context, tx store.Tx, w holdfast.Worker, pool, request string) (holdfast.Execution, orderParts, bool, error) {
+	e, err := tx.ExecutionByRequest(ctx, w.ID, request)
+	switch {
+	case err == nil:
+		parts, err := d.orderParts(ctx, tx, e)
+		return e, parts, err == nil, err
+	case holdfast.ErrorCode(err) != holdfast.CodeNotFound:
+		return e, orderParts{}, false, err
+	}
+	for range maxPassed {
+		e, err := tx.NextQueued(ctx, store.Ask{Pool: pool, Hosts: w.Hosts, Now: d.cfg.Now()})
+		if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
+			return e, orderParts{}, false, nil
+		}
+		if err != nil {
+			return e, orderParts{}, false, err
+		}
+		started, parts, err := d.start(ctx, tx, w, e, request)
+		if err != nil {
+			return e, orderParts{}, false, err
+		}
+		if started.State == holdfast.StateRunning {
+			return started, parts, true, nil
+		}
+	}
+	return holdfast.Execution{}, orderParts{}, false, nil
+}
+
+// start moves a queued execution to RUNNING, or ends it when it cannot run.
+func (d *Dispatcher) start(ctx context.Context, tx store.Tx, w holdfast.Worker, e holdfast.Execution, request string) (holdfast.Execution, orderParts, error) {
+	now, actor := d.cfg.Now(), actorWorker(w.Name)
+	if e.AbortAfter > 0 && !e.Started.IsZero() && now.Sub(e.Started) >= e.AbortAfter {
+		ended, err := d.settle(ctx, tx, actorDispatch, holdfast.MoveAbort, e, func(e *holdfast.Execution) {
+			e.Detail = fmt.Sprintf("its time limit of %s has passed", e.AbortAfter)
+		})
+		return ended, orderParts{}, err
+	}
+	set := e.Set
+	if e.Type == holdfast.JobBackup && set == 0 {
+		var err error
+		if set, err = tx.ReserveSetID(ctx); err != nil {
+			return e, orderParts{}, err
+		}
+	}
+	started, err := d.settle(ctx, tx, actor, holdfast.MoveStart, e, func(e *holdfast.Execution) {
+		e.Worker, e.Request, e.Set = w.ID, request, set
+		e.Beat, e.Progress, e.Detail = 0, holdfast.Progress{}, ""
+		e.Restarted = now
+		if e.Started.IsZero() {
+			e.Started = now
+		}
+		if e.Type == holdfast.JobBackup {
+			e.RunType, e.RunTypeReason = resolveRunType(e.RunAsked)
+		}
+	})
+	if err != nil {
+		return e, orderParts{}, err
+	}
+	parts, cause := d.orderParts(ctx, tx, started)
+	if cause == nil {
+		return started, parts, nil
+	}
+	if code := holdfast.ErrorCode(cause); code != holdfast.CodeNotFound && code != holdfast.CodeInvalid {
+		return e, orderParts{}, cause
+	}
+	ended, err := d.settle(ctx, tx, actorDispatch, holdfast.MoveFail, started, func(e *holdfast.Execution) { e.Detail = detailOf(cause) })
+	return ended, orderParts{}, err
+}
+
+// resolveRunType says what a backup runs as. This release makes full backups
+// only: unchanged blocks are found again, and are not stored twice.
+func resolveRunType(asked holdfast.RunType) (holdfast.RunType, string) {
+	switch asked {
+	case holdfast.RunDelta, holdfast.RunCumulative:
+		return holdfast.RunFull, fmt.Sprintf("%s runs as FULL: this release reads everything, and stores only what is new", asked)
+	case holdfast.RunFull:
+	}
+	return holdfast.RunFull, ""
+}
+
+// failStart ends an execution whose order cannot be made.
+func (d *Dispatcher) failStart(ctx context.Context, e holdfast.Execution, cause error) error {
+	d.log.ErrorContext(ctx, "order cannot be made", "execution", int64(e.ID), "error", cause)
+	err := d.update(ctx, func(tx store.Tx) error {
+		_, err := d.settle(ctx, tx, actorDispatch, holdfast.MoveFail, e, func(e *holdfast.Execution) { e.Detail = detailOf(cause) })
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("end execution %d: %w", e.ID, err)
+	}
+	d.Ring(e.Pool)
+	return nil
+}
+
+// detailOf says to people what went wrong, and what to do.
+func detailOf(err error) string {
+	s := holdfast.ErrorMessage(err)
+	if h := holdfast.ErrorHint(err); h != "" {
+		s += ": " + h
+	}
+	return wire.Clip(s, wire.MaxDetail)
+}

@@ -1,0 +1,85 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/store"
+	"github.com/holdfast-backup/holdfast/internal/wire"
+)
+
+const testLimit = 30 * time.Second
+
+// command asks one worker, and waits for its answer. CodeUnavailable when it is
+// not there or does not answer in time.
+func (d *Dispatcher) command(ctx context.Context, w holdfast.Worker, c wire.Command) (wire.Answer, error) {
+	b, err := wire.Encode(&c)
+	if err != nil {
+		return wire.Answer{}, err
+	}
+	m, err := d.conn.RequestWithContext(ctx, wire.CommandSubject(w.ID), b)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return wire.Answer{}, holdfast.Wrap(holdfast.CodeUnavailable, err, "worker %s is not connected", w.Name).
+			WithHint("start the worker")
+	case err != nil:
+		return wire.Answer{}, holdfast.Wrap(holdfast.CodeUnavailable, err, "worker %s does not answer", w.Name)
+	}
+	a, err := wire.Decode[wire.Answer](m.Data)
+	if err != nil {
+		return wire.Answer{}, err
+	}
+	return a, a.Failure.Err()
+}
+
+// commandSite asks the workers that stand on the site's host, one after the
+// other, until one is there. The command gets the site and its password.
+func (d *Dispatcher) commandSite(ctx context.Context, site holdfast.Site, limit time.Duration, c wire.Command) (wire.Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var workers []holdfast.Worker
+	err := d.view(ctx, func(r store.Reader) (err error) {
+		workers, err = r.Workers(ctx)
+		return err
+	})
+	if err != nil {
+		return wire.Answer{}, err
+	}
+	var last error = holdfast.Errorf(holdfast.CodeUnavailable, "no worker stands on the host of site %s", site.Slug).
+		WithHint("invite a worker for that host, and start it there")
+	s := siteOf(site)
+	for _, w := range workers {
+		if !w.Removed.IsZero() || !w.StandsOn(site.Host) {
+			continue
+		}
+		c.Site = &s
+		if c.Sealed, err = d.secretsFor(w, site.Password, nil); err != nil {
+			return wire.Answer{}, err
+		}
+		a, err := d.command(ctx, w, c)
+		if err == nil || holdfast.ErrorCode(err) != holdfast.CodeUnavailable {
+			return a, err
+		}
+		last = err
+	}
+	return wire.Answer{}, last
+}
+
+// TestSite asks a worker that stands on the site's host to look at the site.
+// CodeUnavailable when no such worker answers.
+func (d *Dispatcher) TestSite(ctx context.Context, site holdfast.Site) ([]engine.Finding, error) {
+	a, err := d.commandSite(ctx, site, testLimit, wire.Command{Kind: wire.CommandTest, Engine: holdfast.EnginePhysical})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]engine.Finding, 0, len(a.Findings))
+	for _, f := range a.Findings {
+		out = append(out, engine.Finding{Name: f.Name, OK: f.OK, Text: f.Text, Fix: f.Fix})
+	}
+	return out, nil
+}

@@ -1,0 +1,181 @@
+package dispatch
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/store"
+	"github.com/holdfast-backup/holdfast/internal/wire"
+)
+
+// handleFinish takes the end of an order.
+func (d *Dispatcher) handleFinish(ctx context.Context, m *nats.Msg) {
+	w, id, err := wire.ParseExecution(wire.KindFinish, m.Subject)
+	if err != nil {
+		d.log.InfoContext(ctx, "finish dropped", "error", err)
+		return
+	}
+	var wanted holdfast.Wanted
+	f, err := wire.Decode[wire.Finish](m.Data)
+	if err == nil {
+		d.saw(w, "")
+		wanted, err = d.finish(ctx, w, id, f)
+	}
+	r := wire.Reply{Wanted: wanted}
+	if err != nil {
+		r.Failure = d.fail(ctx, "finish refused", err, "worker_id", int64(w), "execution", int64(id), "fence", uint64(f.Fence))
+	}
+	d.reply(ctx, m, wire.InboxPrefix(w), &r)
+}
+
+var errRepeated = errors.New("the same finish was taken before")
+
+// finish ends the order in one transaction with the set and the copy that it
+// completes. The same finish again is success; anything else of a closed fence
+// is CodeConflict.
+func (d *Dispatcher) finish(ctx context.Context, from holdfast.WorkerID, id holdfast.ExecutionID, f wire.Finish) (holdfast.Wanted, error) {
+	d.cfg.Step("finish.received")
+	var prev, next holdfast.Execution
+	err := d.update(ctx, func(tx store.Tx) (err error) {
+		prev, err = current(ctx, tx, from, id, f.Fence)
+		if holdfast.ErrorCode(err) == holdfast.CodeConflict {
+			if sameFinish(prev, from, f) {
+				return errRepeated
+			}
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		next, err = d.finishCurrent(ctx, tx, prev, f)
+		return err
+	})
+	switch {
+	case errors.Is(err, errRepeated):
+		return prev.Wanted, nil
+	case holdfast.ErrorCode(err) == holdfast.CodeConflict && prev.Fence != 0:
+		d.lateSnapshot(ctx, prev, f)
+		return prev.Wanted, err
+	case err != nil:
+		return prev.Wanted, err
+	}
+	d.cfg.Step("finish.committed")
+	d.forget(id, f.Fence)
+	d.log.InfoContext(ctx, "execution finished", "execution", int64(id), "fence", uint64(f.Fence), "move", string(f.Move),
+		"state", string(next.State), "outcome", string(next.Outcome))
+	d.Ring(next.Pool)
+	d.kickReaper()
+	return next.Wanted, nil
+}
+
+func (d *Dispatcher) finishCurrent(ctx context.Context, tx store.Tx, e holdfast.Execution, f wire.Finish) (holdfast.Execution, error) {
+	w, err := tx.Worker(ctx, e.Worker)
+	if err != nil {
+		return e, err
+	}
+	actor := actorWorker(w.Name)
+	done := f.Move == holdfast.MoveSucceed || f.Move == holdfast.MoveWarn
+	if done && e.Type == holdfast.JobBackup {
+		if _, err := e.Next(f.Move); err != nil {
+			return e, err
+		}
+		if err := d.complete(ctx, tx, actor, e, f); err != nil {
+			return e, err
+		}
+	}
+	return d.settle(ctx, tx, actor, f.Move, e, func(n *holdfast.Execution) {
+		n.Detail, n.Result = f.Detail, json.RawMessage(f.Result)
+		n.Progress = f.Progress
+		n.StoredSize = f.StoredBytes
+	})
+}
+
+// complete makes the set that the fence intended a set that readers see.
+func (d *Dispatcher) complete(ctx context.Context, tx store.Tx, actor string, e holdfast.Execution, f wire.Finish) error {
+	c, err := tx.CopyByFence(ctx, e.ID, f.Fence)
+	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
+		return holdfast.Errorf(holdfast.CodeInvalid, "a backup cannot succeed without a snapshot that was intended")
+	}
+	if err != nil {
+		return err
+	}
+	var r engine.Result
+	if len(f.Result) > 0 {
+		if err := json.Unmarshal(f.Result, &r); err != nil {
+			return holdfast.Wrap(holdfast.CodeInvalid, err, "the engine's result is not valid")
+		}
+	}
+	set, err := tx.Set(ctx, e.Account, c.Set)
+	if err != nil {
+		return fmt.Errorf("read backup set %d: %w", c.Set, err)
+	}
+	set.Started, set.Stopped, set.Bytes, set.Damaged = r.Started, r.Stopped, r.Bytes, r.Damaged
+	set.RunType, set.Added = e.RunType, f.Progress.AddedBytes
+	if r.Physical != nil {
+		set.Physical = *r.Physical
+	}
+	if err := tx.UpdateSet(ctx, set); err != nil {
+		return fmt.Errorf("write backup set %d: %w", set.ID, err)
+	}
+	state := holdfast.CopyComplete
+	if r.Damaged != "" {
+		state = holdfast.CopyDamaged
+	}
+	return d.moveCopy(ctx, tx, actor, c, state)
+}
+
+// sameFinish reports whether the execution is where this very finish has put it.
+func sameFinish(e holdfast.Execution, from holdfast.WorkerID, f wire.Finish) bool {
+	if e.Fence != f.Fence || e.Worker != from {
+		return false
+	}
+	switch f.Move {
+	case holdfast.MoveSucceed:
+		return e.Outcome == holdfast.OutcomeSucceeded && sameJSON(e.Result, f.Result)
+	case holdfast.MoveWarn:
+		return e.Outcome == holdfast.OutcomeWarning && sameJSON(e.Result, f.Result)
+	case holdfast.MoveFail:
+		return e.Outcome == holdfast.OutcomeFailed && e.Reason == holdfast.ReasonError && e.Detail == f.Detail
+	case holdfast.MoveHandBack:
+		return e.State == holdfast.StateQueued && e.Reason == holdfast.ReasonHandedBack || e.State != holdfast.StateQueued && rested(e)
+	case holdfast.MoveRetry:
+		return e.State == holdfast.StateQueued && e.Reason == holdfast.ReasonTransient ||
+			e.Outcome == holdfast.OutcomeFailed && e.Reason == holdfast.ReasonError && e.Detail == f.Detail ||
+			rested(e) && e.State != holdfast.StateQueued
+	case holdfast.MoveRest:
+		return rested(e)
+	default:
+		return false
+	}
+}
+
+// rested reports whether a worker has let go of the execution: whatever it says
+// of its rest a second time changes nothing.
+func rested(e holdfast.Execution) bool {
+	switch e.State {
+	case holdfast.StateSuspended, holdfast.StateQueued:
+		return e.Reason != holdfast.ReasonLost
+	case holdfast.StateEnded:
+		return e.Outcome == holdfast.OutcomeStopped || e.Outcome == holdfast.OutcomeAborted || e.Outcome == holdfast.OutcomeKilled
+	case holdfast.StatePlanned, holdfast.StateRunning:
+	}
+	return false
+}
+
+func sameJSON(a, b []byte) bool {
+	var x, y bytes.Buffer
+	if len(a) == 0 || len(b) == 0 {
+		return len(a) == len(b)
+	}
+	if json.Compact(&x, a) != nil || json.Compact(&y, b) != nil {
+		return false
+	}
+	return bytes.Equal(x.Bytes(), y.Bytes())
+}

@@ -1,0 +1,74 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/store"
+	"github.com/holdfast-backup/holdfast/internal/wire"
+)
+
+const expireEvery = 6 * time.Hour
+
+// handleLog takes a piece of an execution's log, and acknowledges it.
+func (d *Dispatcher) handleLog(ctx context.Context, m *nats.Msg) {
+	w, id, err := wire.ParseExecution(wire.KindLog, m.Subject)
+	if err != nil {
+		d.log.InfoContext(ctx, "log dropped", "error", err)
+		return
+	}
+	var next int64
+	c, err := wire.Decode[wire.Chunk](m.Data)
+	if err == nil {
+		next, err = d.appendLog(ctx, w, id, c)
+	}
+	r := wire.ChunkReply{Next: next}
+	if err != nil {
+		r.Failure = d.fail(ctx, "log not taken", err, "worker_id", int64(w), "execution", int64(id))
+	}
+	d.reply(ctx, m, wire.InboxPrefix(w), &r)
+}
+
+// appendLog takes the log of the newest fence only, also when it has ended: its
+// last lines come after its finish.
+func (d *Dispatcher) appendLog(ctx context.Context, from holdfast.WorkerID, id holdfast.ExecutionID, c wire.Chunk) (int64, error) {
+	d.mu.Lock()
+	w := d.watches[id]
+	known := w != nil && w.worker == from && w.fence == c.Fence
+	d.mu.Unlock()
+	if !known {
+		var e holdfast.Execution
+		err := d.view(ctx, func(r store.Reader) (err error) {
+			e, err = r.Execution(ctx, 0, id)
+			return err
+		})
+		if err != nil {
+			return 0, err
+		}
+		if e.Worker != from || e.Fence != c.Fence {
+			return 0, holdfast.Errorf(holdfast.CodeConflict, "the order with fence %d is outdated", c.Fence)
+		}
+	}
+	header := fmt.Sprintf("start %d of execution %d on worker %d, %s", c.Fence, id, from, d.cfg.Now().UTC().Format(time.RFC3339))
+	return d.cfg.Logs.Append(ctx, id, c.Fence, header, c.Offset, c.Data, c.Lost)
+}
+
+// expireLogs deletes old logs, now and then.
+func (d *Dispatcher) expireLogs(ctx context.Context) error {
+	t := time.NewTicker(expireEvery)
+	defer t.Stop()
+	for {
+		if err := d.cfg.Logs.Expire(ctx); err != nil && ctx.Err() == nil {
+			d.log.InfoContext(ctx, "old logs not deleted", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}

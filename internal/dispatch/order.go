@@ -1,0 +1,125 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/seal"
+	"github.com/holdfast-backup/holdfast/internal/store"
+	"github.com/holdfast-backup/holdfast/internal/wire"
+)
+
+// orderParts is what an order needs besides its execution.
+type orderParts struct {
+	site       holdfast.Site
+	repository holdfast.Repository
+	snapshot   string // of a restore's source
+}
+
+func (d *Dispatcher) orderParts(ctx context.Context, r store.Reader, e holdfast.Execution) (orderParts, error) {
+	var (
+		p   orderParts
+		err error
+	)
+	if p.site, err = r.Site(ctx, e.Account, e.Site); err != nil {
+		return p, fmt.Errorf("read site %d: %w", e.Site, err)
+	}
+	repository := e.Repository
+	if e.Type == holdfast.JobRestore {
+		c, err := readableCopy(ctx, r, e)
+		if err != nil {
+			return p, err
+		}
+		p.snapshot, repository = c.Snapshot, c.Repository
+	}
+	if repository == 0 {
+		if e.Type == holdfast.JobETL {
+			return p, nil
+		}
+		return p, holdfast.Errorf(holdfast.CodeInvalid, "site %s has no repository", p.site.Slug).
+			WithHint("create a repository, and name it in the site or in the job")
+	}
+	if p.repository, err = r.Repository(ctx, e.Account, repository); err != nil {
+		return p, fmt.Errorf("read repository %d: %w", repository, err)
+	}
+	return p, nil
+}
+
+// readableCopy returns the copy that a restore reads: the best that is known.
+func readableCopy(ctx context.Context, r store.Reader, e holdfast.Execution) (holdfast.Copy, error) {
+	copies, err := r.Copies(ctx, e.Account, e.Set)
+	if err != nil {
+		return holdfast.Copy{}, fmt.Errorf("read copies of backup set %d: %w", e.Set, err)
+	}
+	rank := map[holdfast.CopyState]int{
+		holdfast.CopyVerified: 4, holdfast.CopyComplete: 3, holdfast.CopyUnconfirmed: 2, holdfast.CopyDamaged: 1,
+	}
+	var best holdfast.Copy
+	for _, c := range copies {
+		if rank[c.State] > rank[best.State] {
+			best = c
+		}
+	}
+	if !best.Readable() {
+		return best, holdfast.Errorf(holdfast.CodeNotFound, "backup set %d has no copy that can be read", e.Set).
+			WithHint("restore another backup set")
+	}
+	return best, nil
+}
+
+// order makes the order, with the secrets opened and sealed again to the worker.
+func (d *Dispatcher) order(w holdfast.Worker, e holdfast.Execution, p orderParts) (*wire.Order, error) {
+	o := &wire.Order{
+		Request: e.Request, Installation: d.installation, Account: e.Account, Execution: e.ID, Fence: e.Fence,
+		Type: e.Type, Engine: e.Engine, Job: e.Job, JobName: e.JobName,
+		Site:       siteOf(p.site),
+		Repository: repositoryOf(p.repository),
+		RunType:    e.RunType, RunTypeReason: e.RunTypeReason, Set: e.Set,
+		Restore: e.Restore, Snapshot: p.snapshot, AbortAfter: e.AbortAfter,
+	}
+	var err error
+	o.Sealed, err = d.secretsFor(w, p.site.Password, p.repository.Password)
+	if err != nil {
+		return nil, err
+	}
+	return o, o.Validate()
+}
+
+func siteOf(s holdfast.Site) wire.Site {
+	return wire.Site{ID: s.ID, Slug: s.Slug, Server: s.Server, DataDir: s.DataDir}
+}
+
+func repositoryOf(r holdfast.Repository) wire.Repository {
+	return wire.Repository{ID: r.ID, Location: r.Location, FormatID: r.FormatID}
+}
+
+// secretsFor opens what the database keeps sealed, and seals it to the worker.
+func (d *Dispatcher) secretsFor(w holdfast.Worker, site, repository []byte) ([]byte, error) {
+	var (
+		s   wire.Secrets
+		err error
+	)
+	if len(site) == 0 && len(repository) == 0 {
+		return nil, nil
+	}
+	if len(site) > 0 {
+		if s.Site, err = d.cfg.Opener.Open(site); err != nil {
+			return nil, fmt.Errorf("open the site's password: %w", err)
+		}
+	}
+	if len(repository) > 0 {
+		if s.Repository, err = d.cfg.Opener.Open(repository); err != nil {
+			return nil, fmt.Errorf("open the repository's password: %w", err)
+		}
+	}
+	packed, err := s.Pack()
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := seal.ForWorker(w.SealKey, packed)
+	if err != nil {
+		return nil, fmt.Errorf("seal the secrets to worker %s: %w", w.Name, err)
+	}
+	return sealed, nil
+}

@@ -1,0 +1,279 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/store"
+	"github.com/holdfast-backup/holdfast/internal/wire"
+)
+
+// watch is what is known of a running execution between two writes. Times are
+// those of Dispatcher.clock.
+type watch struct {
+	id       holdfast.ExecutionID
+	worker   holdfast.WorkerID
+	fence    holdfast.Fence
+	wanted   holdfast.Wanted
+	progress holdfast.Progress
+	number   uint64 // of the newest beat
+	written  uint64 // of the newest beat in the database
+	dirty    bool   // progress or number are newer than the database
+
+	made     time.Duration
+	since    time.Duration // when number last changed, or watching began anew
+	wantedAt time.Duration // when abort or kill was first heard of; 0: neither was
+	abortAt  time.Duration // when its time limit passes; 0: it has none
+	acting   bool          // it is being moved on
+}
+
+// load begins to watch what is running. No silence is older than this moment: we
+// have heard nobody yet.
+func (d *Dispatcher) load(ctx context.Context) error {
+	err := d.view(ctx, func(r store.Reader) (err error) {
+		d.installation, err = r.Installation(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("read installation: %w", err)
+	}
+	return d.reload(ctx)
+}
+
+// reload reads the running executions again: their wishes may have risen without
+// our being told, and another control plane may have started or ended some.
+func (d *Dispatcher) reload(ctx context.Context) error {
+	began := d.clock()
+	var running []holdfast.Execution
+	err := d.view(ctx, func(r store.Reader) (err error) {
+		running, err = r.LiveExecutions(ctx, holdfast.StateRunning)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("read running executions: %w", err)
+	}
+	found := make(map[holdfast.ExecutionID]bool, len(running))
+	for _, e := range running {
+		found[e.ID] = true
+		d.watch(e)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id, w := range d.watches {
+		if !found[id] && w.made < began {
+			delete(d.watches, id)
+		}
+	}
+	return nil
+}
+
+// watch begins or goes on to watch a running execution.
+func (d *Dispatcher) watch(e holdfast.Execution) {
+	now, wall := d.clock(), d.cfg.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w := d.watches[e.ID]
+	switch {
+	case w != nil && w.fence > e.Fence:
+		return // what was read is old
+	case w == nil || w.fence < e.Fence:
+		w = &watch{
+			id: e.ID, worker: e.Worker, fence: e.Fence, progress: e.Progress,
+			number: e.Beat, written: e.Beat, made: now, since: now,
+		}
+		if e.AbortAfter > 0 {
+			// The wall clock says how much is left, once; from here on it may jump.
+			left := e.AbortAfter - min(max(wall.Sub(e.Started), 0), e.AbortAfter)
+			w.abortAt = max(now+left, 1)
+		}
+		d.watches[e.ID] = w
+	case e.Beat > w.number: // another control plane heard it
+		w.number, w.written, w.since = e.Beat, e.Beat, now
+	}
+	w.want(e.Wanted, now)
+}
+
+// want takes a wish in: it only rises, except that resume takes suspend back.
+func (w *watch) want(wanted holdfast.Wanted, now time.Duration) {
+	if wanted > w.wanted || (wanted == holdfast.WantRun && w.wanted == holdfast.WantSuspend) {
+		w.wanted = wanted
+	}
+	if w.wanted >= holdfast.WantAbort && w.wantedAt == 0 {
+		w.wantedAt = max(now, 1)
+	}
+}
+
+// forget ends the watch of a fence.
+func (d *Dispatcher) forget(id holdfast.ExecutionID, f holdfast.Fence) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if w := d.watches[id]; w != nil && w.fence <= f {
+		delete(d.watches, id)
+	}
+}
+
+// act is what watching an execution calls for.
+type act struct {
+	watch watch // as it was
+	move  holdfast.Move
+}
+
+// watchLoop looks at every watch, four times a second.
+func (d *Dispatcher) watchLoop(ctx context.Context) error {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	last, reloaded := d.clock(), d.clock()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		now := d.clock()
+		if now-last > frozenAfter {
+			d.restartSilence(now)
+			d.log.InfoContext(ctx, "this process stood still: silence is measured anew", "elapsed", now-last)
+		}
+		last = now
+		for _, a := range d.due(now) {
+			d.handlers.Go(func() { d.act(context.WithoutCancel(ctx), a) })
+		}
+		if now-reloaded >= reloadEvery {
+			reloaded = now
+			d.handlers.Go(func() {
+				if err := d.reload(context.WithoutCancel(ctx)); err != nil {
+					d.log.InfoContext(ctx, "running executions not read", "error", err)
+				}
+			})
+		}
+	}
+}
+
+// restartSilence lets every silence begin anew: beats may be waiting that we
+// could not hear.
+func (d *Dispatcher) restartSilence(now time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, w := range d.watches {
+		w.since = now
+		if w.wantedAt != 0 {
+			w.wantedAt = now
+		}
+	}
+}
+
+// due says what is to be done at now.
+func (d *Dispatcher) due(now time.Duration) []act {
+	if !d.conn.IsConnected() {
+		return nil // we hear nobody: that is not their silence
+	}
+	heard := time.Duration(d.heardAt.Load())
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var acts []act
+	for _, w := range d.watches {
+		if w.acting {
+			continue
+		}
+		m := w.due(now, heard, d.cfg.SilenceLimit, d.cfg.KillLimit)
+		if m == "" {
+			continue
+		}
+		w.acting = true
+		acts = append(acts, act{watch: *w, move: m})
+	}
+	return acts
+}
+
+// due says which move the watch calls for; empty: none.
+func (w *watch) due(now, heard, silence, kill time.Duration) holdfast.Move {
+	switch {
+	case w.wantedAt != 0 && now-max(w.wantedAt, heard) >= kill:
+		return holdfast.MoveDecide
+	case now-max(w.since, heard) >= silence:
+		return holdfast.MoveSilence
+	case w.abortAt != 0 && now >= w.abortAt && w.wanted < holdfast.WantAbort:
+		return holdfast.MoveAbort
+	}
+	return ""
+}
+
+var errNotSilent = errors.New("somebody else heard it")
+
+// act moves an execution on, by compare-and-set on its fence and beat.
+func (d *Dispatcher) act(ctx context.Context, a act) {
+	var prev, next holdfast.Execution
+	err := d.update(ctx, func(tx store.Tx) (err error) {
+		prev, err = tx.Execution(ctx, 0, a.watch.id)
+		if err != nil {
+			return err
+		}
+		if prev.State != holdfast.StateRunning || prev.Fence != a.watch.fence {
+			return holdfast.Errorf(holdfast.CodeConflict, "the execution has moved on")
+		}
+		if a.move == holdfast.MoveSilence && prev.Beat != a.watch.written && prev.Beat != a.watch.number {
+			return errNotSilent
+		}
+		next, err = d.settle(ctx, tx, actorDispatch, a.move, prev, func(e *holdfast.Execution) { d.explain(a, e) })
+		return err
+	})
+	switch {
+	case errors.Is(err, errNotSilent):
+		d.watch(prev)
+		d.acted(a.watch)
+	case holdfast.ErrorCode(err) == holdfast.CodeConflict, holdfast.ErrorCode(err) == holdfast.CodeNotFound:
+		d.forget(a.watch.id, a.watch.fence) // the next reload says what is true
+	case err != nil:
+		d.log.WarnContext(ctx, "execution not moved on; it is tried again", "execution", int64(a.watch.id), "move", string(a.move), "error", err)
+		d.acted(a.watch)
+	case a.move == holdfast.MoveAbort:
+		d.acted(a.watch)
+		d.Tell(a.watch.worker, a.watch.id, a.watch.fence, holdfast.WantAbort)
+	default:
+		d.log.InfoContext(ctx, "execution moved on", "execution", int64(next.ID), "move", string(a.move),
+			"state", string(next.State), "outcome", string(next.Outcome), "fence", uint64(a.watch.fence))
+		d.cfg.Step("silence.committed")
+		d.closed(prev, next)
+	}
+}
+
+// acted lets the watch call for the next act.
+func (d *Dispatcher) acted(old watch) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if w := d.watches[old.id]; w != nil && w.fence == old.fence {
+		w.acting = false
+	}
+}
+
+// explain says in the execution why it was moved on.
+func (d *Dispatcher) explain(a act, e *holdfast.Execution) {
+	switch a.move {
+	case holdfast.MoveSilence:
+		e.Detail = fmt.Sprintf("worker %d was not heard of for %s", e.Worker, d.cfg.SilenceLimit)
+		if e.State == holdfast.StateEnded && e.Outcome == holdfast.OutcomeFailed {
+			e.Detail += fmt.Sprintf("; this was attempt %d, and the last", e.Attempts)
+		}
+	case holdfast.MoveDecide:
+		e.Detail = fmt.Sprintf("worker %d did not confirm the wish to %s within %s", e.Worker, e.Wanted, d.cfg.KillLimit)
+	case holdfast.MoveAbort:
+		e.Detail = fmt.Sprintf("its time limit of %s has passed", e.AbortAfter)
+	default:
+	}
+}
+
+// closed follows a fence that we have closed without its worker.
+func (d *Dispatcher) closed(prev, next holdfast.Execution) {
+	d.forget(prev.ID, prev.Fence)
+	// The worker may be alive after all: it should hear that it is outdated, or
+	// dead to us, before its next beat.
+	if next.State == holdfast.StateEnded {
+		d.push(prev.Worker, wire.Command{Kind: wire.CommandWish, Execution: prev.ID, Fence: prev.Fence, Wanted: holdfast.WantKill})
+		d.release(next, prev.Fence)
+	}
+	d.Ring(next.Pool)
+	d.kickReaper()
+}
