@@ -1,0 +1,247 @@
+package repository
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/repository/compress"
+	"github.com/holdfast-backup/holdfast/internal/repository/crypt"
+	"github.com/holdfast-backup/holdfast/internal/repository/hash"
+	"github.com/holdfast-backup/holdfast/internal/repository/index"
+	"github.com/holdfast-backup/holdfast/internal/repository/pack"
+)
+
+// How files are cut. Readers accept any sizes; ours stay as they are, because
+// equal pages give equal blobs only when they are cut in the same places.
+const (
+	wholeFile  = 64 << 10  // a file up to this size is one blob
+	blockSize  = 512 << 10 // blobs of larger files
+	sliceSize  = 128 << 10 // read, inspected and hashed at once: stays in the cache
+	taskBlocks = 8         // blocks that one worker takes of a file
+)
+
+// input is a regular file on its way through the workers.
+type input struct {
+	file  engine.File
+	entry *entry
+	ids   []hash.ID // one a block
+
+	open    sync.Once
+	content engine.Content
+	openErr error
+
+	end  atomic.Int64 // the file's size, or where it has ended earlier
+	left atomic.Int32 // tasks not done
+}
+
+// task is some blocks of a file. An empty file has one task without blocks.
+type task struct {
+	in    *input
+	first int
+	count int
+}
+
+func newInput(f engine.File, e *entry) *input {
+	in := &input{file: f, entry: e, ids: make([]hash.ID, blocks(f.Size))}
+	in.end.Store(f.Size)
+	return in
+}
+
+func blocks(size int64) int {
+	if size <= wholeFile {
+		return int(min(size, 1))
+	}
+	return int((size + blockSize - 1) / blockSize)
+}
+
+func (in *input) tasks() []task {
+	var tasks []task
+	for first := 0; first == 0 || first < len(in.ids); first += taskBlocks {
+		tasks = append(tasks, task{in: in, first: first, count: min(taskBlocks, len(in.ids)-first)})
+	}
+	in.left.Store(int32(len(tasks))) //nolint:gosec // a file of 2^63 bytes has 2^41 tasks, and no such file exists
+	return tasks
+}
+
+// begin opens the file once. ok is false when it has vanished.
+func (in *input) begin() (ok bool, err error) {
+	in.open.Do(func() { in.content, in.openErr = in.file.Open() })
+	if errors.Is(in.openErr, engine.ErrVanished) {
+		return false, nil
+	}
+	if in.openErr != nil {
+		return false, fmt.Errorf("open %q: %w", in.file.Path, in.openErr)
+	}
+	return true, nil
+}
+
+// shorten records that the file ends at the offset.
+func (in *input) shorten(end int64) {
+	for {
+		old := in.end.Load()
+		if end >= old || in.end.CompareAndSwap(old, end) {
+			return
+		}
+	}
+}
+
+// blockWorker is the memory of one worker.
+type blockWorker struct {
+	*Writer
+	codec compress.Codec
+	block []byte
+	frame []byte
+}
+
+// work does tasks until there will be no more. When the writer has failed it
+// only lets go of the files.
+func (w *Writer) work(ctx context.Context) {
+	b := blockWorker{
+		Writer: w, codec: compress.New(),
+		block: make([]byte, blockSize),
+		frame: make([]byte, 0, compress.Bound(blockSize)),
+	}
+	for t := range w.tasks {
+		if ctx.Err() == nil {
+			if err := b.do(ctx, t); err != nil {
+				w.cancel(err)
+			}
+		}
+		w.taskDone(t.in)
+		w.queued.add(-1)
+	}
+}
+
+func (b *blockWorker) do(ctx context.Context, t task) error {
+	ok, err := t.in.begin()
+	if !ok {
+		return err
+	}
+	for i := t.first; i < t.first+t.count; i++ {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		offset := int64(i) * blockSize
+		if offset >= t.in.end.Load() {
+			return nil // it has shrunk
+		}
+		if err := b.store(ctx, t.in, i, offset); err != nil {
+			return fmt.Errorf("store %q at offset %d: %w", t.in.file.Path, offset, err)
+		}
+	}
+	return nil
+}
+
+// store takes one block through all steps.
+func (b *blockWorker) store(ctx context.Context, in *input, i int, offset int64) error {
+	block := b.block[:min(blockSize, in.file.Size-offset)]
+	id, n, err := in.readBlock(block, offset)
+	if err != nil {
+		return err
+	}
+	if n < len(block) {
+		in.shorten(offset + int64(n))
+	}
+	if n == 0 {
+		return nil
+	}
+	in.ids[i] = id
+	b.read.Add(int64(n))
+	b.blobs.Add(1)
+	if b.index.Claim(id, pack.Data) == index.Known {
+		return nil
+	}
+	b.fresh.Add(1)
+	return b.storeBlob(ctx, pack.Blob{ID: id, Type: pack.Data}, block[:n])
+}
+
+// storeBlob compresses and packs a blob that was claimed.
+func (b *blockWorker) storeBlob(ctx context.Context, blob pack.Blob, content []byte) error {
+	if b.repo.compresses() {
+		frame, err := b.codec.Encode(b.frame, content)
+		if err != nil {
+			return fmt.Errorf("compress: %w", err)
+		}
+		if len(frame) < len(content) {
+			blob.Raw = uint32(len(content)) //nolint:gosec // at most blockSize
+			content = frame
+		}
+	}
+	blob.Length = uint32(len(content) + crypt.Overhead) //nolint:gosec // at most blockSize and a little
+	return b.packer.seal(ctx, blob, content)
+}
+
+// readBlock fills the block, shows it to the inspector and hashes it, slice by
+// slice while each is in the cache. n is less than the block when the file ends
+// early.
+func (in *input) readBlock(block []byte, offset int64) (id hash.ID, n int, err error) {
+	h := hash.New()
+	for n < len(block) {
+		slice := block[n:min(n+sliceSize, len(block))]
+		got, err := readFull(in.content, slice, offset+int64(n))
+		if err != nil {
+			return id, n, err
+		}
+		short := got < len(slice)
+		if slice = slice[:got]; got > 0 && in.file.Inspect != nil {
+			if err := in.file.Inspect(offset+int64(n), slice); err != nil {
+				return id, n, err
+			}
+		}
+		h.Write(slice)
+		n += got
+		if short {
+			break
+		}
+	}
+	return hash.Finish(h), n, nil
+}
+
+// readFull reads until p is full or the file ends.
+func readFull(r io.ReaderAt, p []byte, offset int64) (int, error) {
+	n := 0
+	for n < len(p) {
+		got, err := r.ReadAt(p[n:], offset+int64(n))
+		n += got
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+		if got == 0 {
+			return n, io.ErrNoProgress
+		}
+	}
+	return n, nil
+}
+
+// taskDone ends the file with its last task.
+func (w *Writer) taskDone(in *input) {
+	if in.left.Add(-1) > 0 {
+		return
+	}
+	if in.content != nil {
+		if err := in.content.Close(); err != nil {
+			w.cancel(fmt.Errorf("close %q: %w", in.file.Path, err))
+		}
+	}
+	if w.cause() != nil {
+		return
+	}
+	if in.content == nil { // vanished
+		in.entry.vanished = true
+	} else {
+		in.entry.node.Size = in.end.Load()
+		in.entry.content = in.ids[:blocks(in.entry.node.Size):blocks(in.entry.node.Size)]
+		w.files.Add(1)
+	}
+	if in.file.Done != nil {
+		in.file.Done(engine.FileResult{Vanished: in.entry.vanished, Size: in.entry.node.Size})
+	}
+}

@@ -1,0 +1,199 @@
+package repository
+
+import (
+	"cmp"
+	"context"
+	"runtime"
+	"slices"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/repository/compress"
+)
+
+// How packs are read: blobs side by side in one go, and small holes with them.
+const (
+	rangeSize = 4 << 20
+	rangeHole = 64 << 10
+)
+
+// fill fetches what the batch needs, in the order in which it lies in the packs.
+// One goroutine more than cores, because they wait for reads and writes.
+func (b *batch) fill(ctx context.Context) error {
+	slices.SortFunc(b.blobs, func(x, y wantedBlob) int {
+		return cmp.Or(cmp.Compare(x.rank, y.rank), cmp.Compare(x.Offset, y.Offset))
+	})
+	ranges := b.ranges()
+	var next, nextEmpty atomic.Int64
+	empty := b.empty()
+	g, gctx := errgroup.WithContext(ctx)
+	for range min(runtime.GOMAXPROCS(0)+1, len(ranges)+1) {
+		g.Go(func() error {
+			f := filler{Reader: b.reader, codec: compress.New()}
+			for gctx.Err() == nil {
+				if i := int(nextEmpty.Add(1) - 1); i < len(empty) {
+					if err := empty[i].openAndFinish(); err != nil {
+						return err
+					}
+					continue
+				}
+				i := int(next.Add(1) - 1)
+				if i >= len(ranges) {
+					return nil
+				}
+				if err := f.fill(gctx, ranges[i]); err != nil {
+					return err
+				}
+			}
+			return context.Cause(gctx)
+		})
+	}
+	return g.Wait()
+}
+
+// empty returns the files without content.
+func (b *batch) empty() []*output {
+	var empty []*output
+	for _, f := range b.files {
+		if f.left.Load() == 0 {
+			empty = append(empty, f)
+		}
+	}
+	return empty
+}
+
+func (o *output) openAndFinish() error {
+	if err := o.open(); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+// ranges cuts the sorted blobs into what is read at once.
+func (b *batch) ranges() [][]wantedBlob {
+	var out [][]wantedBlob
+	first := 0
+	for i := 1; i <= len(b.blobs); i++ {
+		if i < len(b.blobs) && b.blobs[i].follows(&b.blobs[i-1], &b.blobs[first]) {
+			continue
+		}
+		out = append(out, b.blobs[first:i])
+		first = i
+	}
+	return out
+}
+
+// follows reports whether the blob may be read together with the one before it
+// and the first of the range.
+func (w *wantedBlob) follows(before, first *wantedBlob) bool {
+	end := int64(before.Offset) + int64(before.Length)
+	return w.rank == before.rank &&
+		int64(w.Offset) >= end && int64(w.Offset)-end <= rangeHole &&
+		int64(w.Offset)+int64(w.Length)-int64(first.Offset) <= rangeSize
+}
+
+// filler is the memory of one goroutine that fills files.
+type filler struct {
+	*Reader
+	codec  compress.Codec
+	sealed []byte
+	raw    []byte
+}
+
+// fill reads one range and puts its blobs in place.
+func (f *filler) fill(ctx context.Context, blobs []wantedBlob) error {
+	needed := blobs[:0:0]
+	for i := range blobs {
+		w := &blobs[i]
+		open, err := f.missing(w)
+		if err != nil {
+			return err
+		}
+		if len(open) > 0 {
+			needed = append(needed, wantedBlob{Location: w.Location, rank: w.rank, places: open})
+		}
+	}
+	if len(needed) == 0 {
+		return nil
+	}
+	start := int64(needed[0].Offset)
+	last := &needed[len(needed)-1]
+	sealed, err := f.repo.readRange(ctx, last.Pack, start, int64(last.Offset)+int64(last.Length)-start, f.sealed)
+	f.sealed = sealed
+	for i := range needed {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		w := &needed[i]
+		var part []byte
+		if err == nil {
+			part = sealed[int64(w.Offset)-start:][:w.Length]
+		}
+		if err := f.place(ctx, w, part, err); err != nil {
+			return w.describe(err)
+		}
+	}
+	return nil
+}
+
+// missing returns the places of the blob that do not hold it from before.
+func (f *filler) missing(w *wantedBlob) ([]place, error) {
+	var open []place
+	for _, p := range w.places {
+		if err := p.file.open(); err != nil {
+			return nil, w.describe(err)
+		}
+		size := int(w.Size())
+		if p.file.used && cap(f.raw) < size {
+			f.raw = make([]byte, max(size, blockSize))
+		}
+		if p.file.holds(w.ID, p.offset, f.raw[:min(size, cap(f.raw))]) {
+			if err := p.file.filled(int64(size)); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		open = append(open, p)
+	}
+	return open, nil
+}
+
+// place verifies one blob and writes it everywhere it goes. readErr is why its
+// bytes could not be read; another copy of the blob may do.
+func (f *filler) place(ctx context.Context, w *wantedBlob, sealed []byte, readErr error) error {
+	data, err := f.decode(w, sealed, readErr)
+	if err != nil && holdfast.ErrorCode(err) == holdfast.CodeInvalid {
+		other, otherErr := f.repo.dataBlob(ctx, f.index, f.codec, w.ID)
+		if otherErr == nil && int64(len(other)) == w.Size() {
+			data, err = other, nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	zero := isZero(data)
+	for _, p := range w.places {
+		if err := p.file.write(data, p.offset, zero); err != nil {
+			return err
+		}
+		if err := p.file.filled(int64(len(data))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *filler) decode(w *wantedBlob, sealed []byte, readErr error) ([]byte, error) {
+	if readErr != nil {
+		return nil, readErr
+	}
+	content, err := f.repo.openBlob(w.Location, sealed)
+	if err != nil {
+		return nil, err
+	}
+	var data []byte
+	data, f.raw, err = decodeData(f.codec, w.Location, content, f.raw)
+	return data, err
+}

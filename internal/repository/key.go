@@ -1,0 +1,214 @@
+package repository
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/objstore"
+	"github.com/holdfast-backup/holdfast/internal/repository/crypt"
+	"github.com/holdfast-backup/holdfast/internal/repository/hash"
+)
+
+// maxKeys is how many slots a password is tried on: each costs a derivation.
+const maxKeys = 64
+
+// deriveTarget is how long a password should take to check.
+const deriveTarget = 250 * time.Millisecond
+
+// keyJSON is a key object: one slot, which gives the master key to whoever
+// knows its password. The names are the format's.
+type keyJSON struct {
+	Created  time.Time `json:"created"`
+	Username string    `json:"username"`
+	Hostname string    `json:"hostname"`
+	KDF      string    `json:"kdf"`
+	N        int       `json:"N"`
+	R        int       `json:"r"`
+	P        int       `json:"p"`
+	Salt     []byte    `json:"salt"`
+	Data     []byte    `json:"data"` // the master key's JSON, sealed
+}
+
+type masterJSON struct {
+	MAC struct {
+		K []byte `json:"k"`
+		R []byte `json:"r"`
+	} `json:"mac"`
+	Encrypt []byte `json:"encrypt"`
+}
+
+// errWrongPassword means that a slot does not open with the password.
+var errWrongPassword = errors.New("the password does not open this key")
+
+// measureParams finds how much work a password should cost on this machine.
+func measureParams(now func() time.Time) (crypt.Params, error) {
+	began := now()
+	_, err := crypt.Derive(holdfast.NewSecret("measure"), make([]byte, crypt.SaltSize), crypt.MinParams())
+	return crypt.Calibrate(deriveTarget, now().Sub(began)), err
+}
+
+// encodeKey returns a key object for the password.
+func encodeKey(master *crypt.Key, password holdfast.Secret, p crypt.Params, now time.Time) ([]byte, error) {
+	if password.IsZero() {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "the repository's password is empty")
+	}
+	k := keyJSON{Created: now, KDF: "scrypt", N: p.N, R: p.R, P: p.P, Salt: make([]byte, crypt.SaltSize)}
+	k.Hostname, _ = os.Hostname() // for people only
+	if u, err := user.Current(); err == nil {
+		k.Username = u.Username
+	}
+	if _, err := rand.Read(k.Salt); err != nil {
+		return nil, err
+	}
+	slot, err := crypt.Derive(password, k.Salt, p)
+	if err != nil {
+		return nil, err
+	}
+	var m masterJSON
+	m.Encrypt, m.MAC.K, m.MAC.R = master.Parts()
+	plain, err := json.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	if k.Data, err = slot.Seal(plain); err != nil {
+		return nil, err
+	}
+	return json.Marshal(k)
+}
+
+// parseKey reads a key object and checks what can be checked without the
+// password.
+func parseKey(data []byte) (keyJSON, error) {
+	var k keyJSON
+	if err := json.Unmarshal(data, &k); err != nil {
+		return k, holdfast.Wrap(holdfast.CodeInvalid, err, "the key is not the JSON of one")
+	}
+	if k.KDF != "scrypt" {
+		return k, holdfast.Errorf(holdfast.CodeInvalid, "the key's derivation %q is unknown", k.KDF)
+	}
+	if len(k.Salt) == 0 || len(k.Data) < crypt.Overhead {
+		return k, holdfast.Errorf(holdfast.CodeInvalid, "the key has no salt or no data")
+	}
+	return k, crypt.Params{N: k.N, R: k.R, P: k.P}.Check()
+}
+
+// open returns the master key, or errWrongPassword.
+func (k keyJSON) open(password holdfast.Secret) (*crypt.Key, error) {
+	slot, err := crypt.Derive(password, k.Salt, crypt.Params{N: k.N, R: k.R, P: k.P})
+	if err != nil {
+		return nil, err
+	}
+	plain, err := slot.OpenInPlace(append([]byte(nil), k.Data...))
+	if err != nil {
+		return nil, errWrongPassword
+	}
+	var m masterJSON
+	if err := json.Unmarshal(plain, &m); err != nil {
+		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "the master key is not the JSON of one")
+	}
+	return crypt.FromParts(m.Encrypt, m.MAC.K, m.MAC.R)
+}
+
+// findKey opens the first slot that the password fits and calls use with the
+// master key, until use says that it is the right one.
+func findKey(ctx context.Context, b objstore.Bucket, password holdfast.Secret, use func(*crypt.Key) (bool, error)) error {
+	ids, err := list(ctx, b, kindKey())
+	if err != nil {
+		return err
+	}
+	if len(ids) == 0 {
+		return holdfast.Errorf(holdfast.CodeInvalid, "the repository has no key").
+			WithHint("bring the objects below keys/ back from a copy: without one nothing can be read")
+	}
+	var damaged []error
+	for _, id := range ids[:min(len(ids), maxKeys)] {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		data, err := fetch(ctx, b, kindKey(), id)
+		if err != nil {
+			if code := holdfast.ErrorCode(err); code != holdfast.CodeInvalid && code != holdfast.CodeNotFound {
+				return err
+			}
+			damaged = append(damaged, err)
+			continue
+		}
+		k, err := parseKey(data)
+		if err != nil {
+			damaged = append(damaged, fmt.Errorf("key %s: %w", id.Short(), err))
+			continue
+		}
+		master, err := k.open(password)
+		if errors.Is(err, errWrongPassword) {
+			continue
+		}
+		if err != nil {
+			damaged = append(damaged, fmt.Errorf("key %s: %w", id.Short(), err))
+			continue
+		}
+		if ok, err := use(master); ok || err != nil {
+			return err
+		}
+	}
+	if len(damaged) > 0 {
+		return holdfast.Wrap(holdfast.CodeForbidden, errors.Join(damaged...),
+			"no key of the repository opens with this password, and %d of its %d keys are damaged", len(damaged), len(ids)).
+			WithHint("use the password of the recovery kit")
+	}
+	return holdfast.Errorf(holdfast.CodeForbidden, "no key of the repository opens with this password").
+		WithHint("check the password; the recovery kit has one of its own")
+}
+
+// AddKey gives the repository one more password and returns the id of its slot.
+func (r *Repository) AddKey(ctx context.Context, password holdfast.Secret) (string, error) {
+	p, err := measureParams(r.now)
+	if err != nil {
+		return "", err
+	}
+	id, err := addKey(ctx, r.bucket, r.key, password, p, r.now())
+	return id.String(), err
+}
+
+func addKey(ctx context.Context, b objstore.Bucket, master *crypt.Key, password holdfast.Secret, p crypt.Params, now time.Time) (hash.ID, error) {
+	data, err := encodeKey(master, password, p, now)
+	if err != nil {
+		return hash.ID{}, err
+	}
+	id := hash.Sum(data)
+	return id, putObject(ctx, b, kindKey().name(id), kindKey().word, data)
+}
+
+// Keys returns the ids of the repository's key slots.
+func (r *Repository) Keys(ctx context.Context) ([]string, error) {
+	ids, err := list(ctx, r.bucket, kindKey())
+	out := make([]string, 0, len(ids))
+	for _, id := range ids {
+		out = append(out, id.String())
+	}
+	return out, err
+}
+
+// RemoveKey takes a slot away: its password opens the repository no longer. The
+// last slot stays.
+func (r *Repository) RemoveKey(ctx context.Context, slot string) error {
+	id, err := hash.Parse(slot)
+	if err != nil {
+		return err
+	}
+	ids, err := list(ctx, r.bucket, kindKey())
+	if err != nil {
+		return err
+	}
+	if len(ids) == 1 && ids[0] == id {
+		return holdfast.Errorf(holdfast.CodeConflict, "the repository's only key cannot be removed").
+			WithHint("add another key first")
+	}
+	return r.remove(ctx, kindKey(), id)
+}

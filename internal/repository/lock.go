@@ -1,0 +1,264 @@
+package repository
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/user"
+	"sync"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/repository/hash"
+)
+
+// How long locks live. Others take a lock of this format for dead when its time
+// is staleAfter old; we give ours up earlier, so that clocks that differ a
+// little and a snapshot that is being put do not matter.
+const (
+	refreshEvery = 5 * time.Minute
+	staleAfter   = 30 * time.Minute
+	lockLife     = 25 * time.Minute
+)
+
+// lockJSON is a lock object. The names are the format's; those that begin with
+// holdfast are ours, and other programs leave them alone. Source:
+// docs/format/lock.md.
+type lockJSON struct {
+	Time       time.Time `json:"time"`
+	Exclusive  bool      `json:"exclusive"`
+	Hostname   string    `json:"hostname"`
+	Username   string    `json:"username"`
+	PID        int       `json:"pid"`
+	UID        uint32    `json:"uid,omitempty"`
+	GID        uint32    `json:"gid,omitempty"`
+	Holder     string    `json:"holdfast_holder,omitempty"`
+	Generation int64     `json:"holdfast_generation,omitempty"` // microseconds at which the holder read the index; survives refreshes
+}
+
+func parseLock(data []byte) (lockJSON, error) {
+	var l lockJSON
+	if err := json.Unmarshal(data, &l); err != nil {
+		return l, holdfast.Wrap(holdfast.CodeInvalid, err, "the lock is not the JSON of one")
+	}
+	return l, nil
+}
+
+// lock is a shared lock that we hold. Its goroutine keeps it fresh.
+type lock struct {
+	repo *Repository
+	log  *slog.Logger
+	stop context.CancelFunc
+	done chan struct{}
+
+	mu    sync.Mutex // guards the fields below
+	body  lockJSON
+	id    hash.ID
+	old   []hash.ID     // replaced, but not deleted yet
+	since time.Duration // boot time before the last write that succeeded
+	lost  error         // why it is no longer ours
+}
+
+// errNoLock means that the bucket does not let us write a lock.
+var errNoLock = errors.New("the object store refuses to take a lock")
+
+// takeLock takes a shared lock. An exclusive one of somebody else is
+// CodeConflict.
+func (r *Repository) takeLock(ctx context.Context, holder, hostname string, log *slog.Logger) (*lock, error) {
+	l := &lock{repo: r, log: log, done: make(chan struct{})}
+	l.body = lockJSON{Hostname: hostname, PID: os.Getpid(), Holder: holder, Generation: r.now().UnixMicro()}
+	if l.body.Hostname == "" {
+		l.body.Hostname, _ = os.Hostname() // for people, and for the check whether the process lives
+	}
+	l.body.UID, l.body.GID = uint32(max(os.Getuid(), 0)), uint32(max(os.Getgid(), 0)) //nolint:gosec // ids have 32 bits
+	if u, err := user.Current(); err == nil {
+		l.body.Username = u.Username
+	}
+	if err := r.checkLocks(ctx, l.body, true); err != nil {
+		return nil, err
+	}
+	if err := l.write(ctx); err != nil {
+		if holdfast.ErrorCode(err) == holdfast.CodeForbidden {
+			return nil, errors.Join(errNoLock, err)
+		}
+		return nil, err
+	}
+	// Whoever wrote an exclusive lock meanwhile sees ours, or we see theirs.
+	if err := r.checkLocks(ctx, l.body, false); err != nil {
+		return nil, errors.Join(err, l.remove(ctx))
+	}
+	// The lock lives until release, whatever becomes of the caller's context.
+	rctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	l.stop = cancel
+	go l.refresh(rctx)
+	return l, nil
+}
+
+// checkLocks looks at every lock. With clean it removes those that this holder
+// left behind when it died.
+func (r *Repository) checkLocks(ctx context.Context, own lockJSON, clean bool) error {
+	ids, err := list(ctx, r.bucket, kindLock())
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		data, err := r.load(ctx, kindLock(), id)
+		if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
+			continue // released or refreshed meanwhile
+		}
+		var other lockJSON
+		if err == nil {
+			other, err = parseLock(data)
+		}
+		if err != nil {
+			return holdfast.Wrap(holdfast.CodeConflict, err, "lock %s cannot be read, so it may be an exclusive one", id).
+				WithHint("when no other program works on the repository, delete the object %s", kindLock().name(id))
+		}
+		stale := r.now().Sub(other.Time) > staleAfter
+		dead := other.Hostname == own.Hostname && other.PID != own.PID && !processLives(other.PID)
+		switch {
+		case clean && other.Holder != "" && other.Holder == own.Holder && (stale || dead):
+			if err := r.remove(ctx, kindLock(), id); err != nil && holdfast.ErrorCode(err) != holdfast.CodeForbidden {
+				return err
+			}
+		case other.Exclusive && !stale:
+			return holdfast.Errorf(holdfast.CodeConflict, "the repository is locked exclusively by process %d on %s, user %s, since %s",
+				other.PID, other.Hostname, other.Username, other.Time.UTC().Format(time.RFC3339)).
+				WithHint("wait until it has finished; if that process is gone, run: restic unlock")
+		}
+	}
+	return nil
+}
+
+// write puts a lock object with the time of now.
+func (l *lock) write(ctx context.Context) error {
+	l.mu.Lock()
+	body := l.body
+	l.mu.Unlock()
+	since := l.repo.clock.boot()
+	body.Time = l.repo.now()
+	plain, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	id, err := l.repo.save(ctx, kindLock(), plain)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.id.IsZero() {
+		l.old = append(l.old, l.id)
+	}
+	l.id, l.body, l.since = id, body, since
+	return nil
+}
+
+// refresh replaces the lock again and again until it is released or lost.
+func (l *lock) refresh(ctx context.Context) {
+	defer close(l.done)
+	ticker := time.NewTicker(refreshEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := l.refreshOnce(ctx); err != nil && ctx.Err() == nil {
+			l.log.WarnContext(ctx, "lock not refreshed", "error", err, "good", l.good())
+		}
+	}
+}
+
+// refreshOnce writes the new lock first and deletes the old one then. A lock
+// that has outlived its life, or that somebody has removed, is lost for good:
+// what it protected may be gone.
+func (l *lock) refreshOnce(ctx context.Context) error {
+	if err := l.check(ctx); err != nil {
+		return err
+	}
+	if err := l.write(ctx); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	old := l.old
+	l.old = nil
+	l.mu.Unlock()
+	var errs []error
+	for _, id := range old {
+		if err := l.repo.remove(ctx, kindLock(), id); err != nil {
+			l.mu.Lock()
+			l.old = append(l.old, id)
+			l.mu.Unlock()
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// check asks whether the lock is still ours: young enough, and there.
+func (l *lock) check(ctx context.Context) error {
+	if l.good() <= 0 {
+		return l.lose(holdfast.Errorf(holdfast.CodeConflict, "the lock on the repository could not be refreshed for %s", lockLife).
+			WithHint("run the job again; what it has stored is kept"))
+	}
+	l.mu.Lock()
+	id := l.id
+	l.mu.Unlock()
+	ctx, cancel := withTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err := l.repo.bucket.Stat(ctx, kindLock().name(id))
+	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
+		return l.lose(holdfast.Wrap(holdfast.CodeConflict, err, "somebody has removed our lock from the repository").
+			WithHint("run the job again; what it has stored is kept"))
+	}
+	if err != nil {
+		return fmt.Errorf("look at our lock: %w", err)
+	}
+	return nil
+}
+
+func (l *lock) lose(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lost == nil {
+		l.lost = err
+	}
+	return l.lost
+}
+
+// good returns for how long the lock is still good; zero or less: it is lost.
+func (l *lock) good() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lost != nil {
+		return 0
+	}
+	return lockLife - (l.repo.clock.boot() - l.since)
+}
+
+// release ends the goroutine and removes the lock.
+func (l *lock) release(ctx context.Context) error {
+	l.stop()
+	<-l.done
+	return l.remove(ctx)
+}
+
+func (l *lock) remove(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	l.mu.Lock()
+	ids := append(l.old, l.id)
+	l.old = nil
+	l.mu.Unlock()
+	var errs []error
+	for _, id := range ids {
+		if err := l.repo.remove(ctx, kindLock(), id); err != nil && holdfast.ErrorCode(err) != holdfast.CodeForbidden {
+			errs = append(errs, err) // a store that forbids us to delete lets the lock grow stale
+		}
+	}
+	return errors.Join(errs...)
+}
