@@ -1,0 +1,126 @@
+package sqlite
+
+import (
+	"context"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/store"
+)
+
+const (
+	setColumns  = "id, account, " + setChanging
+	setChanging = "site, job, execution, parent, engine, run_type, started, stopped, bytes, added, damaged, protected, " +
+		"system_identifier, version, timeline, start_lsn, stop_lsn, tablespaces, created"
+
+	copyColumns  = "id, account, backup_set, repository, " + copyChanging
+	copyChanging = "snapshot, state, execution, fence, intended, verified"
+)
+
+func setFields(s *holdfast.BackupSet) []any {
+	p := &s.Physical
+	return []any{
+		idOf(&s.ID), &s.Account, &s.Site, idOf(&s.Job), idOf(&s.Execution), idOf(&s.Parent), &s.Engine, &s.RunType, micros{&s.Started},
+		micros{&s.Stopped}, &s.Bytes, &s.Added, &s.Damaged, &s.Protected, bitsOf(&p.SystemIdentifier), &p.Version, &p.Timeline,
+		bitsOf(&p.StartLSN), bitsOf(&p.StopLSN), listOf(&p.Tablespaces), micros{&s.Created},
+	}
+}
+
+func copyFields(c *holdfast.Copy) []any {
+	return []any{
+		idOf(&c.ID), &c.Account, &c.Set, &c.Repository, &c.Snapshot, &c.State, idOf(&c.Execution), bitsOf(&c.Fence),
+		micros{&c.Intended}, micros{&c.Verified},
+	}
+}
+
+// Set returns one backup set, whatever its copies.
+func (r reader) Set(ctx context.Context, a holdfast.AccountID, id holdfast.SetID) (holdfast.BackupSet, error) {
+	return one(ctx, r.s, named("backup set", id), setFields, "SELECT "+setColumns+" FROM backup_sets WHERE id = ? AND "+mine, id, a, a)
+}
+
+// Sets lists the sets that have a copy which readers may see, the newest first,
+// and says how many there are without the page.
+func (r reader) Sets(ctx context.Context, a holdfast.AccountID, f store.SetFilter) ([]holdfast.BackupSet, int, error) {
+	var w where
+	if a != 0 {
+		w.add("account = ?", a)
+	}
+	if len(f.Sites) > 0 {
+		if err := w.in("site", f.Sites); err != nil {
+			return nil, 0, err
+		}
+	}
+	if f.Job != 0 {
+		w.add("job = ?", f.Job)
+	}
+	// As holdfast.Copy.Readable.
+	w.add(`EXISTS (SELECT 1 FROM copies c WHERE c.backup_set = backup_sets.id AND c.state IN ('COMPLETE', 'VERIFIED', 'DAMAGED', 'UNCONFIRMED'))`)
+	return listed(ctx, r.s, setFields, setColumns, "backup_sets", "id DESC", w, f.Page)
+}
+
+// Copies lists the copies of a set, by id.
+func (r reader) Copies(ctx context.Context, a holdfast.AccountID, set holdfast.SetID) ([]holdfast.Copy, error) {
+	return many(ctx, r.s, copyFields, "SELECT "+copyColumns+" FROM copies WHERE backup_set = ? AND "+mine+" ORDER BY id", set, a, a)
+}
+
+// CopiesInState lists copies of every account, by id.
+func (r reader) CopiesInState(ctx context.Context, state holdfast.CopyState, limit int) ([]holdfast.Copy, error) {
+	n, _ := limits(store.Page{Limit: limit})
+	return many(ctx, r.s, copyFields, "SELECT "+copyColumns+" FROM copies WHERE state = ? ORDER BY id LIMIT ?", state, n)
+}
+
+// CopyByFence returns the copy that the execution intended with the fence.
+func (r reader) CopyByFence(ctx context.Context, e holdfast.ExecutionID, f holdfast.Fence) (holdfast.Copy, error) {
+	return one(ctx, r.s, named("copy of execution", e), copyFields,
+		"SELECT "+copyColumns+" FROM copies WHERE execution = ? AND fence = ?", e, bitsOf(&f))
+}
+
+// ReserveSetID takes an id that is never given out again.
+func (t tx) ReserveSetID(ctx context.Context) (holdfast.SetID, error) {
+	return one(ctx, t.s, "sequence of backup sets", func(id *holdfast.SetID) []any { return []any{id} },
+		"UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'backup_sets' RETURNING seq")
+}
+
+// InsertSet makes a backup set.
+func (t tx) InsertSet(ctx context.Context, s *holdfast.BackupSet) error {
+	n, err := t.s.insert(ctx, "INSERT INTO backup_sets ("+setColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", setFields(s)...)
+	if err != nil {
+		return taken(err, "backup set %d", s.ID)
+	}
+	s.ID = holdfast.SetID(n)
+	return nil
+}
+
+// UpdateSet writes everything but id and account.
+func (t tx) UpdateSet(ctx context.Context, s holdfast.BackupSet) error {
+	args := append(setFields(&s)[2:], s.ID, s.Account)
+	n, err := t.s.exec(ctx, "UPDATE backup_sets SET ("+setChanging+") = (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) WHERE id = ? AND account = ?", args...)
+	return changed(n, err, "backup set %d", s.ID)
+}
+
+// InsertCopy makes a copy.
+func (t tx) InsertCopy(ctx context.Context, c *holdfast.Copy) error {
+	n, err := t.s.insert(ctx, "INSERT INTO copies ("+copyColumns+") VALUES (?,?,?,?,?,?,?,?,?,?)", copyFields(c)...)
+	if err != nil {
+		return taken(err, "copy of execution %d with fence %d", c.Execution, c.Fence)
+	}
+	c.ID = holdfast.CopyID(n)
+	return nil
+}
+
+// MoveCopy writes next over prev when the row still has prev's state.
+func (t tx) MoveCopy(ctx context.Context, prev, next holdfast.Copy) error {
+	if prev.ID != next.ID || prev.Account != next.Account || prev.Set != next.Set || prev.Repository != next.Repository {
+		return holdfast.Errorf(holdfast.CodeInternal, "a move would make copy %d another", prev.ID)
+	}
+	args := append(copyFields(&next)[4:], prev.ID, prev.Account, prev.State)
+	n, err := t.s.exec(ctx, "UPDATE copies SET ("+copyChanging+") = (?,?,?,?,?,?) WHERE id = ? AND account = ? AND state = ?", args...)
+	if err != nil || n > 0 {
+		return taken(err, "copy of execution %d with fence %d", next.Execution, next.Fence)
+	}
+	now, err := one(ctx, t.s, named("copy", prev.ID), copyFields,
+		"SELECT "+copyColumns+" FROM copies WHERE id = ? AND account = ?", prev.ID, prev.Account)
+	if err != nil {
+		return err
+	}
+	return holdfast.Errorf(holdfast.CodeConflict, "copy %d is %s, and no longer %s", prev.ID, now.State, prev.State)
+}

@@ -1,0 +1,59 @@
+package sqlite
+
+import (
+	"context"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/store"
+)
+
+const (
+	submissionColumns = "id, account, principal, dialect, idempotency_key, time"
+	eventColumns      = "id, account, time, actor, dialect, subject, kind, data"
+)
+
+func submissionFields(s *holdfast.Submission) []any {
+	return []any{idOf(&s.ID), &s.Account, idOf(&s.Principal), &s.Dialect, &s.IdempotencyKey, micros{&s.Time}}
+}
+
+func eventFields(e *holdfast.Event) []any {
+	return []any{idOf(&e.ID), idOf(&e.Account), micros{&e.Time}, &e.Actor, &e.Dialect, &e.Subject, &e.Kind, raw{&e.Data}}
+}
+
+// SubmissionByKey returns the submission with the caller's key.
+func (r reader) SubmissionByKey(ctx context.Context, a holdfast.AccountID, idempotencyKey string) (holdfast.Submission, error) {
+	return one(ctx, r.s, quoted("submission with key", idempotencyKey), submissionFields,
+		"SELECT "+submissionColumns+` FROM submissions
+			WHERE account IN (SELECT id FROM accounts WHERE ? = 0 OR id = ?) AND idempotency_key = ? AND idempotency_key <> '' ORDER BY id LIMIT 1`,
+		a, a, idempotencyKey)
+}
+
+// Events lists the oldest first, after the given id. A zero account lists those
+// of every account and of the installation.
+func (r reader) Events(ctx context.Context, a holdfast.AccountID, after holdfast.EventID, limit int) ([]holdfast.Event, error) {
+	n, _ := limits(store.Page{Limit: limit})
+	if a == 0 {
+		return many(ctx, r.s, eventFields, "SELECT "+eventColumns+" FROM events WHERE id > ? ORDER BY id LIMIT ?", after, n)
+	}
+	return many(ctx, r.s, eventFields, "SELECT "+eventColumns+" FROM events WHERE account = ? AND id > ? ORDER BY id LIMIT ?", a, after, n)
+}
+
+// InsertSubmission makes a submission.
+func (t tx) InsertSubmission(ctx context.Context, s *holdfast.Submission) error {
+	n, err := t.s.insert(ctx, "INSERT INTO submissions ("+submissionColumns+") VALUES (?,?,?,?,?,?)", submissionFields(s)...)
+	if err != nil {
+		return taken(err, "submission with key %q", s.IdempotencyKey)
+	}
+	s.ID = holdfast.SubmissionID(n)
+	return nil
+}
+
+// InsertEvent adds to the history.
+func (t tx) InsertEvent(ctx context.Context, e *holdfast.Event) error {
+	n, err := t.s.insert(ctx, "INSERT INTO events ("+eventColumns+") VALUES (?,?,?,?,?,?,?,?)", eventFields(e)...)
+	if err != nil {
+		return taken(err, "event %d", e.ID)
+	}
+	e.ID = holdfast.EventID(n)
+	return nil
+}

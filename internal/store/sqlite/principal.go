@@ -1,0 +1,88 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/holdfast-backup/holdfast"
+)
+
+// named says which row is meant: "execution 1234".
+func named[T ~int64](noun string, id T) string { return fmt.Sprintf("%s %d", noun, int64(id)) }
+
+// quoted says which row is meant: `host "db1"`.
+func quoted(noun, name string) string { return fmt.Sprintf("%s %q", noun, name) }
+
+const (
+	principalColumns  = "id, account, kind, name, disabled, created"
+	credentialColumns = "id, account, " + credentialChanging
+	// credentialChanging is what an update writes.
+	credentialChanging = "principal, kind, name, hash, role, sites, hosts, pools, created, expires, revoked, last_used"
+)
+
+func principalFields(p *holdfast.Principal) []any {
+	return []any{idOf(&p.ID), &p.Account, &p.Kind, &p.Name, &p.Disabled, micros{&p.Created}}
+}
+
+func credentialFields(c *holdfast.Credential) []any {
+	return []any{
+		idOf(&c.ID), &c.Account, &c.Principal, &c.Kind, &c.Name, &c.Hash, &c.Role, listOf(&c.Sites), listOf(&c.Hosts),
+		listOf(&c.Pools), micros{&c.Created}, micros{&c.Expires}, micros{&c.Revoked}, micros{&c.LastUsed},
+	}
+}
+
+// Principal returns one principal.
+func (r reader) Principal(ctx context.Context, a holdfast.AccountID, id holdfast.PrincipalID) (holdfast.Principal, error) {
+	return one(ctx, r.s, named("principal", id), principalFields,
+		"SELECT "+principalColumns+" FROM principals WHERE id = ? AND "+mine, id, a, a)
+}
+
+// PrincipalByName returns one principal.
+func (r reader) PrincipalByName(ctx context.Context, a holdfast.AccountID, name string) (holdfast.Principal, error) {
+	return one(ctx, r.s, quoted("principal", name), principalFields,
+		"SELECT "+principalColumns+" FROM principals WHERE name = ? AND "+mine+" ORDER BY id LIMIT 1", name, a, a)
+}
+
+// Credential returns one credential.
+func (r reader) Credential(ctx context.Context, a holdfast.AccountID, id holdfast.CredentialID) (holdfast.Credential, error) {
+	return one(ctx, r.s, named("credential", id), credentialFields,
+		"SELECT "+credentialColumns+" FROM credentials WHERE id = ? AND "+mine, id, a, a)
+}
+
+// CredentialByHash returns the credential with the hash, of whichever account.
+func (r reader) CredentialByHash(ctx context.Context, hash []byte) (holdfast.Credential, error) {
+	return one(ctx, r.s, "credential like this", credentialFields,
+		"SELECT "+credentialColumns+" FROM credentials WHERE hash = ?", hash)
+}
+
+// Credentials lists the account's credentials, by id.
+func (r reader) Credentials(ctx context.Context, a holdfast.AccountID) ([]holdfast.Credential, error) {
+	return many(ctx, r.s, credentialFields, "SELECT "+credentialColumns+" FROM credentials WHERE "+mine+" ORDER BY id", a, a)
+}
+
+// InsertPrincipal makes a principal.
+func (t tx) InsertPrincipal(ctx context.Context, p *holdfast.Principal) error {
+	n, err := t.s.insert(ctx, "INSERT INTO principals ("+principalColumns+") VALUES (?,?,?,?,?,?)", principalFields(p)...)
+	if err != nil {
+		return taken(err, "principal %q", p.Name)
+	}
+	p.ID = holdfast.PrincipalID(n)
+	return nil
+}
+
+// InsertCredential makes a credential.
+func (t tx) InsertCredential(ctx context.Context, c *holdfast.Credential) error {
+	n, err := t.s.insert(ctx, "INSERT INTO credentials ("+credentialColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", credentialFields(c)...)
+	if err != nil {
+		return taken(err, "credential with this secret")
+	}
+	c.ID = holdfast.CredentialID(n)
+	return nil
+}
+
+// UpdateCredential writes everything but id and account.
+func (t tx) UpdateCredential(ctx context.Context, c holdfast.Credential) error {
+	args := append(credentialFields(&c)[2:], c.ID, c.Account)
+	n, err := t.s.exec(ctx, "UPDATE credentials SET ("+credentialChanging+") = (?,?,?,?,?,?,?,?,?,?,?,?) WHERE id = ? AND account = ?", args...)
+	return changed(n, taken(err, "credential with this secret"), "credential %d", c.ID)
+}

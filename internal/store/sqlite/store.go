@@ -1,0 +1,181 @@
+// Package sqlite keeps the metadata database in one SQLite file: write-ahead
+// log, every commit synced, one connection that writes and several that read.
+//
+// Writers share commits. While one commit is under way the next callers of
+// [Store.Update] wait; then all of them run in one transaction, each inside a
+// savepoint, and return when that transaction is durable.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/internal/store"
+)
+
+const (
+	defaultBusyTimeout = 5 * time.Second // for a program that is not ours; ours never waits for a lock
+	defaultReaders     = 4
+)
+
+// Store is a [store.Store] in one SQLite file.
+type Store struct {
+	path    string
+	writer  *writer
+	writeDB *sql.DB
+	readDB  *sql.DB
+	readers chan *conn // idle ones; nil: still to be connected
+	anchors *anchors
+	closing chan struct{}
+	once    sync.Once
+	err     error // of Close
+}
+
+var _ store.Store = (*Store)(nil)
+
+type options struct {
+	busyTimeout time.Duration
+	readers     int
+	log         *slog.Logger
+	schema      schema
+}
+
+// Option changes how a Store is opened.
+type Option func(*options)
+
+// WithBusyTimeout says how long to wait for another program that has locked the
+// file, before CodeUnavailable.
+func WithBusyTimeout(d time.Duration) Option { return func(o *options) { o.busyTimeout = d } }
+
+// WithReaders says how many views may run at once; more wait.
+func WithReaders(n int) Option { return func(o *options) { o.readers = max(n, 1) } }
+
+// WithLogger says where migrations are told of.
+func WithLogger(log *slog.Logger) Option { return func(o *options) { o.log = log } }
+
+// Open opens the database at path, made when it does not exist, and brings its
+// schema up to date; before it does that it leaves a copy at path.before-N,
+// where N is the schema's next version.
+//
+// CodeInvalid when the file is no database of this program, or a newer one's.
+func Open(ctx context.Context, path string, opts ...Option) (_ *Store, err error) {
+	o := options{busyTimeout: defaultBusyTimeout, readers: defaultReaders, log: slog.New(slog.DiscardHandler), schema: embedded()}
+	for _, f := range opts {
+		f(&o)
+	}
+	path, err = prepareFile(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{path: path, anchors: newAnchors(), closing: make(chan struct{}), readers: make(chan *conn, o.readers)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.closeFiles())
+		}
+	}()
+	if s.writeDB, err = openPool(path, writing, o.busyTimeout, 1); err != nil {
+		return nil, err
+	}
+	if err := migrate(ctx, s.writeDB, path, o); err != nil {
+		return nil, err
+	}
+	if s.readDB, err = openPool(path, reading, o.busyTimeout, o.readers); err != nil {
+		return nil, err
+	}
+	if err := s.readDB.PingContext(ctx); err != nil {
+		return nil, classify(err)
+	}
+	for range o.readers {
+		s.readers <- nil
+	}
+	s.writer = newWriter(s.writeDB, s.closing)
+	go s.writer.run()
+	return s, nil
+}
+
+// Path returns the absolute path of the database file.
+func (s *Store) Path() string { return s.path }
+
+// View runs fn on one consistent snapshot.
+func (s *Store) View(ctx context.Context, fn func(store.Reader) error) error {
+	var c *conn
+	select {
+	case <-s.closing:
+		return errClosed()
+	default:
+	}
+	select {
+	case c = <-s.readers:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-s.closing:
+		return errClosed()
+	}
+	defer func() { s.readers <- c }()
+	if c == nil {
+		var err error
+		if c, err = connect(ctx, s.readDB); err != nil {
+			return err
+		}
+	}
+	clean := false
+	defer func() {
+		if !clean { // also when fn panics
+			c.discard()
+			c = nil
+		}
+	}()
+	bare := context.WithoutCancel(ctx)
+	if err := c.exec(bare, "BEGIN"); err != nil {
+		return classify(err)
+	}
+	sess := &session{conn: c, view: true}
+	defer func() { sess.over = true }()
+	// A snapshot begins with the first thing that is read.
+	if _, err := sess.number(ctx, "SELECT one FROM installation"); err != nil {
+		return err
+	}
+	err := fn(reader{s: sess, anchors: s.anchors})
+	if rollback := c.exec(bare, "ROLLBACK"); rollback == nil {
+		clean = true
+	}
+	return err
+}
+
+// Update runs fn in one transaction, which it shares with others that come at
+// the same time.
+func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
+	return s.writer.update(ctx, fn)
+}
+
+// Close waits for running transactions.
+func (s *Store) Close() error {
+	s.once.Do(func() {
+		close(s.closing)
+		<-s.writer.stopped
+		for range cap(s.readers) {
+			if c := <-s.readers; c != nil {
+				s.err = errors.Join(s.err, c.close())
+			}
+		}
+		s.err = errors.Join(s.err, s.closeFiles())
+	})
+	return s.err
+}
+
+// closeFiles closes the readers first: the last connection folds the write-ahead
+// log into the database, and only one that writes can.
+func (s *Store) closeFiles() error {
+	var err error
+	if s.readDB != nil {
+		err = s.readDB.Close()
+	}
+	if s.writeDB != nil {
+		err = errors.Join(err, s.writeDB.Close())
+	}
+	return err
+}
