@@ -39,7 +39,7 @@ func holders() map[string]any {
 func mustNotShow(t *testing.T, how, printed string) {
 	t.Helper()
 	for _, form := range []string{
-		hidden, fmt.Sprintf("%x", hidden), fmt.Sprintf("%X", hidden), strings.Trim(fmt.Sprint([]byte(hidden)), "[]"), "correct",
+		hidden, fmt.Sprintf("%x", hidden), fmt.Sprintf("%X", hidden), strings.Trim(fmt.Sprintf("%d", []byte(hidden)), "[]"), "correct",
 	} {
 		if strings.Contains(printed, form) {
 			t.Errorf("%s shows the secret: %s", how, printed)

@@ -24,6 +24,8 @@ func fail(dir string, err error, format string, args ...any) error {
 	case anyOf(err, syscall.EACCES, syscall.EPERM):
 		return holdfast.Wrap(holdfast.CodeForbidden, err, "%s: permission denied", what).
 			WithHint("let the user that runs this program own %s and everything below it", dir)
+	case anyOf(err, syscall.ENOTDIR):
+		return holdfast.Wrap(holdfast.CodeInvalid, err, "%s: it, or something above it, is no directory", what)
 	case anyOf(err, syscall.ENAMETOOLONG):
 		return holdfast.Wrap(holdfast.CodeInvalid, err, "%s: the name is too long for the file system", what)
 	case anyOf(err, syscall.EIO, syscall.ESTALE, syscall.ETIMEDOUT, syscall.EAGAIN, syscall.EBUSY,

@@ -55,13 +55,13 @@ func Open(dir string) (*Bucket, error) {
 	if err != nil {
 		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "the directory %q has no absolute path", dir)
 	}
+	if fi, err := os.Stat(dir); err == nil && !fi.IsDir() {
+		return nil, fail(dir, &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}, "open directory %s", dir)
+	}
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, holdfast.Wrap(holdfast.CodeNotFound, err, "there is no directory %s", dir).
 			WithHint("create the repository first, or mount the file system that holds it")
-	}
-	if errors.Is(err, syscall.ENOTDIR) {
-		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "%s is no directory", dir)
 	}
 	if err != nil {
 		return nil, fail(dir, err, "open directory %s", dir)

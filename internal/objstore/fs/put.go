@@ -103,6 +103,9 @@ func (b *Bucket) openParent(dir string) (_ *os.Root, first bool, _ error) {
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, false, err
 		}
+		if fi, err := b.root.Stat(filepath.FromSlash(p)); err == nil && !fi.IsDir() {
+			return nil, false, &fs.PathError{Op: "mkdir", Path: p, Err: syscall.ENOTDIR}
+		}
 		if err == nil || !b.isReady(p) {
 			if err := b.syncDir(path.Dir(p)); err != nil {
 				return nil, false, err
