@@ -82,21 +82,13 @@ func (s *Service) wish(ctx context.Context, actor holdfast.Actor, op Operation, 
 // holds reports whether what the move asks for is so already, or is on its way,
 // or is less than what is.
 func holds(st holdfast.Status, m holdfast.Move) bool {
-	if st.State == holdfast.StateEnded {
-		return false
+	is := map[holdfast.Move]bool{
+		holdfast.MoveSuspend: st.Wanted == holdfast.WantSuspend,
+		holdfast.MoveResume:  st.Wanted == holdfast.WantRun && st.State != holdfast.StatePlanned,
+		holdfast.MoveStop:    st.Wanted >= holdfast.WantStop,
+		holdfast.MoveKill:    st.Wanted == holdfast.WantKill,
 	}
-	switch m {
-	case holdfast.MoveSuspend:
-		return st.Wanted == holdfast.WantSuspend
-	case holdfast.MoveResume:
-		return st.Wanted == holdfast.WantRun && st.State != holdfast.StatePlanned
-	case holdfast.MoveStop:
-		return st.Wanted >= holdfast.WantStop
-	case holdfast.MoveKill:
-		return st.Wanted == holdfast.WantKill
-	default:
-		return false
-	}
+	return is[m] && st.State != holdfast.StateEnded
 }
 
 // moveByWish makes a move that somebody wants, with its event.

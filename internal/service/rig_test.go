@@ -1,0 +1,354 @@
+package service_test
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/seal"
+	"github.com/holdfast-backup/holdfast/internal/service"
+	"github.com/holdfast-backup/holdfast/internal/store"
+	"github.com/holdfast-backup/holdfast/internal/store/sqlite"
+	"github.com/holdfast-backup/holdfast/internal/testkit"
+)
+
+// start is when every test begins.
+var start = time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
+
+// unknown is an id that no row has.
+const unknown = 999999
+
+// sitePassword is the password of the rig's sites, to be looked for where it
+// must not stand.
+const sitePassword = "planted-site-password"
+
+// clock is the time that a service sees.
+type clock struct {
+	mu  sync.Mutex // guards the field below
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// told is one call of Dispatcher.Tell.
+type told struct {
+	worker holdfast.WorkerID
+	exec   holdfast.ExecutionID
+	fence  holdfast.Fence
+	wanted holdfast.Wanted
+}
+
+// recorder is a Dispatcher, a Logs and a Repositories that remembers its calls.
+type recorder struct {
+	mu           sync.Mutex // guards the fields below
+	rings        []string
+	tells        []told
+	disconnected []holdfast.WorkerID
+	tested       []holdfast.Site
+	joinSecrets  []string
+	locations    []string
+	passwords    []string
+	joinErr      error
+	createErr    error
+	log          []byte
+}
+
+func (d *recorder) Ring(pool string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.rings = append(d.rings, pool)
+}
+
+func (d *recorder) Tell(w holdfast.WorkerID, e holdfast.ExecutionID, f holdfast.Fence, wanted holdfast.Wanted) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.tells = append(d.tells, told{w, e, f, wanted})
+}
+
+func (d *recorder) TestSite(_ context.Context, site holdfast.Site) ([]engine.Finding, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.tested = append(d.tested, site)
+	return []engine.Finding{{Name: "connection", OK: true, Text: "answers"}}, nil
+}
+
+func (d *recorder) Disconnect(w holdfast.WorkerID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.disconnected = append(d.disconnected, w)
+}
+
+func (d *recorder) JoinToken(secret string) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.joinSecrets = append(d.joinSecrets, secret)
+	return "wrapped." + secret, d.joinErr
+}
+
+func (d *recorder) Read(_ context.Context, _ holdfast.ExecutionID, offset int64, limit int) ([]byte, int64, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	size := int64(len(d.log))
+	from := min(offset, size)
+	return slices.Clone(d.log[from:min(from+int64(limit), size)]), size, nil
+}
+
+func (d *recorder) Create(_ context.Context, location string, svc, kit holdfast.Secret) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.createErr != nil {
+		return "", d.createErr
+	}
+	d.locations = append(d.locations, location)
+	d.passwords = append(d.passwords, svc.Reveal(), kit.Reveal())
+	return fmt.Sprintf("%064x", len(d.locations)), nil
+}
+
+func (d *recorder) rung() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.rings)
+}
+
+func (d *recorder) forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.rings, d.tells = nil, nil
+}
+
+// rig is a service on a real SQLite store with two sites on two hosts.
+type rig struct {
+	t      *testing.T
+	svc    *service.Service
+	store  *countingStore
+	dir    string
+	clock  *clock
+	out    *recorder
+	master *seal.Master
+	admin  holdfast.Actor // of the whole account, as the socket's owner is
+	worker holdfast.Worker
+	repo   holdfast.Repository
+	hosts  [2]holdfast.Host
+	sites  [2]holdfast.Site // "berlin" and "paris"
+}
+
+func newRig(t *testing.T, logs ...testkit.LogOption) *rig {
+	t.Helper()
+	dir := t.TempDir()
+	log := testkit.Logger(t, logs...)
+	db, err := sqlite.Open(t.Context(), filepath.Join(dir, "holdfast.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := &countingStore{Store: db}
+	master, err := seal.CreateMaster(filepath.Join(dir, "master.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, store: st, dir: dir, clock: &clock{now: start}, out: &recorder{}, master: master}
+	r.svc = service.New(service.Config{
+		Store: st, Sealer: master, Dispatcher: r.out, Logs: r.out, Repositories: r.out,
+		Engines: []holdfast.Engine{holdfast.EnginePhysical}, Now: r.clock.Now, Log: log,
+	})
+	t.Cleanup(func() {
+		if err := r.svc.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	r.admin = must(r.svc.LocalActor(t.Context(), "api/native"))(t)
+	r.worker = must(r.svc.LocalWorker(t.Context(), "XKEY", 2, "test"))(t)
+	r.repo, _, err = r.svc.CreateRepository(t.Context(), r.admin, service.NewRepository{Name: "main", Location: "file:///backup/main"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range []string{"berlin", "paris"} {
+		r.hosts[i] = must(r.svc.CreateHost(t.Context(), r.admin, service.NewHost{Name: "host-" + name}))(t)
+		r.sites[i] = must(r.svc.CreateSite(t.Context(), r.admin, service.NewSite{
+			Site: holdfast.Site{
+				Host: r.hosts[i].ID, Slug: name, DataDir: "/pg/" + name, Repository: r.repo.ID,
+				Server: holdfast.Server{Host: "/run/postgresql", User: "backup"},
+			},
+			Password: holdfast.NewSecret(sitePassword),
+		}))(t)
+	}
+	return r
+}
+
+// must fails the test unless the error is nil.
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("got error %v (hint %q), want none", err, holdfast.ErrorHint(err))
+		}
+		return v
+	}
+}
+
+func wantCode(t testing.TB, err error, want holdfast.Code) {
+	t.Helper()
+	if got := holdfast.ErrorCode(err); got != want {
+		t.Fatalf("got error %v with code %q, want code %q", err, got, want)
+	}
+}
+
+// wantInvalid checks for an error that tells the caller what to do.
+func wantInvalid(t testing.TB, err error) {
+	t.Helper()
+	wantCode(t, err, holdfast.CodeInvalid)
+	if holdfast.ErrorMessage(err) == "" {
+		t.Errorf("error %v says nothing", err)
+	}
+}
+
+// actor has a role and a scope.
+func (r *rig) actor(role holdfast.Role, sites ...holdfast.SiteID) holdfast.Actor {
+	a := r.admin
+	a.Credential.Name = "test"
+	a.Credential.Role = role
+	a.Credential.Sites = sites
+	return a
+}
+
+// token makes a token and returns its secret.
+func (r *rig) token(in service.NewToken) (holdfast.Credential, string) {
+	r.t.Helper()
+	c, secret, err := r.svc.CreateToken(r.t.Context(), r.admin, in)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return c, secret.Reveal()
+}
+
+// job makes a backup job.
+func (r *rig) job(site int, name string) holdfast.Job {
+	r.t.Helper()
+	return must(r.svc.CreateJob(r.t.Context(), r.admin, holdfast.Job{Site: r.sites[site].ID, Name: name, Active: true}))(r.t)
+}
+
+// run asks for an execution of a job.
+func (r *rig) run(j holdfast.Job) holdfast.Execution {
+	r.t.Helper()
+	return must(r.svc.Execute(r.t.Context(), r.admin, service.Run{Job: j.ID}))(r.t)
+}
+
+// update changes rows as dispatch does.
+func (r *rig) update(fn func(store.Tx) error) {
+	r.t.Helper()
+	if err := r.store.Update(r.t.Context(), fn); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// move makes a move as dispatch does.
+func (r *rig) move(e holdfast.Execution, m holdfast.Move) holdfast.Execution {
+	r.t.Helper()
+	next, err := r.tryMove(e, m)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return next
+}
+
+func (r *rig) tryMove(e holdfast.Execution, m holdfast.Move) (holdfast.Execution, error) {
+	next := e
+	var err error
+	if next.Status, err = e.Next(m); err != nil {
+		return e, err
+	}
+	if m == holdfast.MoveStart {
+		next.Worker, next.Request, next.Started, next.Restarted = r.worker.ID, fmt.Sprint(e.ID), r.clock.Now(), r.clock.Now()
+	}
+	if next.State == holdfast.StateEnded {
+		next.Ended = r.clock.Now()
+	}
+	err = r.store.Update(r.t.Context(), func(tx store.Tx) error { return tx.MoveExecution(r.t.Context(), e, next) })
+	return next, err
+}
+
+// backup runs a job to its end, and returns its execution and its set.
+func (r *rig) backup(j holdfast.Job, state holdfast.CopyState) (holdfast.Execution, holdfast.BackupSet) {
+	r.t.Helper()
+	e := r.move(r.run(j), holdfast.MoveStart)
+	ctx := r.t.Context()
+	var set holdfast.BackupSet
+	r.update(func(tx store.Tx) error {
+		id, err := tx.ReserveSetID(ctx)
+		if err != nil {
+			return err
+		}
+		set = holdfast.BackupSet{
+			ID: id, Account: e.Account, Site: e.Site, Job: e.Job, Execution: e.ID, Engine: e.Engine, RunType: e.RunType,
+			Physical: holdfast.PhysicalFacts{Version: 170000, Tablespaces: []holdfast.Tablespace{{OID: 16400, Path: "/pg/space"}}},
+			Created:  r.clock.Now(),
+		}
+		if err := tx.InsertSet(ctx, &set); err != nil {
+			return err
+		}
+		return tx.InsertCopy(ctx, &holdfast.Copy{
+			Account: e.Account, Set: set.ID, Repository: e.Repository, Snapshot: fmt.Sprintf("%064x", set.ID), State: state,
+			Execution: e.ID, Fence: e.Fence, Intended: r.clock.Now(),
+		})
+	})
+	return r.move(e, holdfast.MoveSucceed), set
+}
+
+// events lists the kinds of all events after the given one.
+func (r *rig) events(after holdfast.EventID) []holdfast.Event {
+	r.t.Helper()
+	return must(r.svc.Events(r.t.Context(), r.admin, after, 1000))(r.t)
+}
+
+// files returns what stands on disk, but for the master key.
+func (r *rig) files() map[string][]byte {
+	r.t.Helper()
+	entries, err := os.ReadDir(r.dir)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	files := map[string][]byte{}
+	for _, e := range entries {
+		if e.IsDir() || e.Name() == "master.key" {
+			continue
+		}
+		if files[e.Name()], err = os.ReadFile(filepath.Join(r.dir, e.Name())); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	if len(files["holdfast.db"]) == 0 {
+		r.t.Fatal("the database file is empty")
+	}
+	return files
+}
+
+// lastEvent returns the newest event.
+func (r *rig) lastEvent() holdfast.Event {
+	r.t.Helper()
+	list := r.events(0)
+	return list[len(list)-1]
+}
+
+// newName returns a name that nothing else has.
+func newName() string { return "n-" + strings.ToLower(rand.Text()) }
