@@ -10,6 +10,9 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/service"
 )
 
+// createTimeout is how long making a repository may take: on a slow disk.
+const createTimeout = 135 * time.Second
+
 // Repository is where backup sets live.
 type Repository struct {
 	ID         holdfast.RepositoryID `json:"id"`
@@ -59,7 +62,7 @@ func (a *api) registerRepositories() {
 		})
 	register(a, operation{
 		id: "create-repository", method: http.MethodPost, path: "/repositories", tag: "repositories", status: http.StatusCreated,
-		summary: "Create a repository; the recovery kit is in this answer and nowhere else",
+		summary: "Create a repository; the recovery kit is in this answer and nowhere else", timeout: createTimeout,
 	},
 		func(ctx context.Context, actor holdfast.Actor, in *struct{ Body NewRepository }) (*created[CreatedRepository], error) {
 			r, kit, err := a.Service.CreateRepository(ctx, actor, service.NewRepository{Name: in.Body.Name, Location: in.Body.Location})
