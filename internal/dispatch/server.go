@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -227,4 +226,3 @@ func (l natsLog) Fatalf(format string, v ...any)  { l.line(slog.LevelError, form
 func (natsLog) Debugf(string, ...any)             {}
 func (natsLog) Tracef(string, ...any)             {}
 
-var errNoWorker = errors.New("no such worker")

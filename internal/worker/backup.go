@@ -1,0 +1,187 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/repository"
+	"github.com/holdfast-backup/holdfast/internal/wire"
+)
+
+// SetFile is where a set says what it is, so that a catalogue can be rebuilt
+// from the repository alone.
+const SetFile = "holdfast/set.json"
+
+// SetManifest is the content of SetFile.
+type SetManifest struct {
+	Version      int                  `json:"version"` // 1
+	Installation string               `json:"installation"`
+	Account      holdfast.AccountID   `json:"account"`
+	Site         holdfast.SiteID      `json:"site"`
+	SiteSlug     string               `json:"site_slug"`
+	Job          holdfast.JobID       `json:"job"`
+	JobName      string               `json:"job_name"`
+	Execution    holdfast.ExecutionID `json:"execution"`
+	Fence        holdfast.Fence       `json:"fence"`
+	Set          holdfast.SetID       `json:"set"`
+	Engine       holdfast.Engine      `json:"engine"`
+	RunType      holdfast.RunType     `json:"run_type"`
+	Created      time.Time            `json:"created"` // by this worker's clock
+	Result       engine.Result        `json:"result"`
+}
+
+// openRepository opens the order's repository, and makes sure that it is the one
+// that is meant.
+func (w *Worker) openRepository(ctx context.Context, at wire.Repository, password holdfast.Secret) (Repository, error) {
+	b, err := w.cfg.OpenBucket(ctx, at.Location)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", at.Location, err)
+	}
+	open := w.cfg.OpenRepository
+	if open == nil {
+		open = openRepository
+	}
+	r, err := open(ctx, b, password)
+	if err != nil {
+		return nil, fmt.Errorf("open repository %s: %w", at.Location, err)
+	}
+	if at.FormatID != "" && r.ID() != at.FormatID {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "another repository lies at %s: its id is %s, not %s", at.Location, wire.Clip(r.ID(), 16), wire.Clip(at.FormatID, 16)).
+			WithHint("put the right repository there, or mount its file system")
+	}
+	return r, nil
+}
+
+func (r *run) backup(e engine.Engine, secrets wire.Secrets) (res engine.Result, err error) {
+	r.progress.Phase("open")
+	repo, err := r.w.openRepository(r.soft, r.order.Repository, secrets.Repository)
+	if err != nil {
+		return res, err
+	}
+	holder := r.order.Installation + "/" + strconv.FormatInt(int64(r.w.cfg.ID), 10)
+	writer, err := repo.NewWriter(r.hard, holder, r.w.cfg.Hostname, r.log)
+	if err != nil {
+		return res, fmt.Errorf("begin to write: %w", err)
+	}
+	r.setWriter(writer)
+	committed := false
+	defer func() {
+		closeErr := writer.Close()
+		if committed && closeErr != nil {
+			// The set is whole; a lock that stays behind expires.
+			r.log.WarnContext(r.link, "repository not closed cleanly", "error", closeErr)
+			closeErr = nil
+		}
+		err = errors.Join(err, closeErr)
+	}()
+	res, err = e.Backup(r.soft, engine.Backup{
+		Site: siteOf(r.order.Site, secrets.Site), Execution: r.order.Execution, Fence: r.order.Fence,
+		RunType: r.order.RunType, Report: &r.progress, Log: r.log,
+	}, writer)
+	if err != nil {
+		return res, err
+	}
+	if err := r.addManifest(writer, res); err != nil {
+		return res, err
+	}
+	r.progress.Phase("commit")
+	r.w.cfg.Step("backup.stored")
+	_, err = writer.Commit(r.hard, r.commit(res), r.intend)
+	if err != nil {
+		return res, err
+	}
+	committed = true
+	r.w.cfg.Step("snapshot.written")
+	return res, nil
+}
+
+func siteOf(s wire.Site, password holdfast.Secret) engine.Site {
+	return engine.Site{ID: s.ID, Slug: s.Slug, Server: s.Server, DataDir: s.DataDir, Password: password}
+}
+
+// commit is what the snapshot says of itself, for readers without a catalogue.
+func (r *run) commit(res engine.Result) repository.Commit {
+	t := res.Stopped
+	if t.IsZero() {
+		t = time.Now()
+	}
+	o := r.order
+	return repository.Commit{
+		Time: t, Hostname: o.Site.Slug, Username: "holdfast", Paths: []string{"/pgdata"},
+		Tags: []string{
+			"installation=" + o.Installation,
+			fmt.Sprintf("set=%d", o.Set),
+			fmt.Sprintf("site=%s", o.Site.Slug),
+			fmt.Sprintf("execution=%d", o.Execution),
+			fmt.Sprintf("fence=%d", o.Fence),
+		},
+	}
+}
+
+// addManifest adds SetFile to the set.
+func (r *run) addManifest(sink engine.Sink, res engine.Result) error {
+	o, now := r.order, time.Now()
+	b, err := json.MarshalIndent(SetManifest{
+		Version: 1, Installation: o.Installation, Account: o.Account, Site: o.Site.ID, SiteSlug: o.Site.Slug,
+		Job: o.Job, JobName: o.JobName, Execution: o.Execution, Fence: o.Fence, Set: o.Set,
+		Engine: o.Engine, RunType: o.RunType, Created: now.UTC(), Result: res,
+	}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode set manifest: %w", err)
+	}
+	return sink.Add(r.hard, engine.File{
+		Node: engine.Node{Path: SetFile, Mode: 0o600, ModTime: now, Size: int64(len(b))},
+		Open: func() (engine.Content, error) { return memory{bytes.NewReader(b)}, nil },
+	})
+}
+
+// memory is an engine.Content in memory.
+type memory struct{ *bytes.Reader }
+
+// Close does nothing.
+func (memory) Close() error { return nil }
+
+// intend asks until it is answered. The same question again is answered alike,
+// so a lost answer costs nothing.
+func (r *run) intend(ctx context.Context, snapshot string) error {
+	r.w.cfg.Step("intend.before")
+	subject := wire.ExecutionSubject(wire.KindIntend, r.w.cfg.ID, r.order.Execution)
+	in := &wire.Intend{Fence: r.order.Fence, Snapshot: snapshot}
+	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
+		reply, err := request[wire.Reply](ctx, r.w.cfg.Conn, subject, in, requestLimit)
+		if err == nil {
+			r.hear()
+			err = reply.Failure.Err()
+		}
+		switch {
+		case err == nil:
+			r.w.cfg.Step("intend.granted")
+			return nil
+		case holdfast.ErrorCode(err) == holdfast.CodeConflict && reply.Wanted >= holdfast.WantAbort:
+			r.wish(reply.Wanted)
+			return fmt.Errorf("%w: %w", engine.ErrWish, err)
+		case holdfast.ErrorCode(err) == holdfast.CodeConflict:
+			return fmt.Errorf("%w: %w", engine.ErrStale, err)
+		case !passing(err):
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(jitter(wait)):
+		}
+	}
+}
+
+// passing reports whether the same message may be answered later.
+func passing(err error) bool {
+	code := holdfast.ErrorCode(err)
+	return code == holdfast.CodeUnavailable || code == holdfast.CodeExhausted || code == holdfast.CodeInternal
+}

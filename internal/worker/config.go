@@ -1,0 +1,92 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/objstore"
+)
+
+// Defaults of Config.
+const (
+	DefaultPoll  = 5 * time.Second // an idle worker asks this often, with jitter
+	DefaultAlone = time.Hour       // work goes on this long without a word from the control plane
+
+	requestLimit = 5 * time.Second  // for one answer
+	lastWords    = 10 * time.Second // for cancelled work to end, once the drain is over
+	retryFirst   = 200 * time.Millisecond
+	retryMost    = 5 * time.Second
+	askMost      = time.Second
+)
+
+// Opener opens secrets that were sealed to the worker's key; *seal.Identity is
+// one.
+type Opener interface {
+	Open(sealed []byte) (holdfast.Secret, error)
+}
+
+// Config is what a Worker is made of.
+type Config struct {
+	ID      holdfast.WorkerID
+	Name    string
+	Pools   []string
+	Slots   int // executions at once
+	Version string
+	// Conn is the connection to the control plane, with the worker's own inbox
+	// prefix: from dispatch.Server.ConnectWorker inside serve, from Dial
+	// elsewhere. It reconnects for ever. Whoever made it closes it, after Run.
+	Conn   *nats.Conn
+	Opener Opener
+	// Engines do the work, by name.
+	Engines map[holdfast.Engine]engine.Engine
+	// OpenBucket opens where a repository lies: location is its URL.
+	OpenBucket func(ctx context.Context, location string) (objstore.Bucket, error)
+	// OpenRepository opens the repository in a bucket; nil: package repository
+	// does.
+	OpenRepository func(ctx context.Context, b objstore.Bucket, password holdfast.Secret) (Repository, error)
+	// RestoreRoots are the directories below which a restore may write; empty:
+	// none may.
+	RestoreRoots []string
+	Hostname     string // stands in snapshots
+	// Drain is how long running work may go on when Run's context has ended;
+	// then it is handed back. Zero: it is handed back at once.
+	Drain time.Duration
+	Log   *slog.Logger
+
+	// What follows has the defaults above, or the domain's values, when zero;
+	// tests shorten them.
+
+	Poll  time.Duration
+	Beat  time.Duration
+	Alone time.Duration
+
+	// Step is called at each durable step with its name, so that a test can end
+	// or freeze the process there. Nil in production.
+	Step func(name string)
+}
+
+func (c Config) withDefaults() Config {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	set(&c.Poll, DefaultPoll)
+	set(&c.Beat, holdfast.BeatInterval)
+	set(&c.Alone, DefaultAlone)
+	if c.Slots < 1 {
+		c.Slots = 1
+	}
+	if c.Step == nil {
+		c.Step = func(string) {}
+	}
+	if c.RestoreRoots == nil {
+		c.RestoreRoots = []string{} // nil would allow every directory
+	}
+	return c
+}

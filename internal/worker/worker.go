@@ -1,0 +1,236 @@
+package worker
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/wire"
+)
+
+// maxAsking bounds how many slots a bell sends asking at once.
+const maxAsking = 4
+
+// Worker runs executions. Its only method is Run.
+type Worker struct {
+	cfg    Config
+	log    *slog.Logger
+	prefix string        // of this process's requests
+	asks   atomic.Uint64 // numbers them
+	turn   atomic.Uint64 // which pool is asked first
+
+	runs     sync.WaitGroup
+	commands sync.WaitGroup
+
+	mu       sync.Mutex // guards the fields below
+	draining bool
+	rung     bool // a bell has rung since the newest ask began
+	asking   int  // slots that ask
+	busy     int  // slots that ask or run
+	running  map[runKey]*run
+
+	// Set once, by Run.
+	life context.Context //nolint:containedctx // ends when the drain is over: what every execution's own context is made of
+}
+
+type runKey struct {
+	execution holdfast.ExecutionID
+	fence     holdfast.Fence
+}
+
+// New returns a Worker.
+func New(cfg Config) *Worker {
+	cfg = cfg.withDefaults()
+	return &Worker{cfg: cfg, log: cfg.Log, prefix: rand.Text(), running: map[runKey]*run{}}
+}
+
+// Run asks for work and does it until ctx ends. Then it takes no new orders,
+// lets running work go on for Config.Drain, hands the rest back, and returns;
+// the connection and the control plane must stay until then.
+func (w *Worker) Run(ctx context.Context) error {
+	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer end(nil)
+	w.life = life
+	var subs []*nats.Subscription
+	defer func() {
+		for _, s := range subs {
+			_ = s.Unsubscribe() // the connection may have gone
+		}
+	}()
+	subscribe := func(subject string, h nats.MsgHandler) error {
+		s, err := w.cfg.Conn.Subscribe(subject, h)
+		if err != nil {
+			return holdfast.Wrap(holdfast.CodeUnavailable, err, "subscribe to %s", subject)
+		}
+		subs = append(subs, s)
+		return nil
+	}
+	for _, p := range w.cfg.Pools {
+		if err := subscribe(wire.BellSubject(p), func(*nats.Msg) { w.wake() }); err != nil {
+			return err
+		}
+	}
+	if err := subscribe(wire.CommandSubject(w.cfg.ID), w.handleCommand); err != nil {
+		return err
+	}
+	w.log.InfoContext(ctx, "worker started", "worker", w.cfg.Name, "worker_id", int64(w.cfg.ID), "slots", w.cfg.Slots)
+	for ctx.Err() == nil {
+		w.wake()
+		select {
+		case <-ctx.Done():
+		case <-time.After(jitter(w.cfg.Poll)):
+		}
+	}
+	w.drain(ctx, end)
+	return nil
+}
+
+// jitter is a time around d, so that workers do not ask all at once.
+func jitter(d time.Duration) time.Duration {
+	return d*3/4 + time.Duration(mathrand.Int64N(int64(d/4)+1))
+}
+
+// drain waits for running work, and hands back what takes too long.
+func (w *Worker) drain(ctx context.Context, end context.CancelCauseFunc) {
+	w.mu.Lock()
+	w.draining = true
+	n := len(w.running)
+	w.mu.Unlock()
+	w.log.InfoContext(ctx, "worker drains", "running", n, "limit", w.cfg.Drain)
+	done := make(chan struct{})
+	go func() {
+		w.runs.Wait()
+		w.commands.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return
+	case <-time.After(w.cfg.Drain):
+	}
+	w.mu.Lock()
+	for _, r := range w.running {
+		r.cancelHard(errHandBack)
+	}
+	w.mu.Unlock()
+	select {
+	case <-done:
+		return
+	case <-time.After(lastWords):
+	}
+	end(errEnding) // whatever is left has no more words
+	<-done
+}
+
+// wake sends a free slot asking. A bell that rings while all that may ask do so
+// makes the one that hears "nothing" ask once more.
+func (w *Worker) wake() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rung = true
+	w.spawn()
+}
+
+// spawn is called with mu held.
+func (w *Worker) spawn() {
+	if w.draining || w.asking >= maxAsking || w.busy >= w.cfg.Slots {
+		return
+	}
+	w.asking++
+	w.busy++
+	w.runs.Go(w.slot)
+}
+
+// slot asks and runs until there is nothing more to do.
+func (w *Worker) slot() {
+	for {
+		w.mu.Lock()
+		w.rung = false
+		w.mu.Unlock()
+		order := w.askAll()
+		w.mu.Lock()
+		if order == nil {
+			if w.rung && !w.draining {
+				w.mu.Unlock()
+				continue
+			}
+			w.asking--
+			w.busy--
+			w.mu.Unlock()
+			return
+		}
+		w.asking--
+		w.spawn() // where one was, there may be more
+		w.mu.Unlock()
+		w.execute(order)
+		w.mu.Lock()
+		if w.draining {
+			w.busy--
+			w.mu.Unlock()
+			return
+		}
+		w.asking++
+		w.mu.Unlock()
+	}
+}
+
+// askAll asks for work of each pool, beginning with another one each time.
+func (w *Worker) askAll() *wire.Order {
+	turn := int(w.turn.Add(1) % (1 << 30))
+	for i := range w.cfg.Pools {
+		if order := w.ask(w.cfg.Pools[(turn+i)%len(w.cfg.Pools)]); order != nil {
+			return order
+		}
+	}
+	return nil
+}
+
+// ask asks for one order. While there is no answer it asks again with the same
+// request: the answer may have been lost, and the order with it.
+func (w *Worker) ask(pool string) *wire.Order {
+	ask := &wire.Ask{Request: fmt.Sprintf("%s-%d", w.prefix, w.asks.Add(1)), Free: w.free(), Version: w.cfg.Version}
+	subject := wire.AskSubject(w.cfg.ID, pool)
+	last := false
+	for wait := retryFirst; ; wait = min(2*wait, askMost) {
+		reply, err := request[wire.AskReply](w.life, w.cfg.Conn, subject, ask, requestLimit)
+		if err == nil {
+			err = reply.Failure.Err()
+		}
+		if err == nil {
+			return reply.Order
+		}
+		if holdfast.ErrorCode(err) != holdfast.CodeUnavailable && holdfast.ErrorCode(err) != holdfast.CodeExhausted {
+			w.log.WarnContext(w.life, "ask refused", "pool", pool, "error", err)
+			return nil
+		}
+		if last || w.life.Err() != nil {
+			return nil
+		}
+		last = w.isDraining() // once more: an order may be on its way
+		select {
+		case <-w.life.Done():
+			return nil
+		case <-time.After(jitter(wait)):
+		}
+	}
+}
+
+func (w *Worker) isDraining() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.draining
+}
+
+func (w *Worker) free() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return max(w.cfg.Slots-w.busy+1, 1)
+}
