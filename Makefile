@@ -50,7 +50,8 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
 golden: ## run the golden exchanges; UPDATE=1 rewrites them
-	$(GO) test $(if $(UPDATE),-count=1) ./internal/api/... $(if $(UPDATE),-args -update)
+	$(GO) test -count=1 $$(grep -rlE '"update"|api/apitest"' --include='*_test.go' internal | xargs -n 1 dirname | sort -u | sed 's|^|./|') \
+		$(if $(UPDATE),-args -update)
 
 e2e: deps ## run the binary against real servers
 	$(GO) test -count=1 -timeout $(TEST_TIMEOUT) ./test/e2e/...
