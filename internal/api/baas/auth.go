@@ -1,0 +1,47 @@
+package baas
+
+import (
+	"encoding/base64"
+	"net/http"
+	"strings"
+
+	"github.com/holdfast-backup/holdfast"
+)
+
+// Token returns the token that a request carries: as a bearer, or as the
+// password of HTTP Basic with any user, for clients that speak nothing else. It
+// is empty when the request has no Authorization header.
+func Token(h http.Header) (string, error) {
+	v := strings.TrimSpace(h.Get("Authorization"))
+	if v == "" {
+		return "", nil
+	}
+	scheme, rest, _ := strings.Cut(v, " ")
+	rest = strings.TrimSpace(rest)
+	switch {
+	case strings.EqualFold(scheme, "Bearer") && rest != "":
+		return rest, nil
+	case strings.EqualFold(scheme, "Basic"):
+		if token := basicPassword(rest); token != "" {
+			return token, nil
+		}
+	}
+	return "", ErrNoToken()
+}
+
+// basicPassword reads base64 in either alphabet, padded or not.
+func basicPassword(s string) string {
+	s = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(s, "="))
+	b, err := base64.RawStdEncoding.DecodeString(s)
+	if err != nil {
+		return ""
+	}
+	_, password, _ := strings.Cut(string(b), ":")
+	return password
+}
+
+// ErrNoToken is the answer to a request that does not say who asks.
+func ErrNoToken() error {
+	return holdfast.Errorf(holdfast.CodeUnauthenticated, "the request carries no token").
+		WithHint("send Authorization: Bearer with a token from: holdfast token create; or the token as the password of Basic")
+}

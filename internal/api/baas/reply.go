@@ -1,0 +1,53 @@
+package baas
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strconv"
+)
+
+// ResourceHeader carries the id of what a request made or found in its way.
+const ResourceHeader = "X-Resource-Id"
+
+// ID writes an id as text.
+func ID[T ~int64](id T) string { return strconv.FormatInt(int64(id), 10) }
+
+// WriteJSON answers with v, which is one of this package's shapes.
+func WriteJSON(w http.ResponseWriter, status int, v any) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		panic(err) // a shape that JSON cannot hold is a fault in this package
+	}
+	write(w, status, bytes.TrimRight(b.Bytes(), "\n"))
+}
+
+// WriteAccepted answers that an execution has been asked for or will end. The
+// body is an empty object because scripts read one.
+func WriteAccepted(w http.ResponseWriter, id, location string) {
+	w.Header().Set(ResourceHeader, id)
+	w.Header().Set("Location", location)
+	write(w, http.StatusAccepted, []byte("{}"))
+}
+
+// WriteList answers with a page of a list.
+func WriteList[T any](w http.ResponseWriter, p Page, total int, list []T) {
+	h := w.Header()
+	h.Set("X-Total-Count", strconv.Itoa(total))
+	h.Set("X-Page", strconv.Itoa(p.Number))
+	h.Set("X-Page-Size", strconv.Itoa(p.Size))
+	if list == nil {
+		list = []T{}
+	}
+	WriteJSON(w, http.StatusOK, list)
+}
+
+func write(w http.ResponseWriter, status int, b []byte) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(b)))
+	w.WriteHeader(status)
+	_, _ = w.Write(b) // a client that has gone needs no answer
+}
