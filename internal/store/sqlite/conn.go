@@ -94,8 +94,8 @@ func (s *session) ready(ctx context.Context) (context.Context, error) {
 
 // failed notes an error that ends the transaction.
 func (s *session) failed(ctx context.Context, err error) error {
-	if ctx.Err() != nil && resultCode(err)&0xff == codeInterrupt {
-		err = context.Cause(ctx)
+	if ctx.Err() != nil && (resultCode(err)&0xff == codeInterrupt || errors.Is(err, ctx.Err())) {
+		return context.Cause(ctx)
 	}
 	c := classify(err)
 	if s.err == nil && spoils(err) {

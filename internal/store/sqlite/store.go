@@ -106,6 +106,8 @@ func (s *Store) View(ctx context.Context, fn func(store.Reader) error) error {
 	select {
 	case <-s.closing:
 		return errClosed()
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	default:
 	}
 	select {
@@ -116,9 +118,10 @@ func (s *Store) View(ctx context.Context, fn func(store.Reader) error) error {
 		return errClosed()
 	}
 	defer func() { s.readers <- c }()
+	bare := context.WithoutCancel(ctx) // a connection outlives its first user
 	if c == nil {
 		var err error
-		if c, err = connect(ctx, s.readDB); err != nil {
+		if c, err = connect(bare, s.readDB); err != nil {
 			return err
 		}
 	}
@@ -129,7 +132,6 @@ func (s *Store) View(ctx context.Context, fn func(store.Reader) error) error {
 			c = nil
 		}
 	}()
-	bare := context.WithoutCancel(ctx)
 	if err := c.exec(bare, "BEGIN"); err != nil {
 		return classify(err)
 	}
