@@ -20,7 +20,7 @@ func Segments(u *url.URL, root string) (segments []string, ok bool) {
 	if n := len(rest); n > 1 && strings.HasSuffix(u.EscapedPath(), "/") {
 		rest = rest[:n-1]
 	}
-	for _, want := range strings.SplitSeq(root, "/") {
+	for want := range strings.SplitSeq(root, "/") {
 		if len(rest) == 0 || rest[0] != want {
 			return nil, false
 		}
