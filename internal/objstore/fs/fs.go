@@ -76,8 +76,20 @@ func Create(dir string) (*Bucket, error) {
 	if err != nil {
 		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "the directory %q has no absolute path", dir)
 	}
-	if err := makeAll(dir); err != nil {
+	if err := os.MkdirAll(dir, dirMode); err != nil {
 		return nil, fail(dir, err, "make directory %s", dir)
+	}
+	for p := dir; p != filepath.Dir(p); p = filepath.Dir(p) {
+		d, err := os.Open(filepath.Dir(p))
+		if errors.Is(err, fs.ErrPermission) {
+			continue // not ours: we have made nothing in it
+		}
+		if err == nil {
+			err = syncDir(d)
+		}
+		if err != nil {
+			return nil, fail(dir, err, "sync directory %s", filepath.Dir(p))
+		}
 	}
 	return Open(dir)
 }
@@ -218,19 +230,29 @@ func (b *Bucket) Delete(ctx context.Context, name string) error {
 	} else if holdfast.ErrorCode(err) != holdfast.CodeNotFound {
 		return err
 	}
-	err := b.syncDir(path.Dir(name))
+	err := b.sync(path.Dir(name))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 		return fail(b.dir, err, "sync the directory of %s", name)
 	}
 	return nil
 }
 
-func (b *Bucket) syncDir(dir string) error {
+func (b *Bucket) sync(dir string) error {
 	d, err := b.root.Open(filepath.FromSlash(dir))
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return syncDir(d)
+}
+
+// syncDir makes the names in an open directory durable, and closes it. Some
+// network file systems refuse to sync a directory, as they have nothing to do.
+func syncDir(d *os.File) error {
+	err := d.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
+		err = nil
+	}
+	return errors.Join(err, d.Close())
 }
 
 func begin(ctx context.Context, name string) error {

@@ -65,7 +65,7 @@ func (b *Bucket) Put(ctx context.Context, name string, data []byte) (err error) 
 		}
 		return b.failPut(name, err, "write object %s", name)
 	}
-	if err := syncRoot(dir); err != nil {
+	if err := syncOpen(dir); err != nil {
 		return b.failPut(name, err, "sync the directory of %s", name)
 	}
 	if first {
@@ -78,7 +78,7 @@ func (b *Bucket) Put(ctx context.Context, name string, data []byte) (err error) 
 // first: its writer may have died before it came to that, and who asks counts on
 // the object from now on.
 func (b *Bucket) taken(dir *os.Root, name string) error {
-	if err := syncRoot(dir); err != nil {
+	if err := syncOpen(dir); err != nil {
 		return b.failPut(name, err, "sync the directory of %s", name)
 	}
 	return objstore.Exists(name)
@@ -107,7 +107,7 @@ func (b *Bucket) openParent(dir string) (_ *os.Root, first bool, _ error) {
 			return nil, false, &fs.PathError{Op: "mkdir", Path: p, Err: syscall.ENOTDIR}
 		}
 		if err == nil || !b.isReady(p) {
-			if err := b.syncDir(path.Dir(p)); err != nil {
+			if err := b.sync(path.Dir(p)); err != nil {
 				return nil, false, err
 			}
 		}
@@ -160,12 +160,12 @@ func publishByLink(dir *os.Root, temp, base string) error {
 	return dir.Remove(temp)
 }
 
-func syncRoot(dir *os.Root) error {
+func syncOpen(dir *os.Root) error {
 	d, err := dir.Open(".")
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return syncDir(d)
 }
 
 // sweep removes temporary files that dead writers left. It is housekeeping: what
@@ -185,30 +185,6 @@ func sweep(dir *os.Root, now time.Time) {
 			_ = dir.Remove(name)
 		}
 	}
-}
-
-// makeAll makes a directory with its parents and syncs every directory in which
-// it made one.
-func makeAll(dir string) error {
-	fi, err := os.Stat(dir)
-	if err == nil && !fi.IsDir() {
-		return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
-	}
-	if err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	parent := filepath.Dir(dir)
-	if err := makeAll(parent); err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	d, err := os.Open(parent)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // failPut classifies what kept an object from being written.
