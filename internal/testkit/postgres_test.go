@@ -1,11 +1,16 @@
 package testkit_test
 
 import (
+	"bufio"
+	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/testkit"
 )
@@ -104,5 +109,49 @@ func TestRestoredServerStartsBesideItsSource(t *testing.T) {
 	r := testkit.StartRestored(t, filepath.Join(dir, "data"))
 	if got, want := r.Content(t), p.Content(t); !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// childWaits, in the environment, makes a test start a server, say where it
+// is, and wait to be killed.
+const childWaits = "HOLDFAST_TEST_WAIT_WITH_SERVER"
+
+func TestServerGoesDownWithAKilledTest(t *testing.T) {
+	if os.Getenv(childWaits) != "" {
+		p := testkit.StartPostgres(t, testkit.PostgresOptions{})
+		fmt.Printf("\nserver %d %s\n", p.Pid(), filepath.Dir(p.DataDir))
+		select {}
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestServerGoesDownWithAKilledTest$")
+	cmd.Env = append(os.Environ(), childWaits+"=1")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	var dir string
+	for lines := bufio.NewScanner(out); pid == 0 && lines.Scan(); {
+		_, _ = fmt.Sscanf(lines.Text(), "server %d %s", &pid, &dir) // other lines are the test framework's
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // it was killed
+	if pid == 0 {
+		t.Fatal("the child has started no server")
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	for end := time.Now().Add(30 * time.Second); syscall.Kill(pid, 0) == nil; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+			t.Fatal("the server outlives its test")
+		}
 	}
 }
