@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,11 +136,38 @@ func (d *recorder) forget() {
 	d.rings, d.tells = nil, nil
 }
 
+// watchedStore counts writes of credentials, and lets a test come between a
+// transaction and its rows.
+type watchedStore struct {
+	store.Store
+	updates atomic.Int64
+	wrap    func(store.Tx) store.Tx // nil: no wrapping
+}
+
+func (w *watchedStore) Update(ctx context.Context, fn func(store.Tx) error) error {
+	return w.Store.Update(ctx, func(tx store.Tx) error {
+		if w.wrap != nil {
+			tx = w.wrap(tx)
+		}
+		return fn(watchedTx{tx, w})
+	})
+}
+
+type watchedTx struct {
+	store.Tx
+	w *watchedStore
+}
+
+func (t watchedTx) UpdateCredential(ctx context.Context, c holdfast.Credential) error {
+	t.w.updates.Add(1)
+	return t.Tx.UpdateCredential(ctx, c)
+}
+
 // rig is a service on a real SQLite store with two sites on two hosts.
 type rig struct {
 	t      *testing.T
 	svc    *service.Service
-	store  *countingStore
+	store  *watchedStore
 	dir    string
 	clock  *clock
 	out    *recorder
@@ -159,7 +187,7 @@ func newRig(t *testing.T, logs ...testkit.LogOption) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st := &countingStore{Store: db}
+	st := &watchedStore{Store: db}
 	master, err := seal.CreateMaster(filepath.Join(dir, "master.key"))
 	if err != nil {
 		t.Fatal(err)
