@@ -19,12 +19,13 @@ import (
 const Root = "/api/v1"
 
 const (
-	dialect      = "native"
-	maxBody      = 64 << 10 // bytes: the largest request is a restore with many tablespaces
-	bodyTimeout  = 10 * time.Second
-	callTimeout  = 30 * time.Second
-	defaultLimit = 100
-	maxLimit     = 1000
+	dialect     = "native"
+	maxBody     = 64 << 10 // bytes: the largest request is a restore with many tablespaces
+	bodyTimeout = 10 * time.Second
+	callTimeout = 30 * time.Second
+	// answerTimeout is how long a client may take to read an answer, and the
+	// server to make it: more than createTimeout, the longest call's.
+	answerTimeout = 165 * time.Second
 )
 
 // Config is what the API is made of. Every field is needed.

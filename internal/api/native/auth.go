@@ -20,6 +20,9 @@ func actorOf(ctx context.Context) holdfast.Actor {
 // through the local socket without one.
 func (a *api) authenticated(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The server's own limit is shorter than the longest call. A connection
+		// without deadlines, as in tests, is fine.
+		_ = http.NewResponseController(w).SetWriteDeadline(a.Now().Add(answerTimeout))
 		actor, err := a.actor(r.Context(), r.Header.Get("Authorization"))
 		if err != nil {
 			p := a.problem(r.Context(), "authenticate", err)

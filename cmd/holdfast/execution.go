@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/api/native"
+	"github.com/holdfast-backup/holdfast/internal/api/native/client"
+)
+
+// followInterval is how often a log that is followed is read.
+const followInterval = time.Second
+
+func (a *app) executionCommand() *cobra.Command {
+	cmd := group("execution", "Runs of jobs", a.executionListCommand(), a.executionLogCommand(),
+		a.onExecution("show ID", "Show an execution", func(ctx context.Context, c *client.Client, id holdfast.ExecutionID) error {
+			e, err := c.Execution(ctx, id)
+			if err != nil {
+				return err
+			}
+			return a.printExecution(e)
+		}),
+		a.onExecution("watch ID", "Show the progress of an execution until it has ended; the exit code tells its outcome",
+			func(ctx context.Context, c *client.Client, id holdfast.ExecutionID) error {
+				e, err := c.Execution(ctx, id)
+				if err != nil {
+					return err
+				}
+				return a.wait(ctx, c, e)
+			}))
+	for _, m := range []struct{ verb, short string }{
+		{"stop", "End an execution at its next good point"},
+		{"kill", "End an execution at once"},
+		{"suspend", "Let an execution rest; it holds its job, but no slot"},
+		{"resume", "Let a suspended execution go on"},
+	} {
+		cmd.AddCommand(a.onExecution(m.verb+" ID", m.short, func(ctx context.Context, c *client.Client, id holdfast.ExecutionID) error {
+			e, err := c.Move(ctx, id, m.verb)
+			if err != nil {
+				return err
+			}
+			return a.printExecution(e)
+		}))
+	}
+	return cmd
+}
+
+// onExecution is a command whose only argument is an execution.
+func (a *app) onExecution(use, short string, do func(context.Context, *client.Client, holdfast.ExecutionID) error) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: args(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := number[holdfast.ExecutionID]("execution", args[0])
+			if err != nil {
+				return err
+			}
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			return do(cmd.Context(), c, id)
+		},
+	}
+}
+
+func (a *app) executionListCommand() *cobra.Command {
+	var sites, states []string
+	var job, kind string
+	var limit int
+	list := &cobra.Command{
+		Use: "list", Short: "List executions, the newest first", Args: args(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			q := url.Values{"site": sites, "limit": {strconv.Itoa(limit)}}
+			for _, s := range states {
+				q.Add("state", strings.ToUpper(s))
+			}
+			if job != "" {
+				q.Set("job", job)
+			}
+			if kind != "" {
+				q.Set("type", strings.ToUpper(kind))
+			}
+			l, err := c.Executions(cmd.Context(), q)
+			if err != nil {
+				return err
+			}
+			now := time.Now()
+			return a.print(l.Items, "ID SITE JOB TYPE RUN-TYPE OUTCOME SUBMITTED ELAPSED SIZE SET", func(row func(...any)) {
+				for _, e := range l.Items {
+					row(e.ID, e.Site, e.Job, e.Type, e.RunType, outcome(e), e.Submitted, elapsed(e, now), bytes(e.StoredBytes), orDash(e.SetID))
+				}
+			})
+		},
+	}
+	f := list.Flags()
+	f.StringArrayVar(&sites, "site", nil, "`site` (repeatable)")
+	f.StringArrayVar(&states, "state", nil, "`state`: planned, queued, running, suspended or ended (repeatable)")
+	f.StringVar(&job, "job", "", "`job`: an id, SITE/NAME, or a name that only one job has")
+	f.StringVar(&kind, "type", "", "`type`: backup or restore")
+	f.IntVar(&limit, "limit", 50, "`number` of executions at most, up to 1000")
+	return list
+}
+
+func (a *app) executionLogCommand() *cobra.Command {
+	var follow bool
+	cmd := a.onExecution("log ID", "Print the log of an execution", func(ctx context.Context, c *client.Client, id holdfast.ExecutionID) error {
+		offset := int64(0)
+		for {
+			// Asked before the log is read: what was logged until the end is in it.
+			e, err := c.Execution(ctx, id)
+			if err != nil {
+				return err
+			}
+			for {
+				data, err := c.Log(ctx, id, offset)
+				if err != nil {
+					return err
+				}
+				if len(data) == 0 {
+					break
+				}
+				offset += int64(len(data))
+				if _, err := a.stdout.Write(data); err != nil {
+					return err
+				}
+			}
+			if !follow || e.State == holdfast.StateEnded {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-time.After(followInterval):
+			}
+		}
+	})
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the execution has ended")
+	return cmd
+}
+
+// wait shows the progress of an execution until it has ended, prints it, and
+// returns its outcome as an error.
+func (a *app) wait(ctx context.Context, c *client.Client, e native.Execution) error {
+	show := a.progress(fmt.Sprintf("execution %d", e.ID))
+	last, err := c.Watch(ctx, e.ID, show.update)
+	show.close()
+	if err != nil {
+		_, _ = fmt.Fprintf(a.stderr, "execution %d goes on without this command: holdfast execution watch %d\n", e.ID, e.ID)
+		return err
+	}
+	if err := a.printExecution(last); err != nil {
+		return err
+	}
+	return a.ended(last)
+}
+
+// ended is nil for an execution that succeeded.
+func (a *app) ended(e native.Execution) error {
+	switch e.Outcome {
+	case holdfast.OutcomeSucceeded:
+		return nil
+	case holdfast.OutcomeWarning:
+		_, _ = fmt.Fprintf(a.stderr, "warning: execution %d: %s\n", e.ID, e.Detail)
+		return exitError(exitWarnings)
+	case holdfast.OutcomeNone, holdfast.OutcomeFailed, holdfast.OutcomeStopped, holdfast.OutcomeAborted, holdfast.OutcomeKilled, holdfast.OutcomeCancelled:
+	}
+	why := e.Detail
+	if why == "" {
+		why = string(e.Reason)
+	}
+	return holdfast.Errorf(holdfast.CodeUnavailable, "execution %d ended %s: %s", e.ID, e.Outcome, why).
+		WithHint("see: holdfast execution log %d", e.ID)
+}
+
+func (a *app) printExecution(e native.Execution) error {
+	return a.print(e, "", func(row func(...any)) {
+		row("execution", e.ID)
+		row("job", fmt.Sprintf("%d %s", e.JobID, e.Job))
+		row("site", e.Site)
+		row("type", strings.TrimSpace(string(e.Type)+" "+string(e.RunType)))
+		if e.RunTypeReason != "" {
+			row("run type", fmt.Sprintf("%s was asked for: %s", e.RunAsked, e.RunTypeReason))
+		}
+		row("outcome", outcome(e))
+		if e.Detail != "" {
+			row("detail", e.Detail)
+		}
+		if e.Restore != nil {
+			row("restores", fmt.Sprintf("set %d to %s", e.Restore.SetID, e.Restore.Directory))
+		} else if e.SetID != 0 && (e.Outcome == holdfast.OutcomeSucceeded || e.Outcome == holdfast.OutcomeWarning) {
+			row("backup set", e.SetID)
+		}
+		if p := e.Progress; p.Phase != "" {
+			row("phase", p.Phase)
+			row("done", fmt.Sprintf("%s in %d files", bytes(p.DoneBytes), p.DoneFiles))
+			if p.AddedBytes > 0 {
+				row("added", bytes(p.AddedBytes))
+			}
+		}
+		row("submitted", e.Submitted)
+		row("started", e.Started)
+		row("ended", e.Ended)
+		row("elapsed", elapsed(e, time.Now()))
+	})
+}

@@ -1,0 +1,287 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/api/native"
+	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/objstore"
+	"github.com/holdfast-backup/holdfast/internal/objstore/fs"
+	"github.com/holdfast-backup/holdfast/internal/repository"
+)
+
+const (
+	maxKit      = 1 << 20 // bytes
+	offlineTick = 500 * time.Millisecond
+)
+
+// offlineSet is a backup set as its snapshot tells of it.
+type offlineSet struct {
+	Snapshot string    `json:"snapshot"`
+	Set      string    `json:"set,omitempty"`
+	Site     string    `json:"site,omitempty"`
+	RunType  string    `json:"run_type,omitempty"`
+	Time     time.Time `json:"time"`
+	Hostname string    `json:"hostname"`
+}
+
+// restoreOffline restores with nothing but the recovery kit and the repository.
+func (a *app) restoreOffline(ctx context.Context, in restoreFlags, ref string) error {
+	if a.output != "table" && a.output != "json" {
+		return holdfast.Errorf(holdfast.CodeInvalid, "output %q is unknown", a.output).WithHint("use table or json")
+	}
+	repo, err := a.openKit(ctx, in)
+	if err != nil {
+		return err
+	}
+	sets, err := a.offlineSets(ctx, repo)
+	if err != nil {
+		return err
+	}
+	if ref == "list" {
+		return a.print(sets, "SET SITE RUN-TYPE TAKEN HOST SNAPSHOT", func(row func(...any)) {
+			for _, s := range sets {
+				row(s.Set, s.Site, s.RunType, s.Time, s.Hostname, s.Snapshot[:min(16, len(s.Snapshot))])
+			}
+		})
+	}
+	set, err := chooseSet(sets, ref)
+	if err != nil {
+		return err
+	}
+	return a.writeOffline(ctx, in, repo, set)
+}
+
+func (a *app) openKit(ctx context.Context, in restoreFlags) (*repository.Repository, error) {
+	info, err := os.Stat(in.kit)
+	if err != nil {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "the recovery kit cannot be read: %v", err).WithHint("name the file with --kit")
+	}
+	if info.Size() > maxKit {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s is too large for a recovery kit", in.kit).WithHint("name the file with --kit")
+	}
+	data, err := os.ReadFile(in.kit)
+	if err != nil {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "the recovery kit cannot be read: %v", err).WithHint("name the file with --kit")
+	}
+	kit, err := repository.ParseKit(data)
+	if err != nil {
+		return nil, err
+	}
+	location := kit.Location
+	if in.repository != "" {
+		if location, err = locationURL(in.repository); err != nil {
+			return nil, err
+		}
+	}
+	b, err := openBucket(ctx, location)
+	if err != nil {
+		return nil, fmt.Errorf("open the repository at %s (name another place with --repository): %w", location, err)
+	}
+	repo, err := repository.Open(ctx, b, kit.Password)
+	if err != nil {
+		return nil, fmt.Errorf("open the repository at %s: %w", location, err)
+	}
+	if kit.FormatID != "" && repo.ID() != kit.FormatID {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "the repository at %s is not the one that this kit was made for", location).
+			WithHint("name the right directory with --repository")
+	}
+	_, _ = fmt.Fprintf(a.stderr, "repository %s at %s is open\n", repo.ID()[:12], location)
+	return repo, nil
+}
+
+// openBucket opens the place that a repository's URL names.
+func openBucket(_ context.Context, location string) (objstore.Bucket, error) {
+	u, err := url.Parse(location)
+	if err != nil || u.Scheme != "file" || u.Host != "" || u.Path == "" {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%q is not the URL of a directory", location).WithHint("use file:///absolute/path")
+	}
+	return fs.Open(u.Path)
+}
+
+// offlineSets lists the sets, the newest first. Snapshots that hold no set of
+// ours, as those of stock restic, are left out.
+func (a *app) offlineSets(ctx context.Context, repo *repository.Repository) ([]offlineSet, error) {
+	all, err := repo.Snapshots(ctx)
+	if err != nil {
+		if len(all) == 0 {
+			return nil, err
+		}
+		_, _ = fmt.Fprintf(a.stderr, "warning: some snapshots cannot be read: %v\n", err) // the others may be what is needed
+	}
+	sets := []offlineSet{}
+	for _, s := range slices.Backward(all) {
+		o := offlineSet{Snapshot: s.ID, Time: s.Time, Hostname: s.Hostname}
+		var ok bool
+		if o.Set, ok = s.Tag("set"); !ok {
+			continue
+		}
+		o.Site, _ = s.Tag("site")
+		o.RunType, _ = s.Tag("run_type")
+		sets = append(sets, o)
+	}
+	return sets, nil
+}
+
+// chooseSet finds a set by its id, the beginning of its snapshot's id, or as the
+// latest.
+func chooseSet(sets []offlineSet, ref string) (offlineSet, error) {
+	var found []offlineSet
+	for _, s := range sets {
+		if ref == "latest" || s.Set == ref {
+			return s, nil
+		}
+		if len(ref) >= 8 && strings.HasPrefix(s.Snapshot, ref) {
+			found = append(found, s)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return offlineSet{}, holdfast.Errorf(holdfast.CodeNotFound, "the repository has no backup set %q", ref).
+			WithHint("see: holdfast restore --offline --kit FILE list")
+	case 1:
+		return found[0], nil
+	}
+	return offlineSet{}, holdfast.Errorf(holdfast.CodeInvalid, "%d snapshots begin with %q", len(found), ref).WithHint("give more of the id")
+}
+
+func (a *app) writeOffline(ctx context.Context, in restoreFlags, repo *repository.Repository, set offlineSet) (err error) {
+	spaces, err := parseTablespaces(in.tablespaces)
+	if err != nil {
+		return err
+	}
+	if in.to == "" {
+		return holdfast.Errorf(holdfast.CodeInvalid, "--to is missing").WithHint("name a directory that is empty or missing")
+	}
+	if err := in.absolute(spaces); err != nil {
+		return err
+	}
+	spec := holdfast.RestoreSpec{Directory: in.to, Tablespaces: spaces, Configuration: in.configuration}
+	if id, err := number[holdfast.SetID]("set", set.Set); err == nil {
+		spec.Set = id
+	}
+	if err := spec.Validate(); err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(a.stderr, "restoring set %s of site %s, taken %s, to %s\n", set.Set, cell(set.Site), cell(set.Time), in.to)
+	reader, err := repo.NewReader(ctx, set.Snapshot)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := reader.Close(); err == nil {
+			err = closeErr
+		}
+	}()
+	began := time.Now()
+	report := a.newOfflineReport()
+	result, err := physicalEngine().Restore(ctx, engine.Restore{
+		Execution: offlineExecution, Fence: 1, Spec: spec, Report: report,
+		Log: slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}, reader)
+	report.close()
+	if err != nil {
+		return err
+	}
+	return a.offlineDone(set, spec, result, time.Since(began))
+}
+
+// offlineExecution stands for a restore that no server knows. Ids of real ones
+// begin at 1001.
+const offlineExecution holdfast.ExecutionID = 1
+
+func (a *app) offlineDone(set offlineSet, spec holdfast.RestoreSpec, r engine.Result, took time.Duration) error {
+	v := struct {
+		offlineSet
+		Directory string   `json:"directory"`
+		Bytes     int64    `json:"bytes"`
+		Files     int64    `json:"files"`
+		Seconds   float64  `json:"seconds"`
+		Warnings  []string `json:"warnings,omitempty"`
+	}{set, spec.Directory, r.Bytes, r.Files, took.Seconds(), r.Warnings}
+	err := a.print(v, "", func(row func(...any)) {
+		row("set", set.Set)
+		row("site", set.Site)
+		row("taken", set.Time)
+		row("directory", spec.Directory)
+		row("size", fmt.Sprintf("%s in %d files", bytes(r.Bytes), r.Files))
+		row("took", fmt.Sprintf("%s, %s/s", duration(took), bytes(int64(float64(r.Bytes)/took.Seconds()))))
+	})
+	if err != nil {
+		return err
+	}
+	for _, w := range r.Warnings {
+		_, _ = fmt.Fprintln(a.stderr, "warning:", w)
+	}
+	if len(r.Warnings) > 0 {
+		return exitError(exitWarnings)
+	}
+	return nil
+}
+
+// offlineReport shows the progress of a restore in this process.
+type offlineReport struct {
+	show progress
+	stop chan struct{}
+	over sync.WaitGroup
+
+	mu sync.Mutex // guards the fields below
+	p  holdfast.Progress
+}
+
+func (a *app) newOfflineReport() *offlineReport {
+	r := &offlineReport{show: a.progress("restore"), stop: make(chan struct{})}
+	r.over.Go(func() {
+		tick := time.NewTicker(offlineTick)
+		defer tick.Stop()
+		for {
+			select {
+			case <-r.stop:
+				return
+			case <-tick.C:
+				r.mu.Lock()
+				e := native.Execution{State: holdfast.StateRunning, Progress: r.p}
+				r.mu.Unlock()
+				r.show.update(e)
+			}
+		}
+	})
+	return r
+}
+
+func (r *offlineReport) close() {
+	close(r.stop)
+	r.over.Wait()
+	r.show.close()
+}
+
+// Phase takes what is done now.
+func (r *offlineReport) Phase(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.p.Phase = name
+}
+
+// Total takes how much there is to do.
+func (r *offlineReport) Total(files, bytes int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.p.TotalFiles, r.p.TotalBytes = files, bytes
+}
+
+// Done takes what has been done since.
+func (r *offlineReport) Done(files, bytes int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.p.DoneFiles += files
+	r.p.DoneBytes += bytes
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/api/native"
+)
+
+const (
+	lineEvery  = 10 * time.Second // between two plain lines of one phase
+	rateWindow = 10 * time.Second // over which the rate is taken
+	barWidth   = 78
+)
+
+// progress shows how far something has come: a bar on a terminal, plain lines
+// elsewhere.
+type progress interface {
+	update(e native.Execution)
+	close()
+}
+
+func (a *app) progress(name string) progress {
+	if a.output == "json" || !term.IsTerminal(int(a.stderr.Fd())) {
+		return &lines{name: name, w: a.stderr, now: time.Now}
+	}
+	b := &bar{name: name + " ", now: time.Now}
+	b.pool = mpb.New(mpb.WithOutput(a.stderr), mpb.WithWidth(barWidth))
+	return b
+}
+
+// meter works out rate and time left from what was seen over the last seconds.
+type meter struct {
+	phase  string
+	points []point
+}
+
+type point struct {
+	at   time.Time
+	done int64
+}
+
+func (m *meter) add(now time.Time, p holdfast.Progress) {
+	if p.Phase != m.phase || len(m.points) > 0 && p.DoneBytes < m.points[len(m.points)-1].done {
+		m.phase, m.points = p.Phase, nil // another phase, or another attempt
+	}
+	m.points = append(m.points, point{now, p.DoneBytes})
+	for len(m.points) > 2 && now.Sub(m.points[1].at) >= rateWindow {
+		m.points = m.points[1:]
+	}
+}
+
+// rate is in bytes per second; zero while it is not known.
+func (m *meter) rate() float64 {
+	if len(m.points) < 2 {
+		return 0
+	}
+	a, b := m.points[0], m.points[len(m.points)-1]
+	if d := b.at.Sub(a.at).Seconds(); d > 0 {
+		return float64(b.done-a.done) / d
+	}
+	return 0
+}
+
+// left is the time until the end at the present rate; false while it is not
+// known.
+func (m *meter) left(p holdfast.Progress) (time.Duration, bool) {
+	r := m.rate()
+	if r <= 0 || p.TotalBytes <= p.DoneBytes {
+		return 0, false
+	}
+	return time.Duration(float64(p.TotalBytes-p.DoneBytes) / r * float64(time.Second)), true
+}
+
+// text is the rate and the time left.
+func (m *meter) text(p holdfast.Progress) string {
+	s := bytes(int64(m.rate())) + "/s"
+	if d, ok := m.left(p); ok {
+		s += ", " + duration(d.Round(time.Second)) + " left"
+	}
+	return s
+}
+
+// lines writes a line when the phase changes, and every few seconds.
+type lines struct {
+	name  string
+	w     io.Writer
+	now   func() time.Time
+	meter meter
+	head  string
+	last  time.Time
+}
+
+func (l *lines) update(e native.Execution) {
+	now, p := l.now(), e.Progress
+	l.meter.add(now, p)
+	head := l.name + ": " + outcome(e)
+	if e.State == holdfast.StateRunning && p.Phase != "" {
+		head += ", " + p.Phase
+	}
+	if head == l.head && now.Sub(l.last) < lineEvery {
+		return
+	}
+	l.head, l.last = head, now
+	line := head
+	switch {
+	case e.State == holdfast.StateEnded && e.Detail != "":
+		line += ": " + cell(e.Detail)
+	case e.State == holdfast.StateRunning && p.TotalBytes > 0:
+		line += fmt.Sprintf(" %d%%, %s of %s, %s", min(p.DoneBytes*100/p.TotalBytes, 100), bytes(p.DoneBytes), bytes(p.TotalBytes), l.meter.text(p))
+	case e.State == holdfast.StateRunning && p.DoneBytes > 0:
+		line += fmt.Sprintf(" %s, %s", bytes(p.DoneBytes), l.meter.text(p))
+	}
+	_, _ = fmt.Fprintln(l.w, line)
+}
+
+func (*lines) close() {}
+
+// bar draws a bar.
+type bar struct {
+	name string
+	now  func() time.Time
+	pool *mpb.Progress
+	bar  *mpb.Bar
+
+	mu     sync.Mutex // guards the fields below: the bar draws in its own goroutine
+	meter  meter
+	latest native.Execution
+}
+
+func (b *bar) update(e native.Execution) {
+	b.mu.Lock()
+	b.meter.add(b.now(), e.Progress)
+	b.latest = e
+	b.mu.Unlock()
+	if b.bar == nil {
+		b.bar = b.pool.AddBar(0, mpb.PrependDecorators(decor.Name(b.name), decor.Any(b.left)), mpb.AppendDecorators(decor.Any(b.right)))
+	}
+	p := e.Progress
+	b.bar.SetTotal(max(p.TotalBytes, p.DoneBytes+1), false) // it is not full before the end
+	b.bar.SetCurrent(p.DoneBytes)
+}
+
+func (b *bar) left(decor.Statistics) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.latest.State == holdfast.StateRunning && b.latest.Progress.Phase != "" {
+		return b.latest.Progress.Phase + " "
+	}
+	return outcome(b.latest) + " "
+}
+
+func (b *bar) right(decor.Statistics) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := b.latest.Progress
+	return " " + bytes(p.DoneBytes) + ", " + b.meter.text(p)
+}
+
+// close leaves the terminal to what is printed next.
+func (b *bar) close() {
+	if b.bar != nil {
+		b.bar.Abort(true)
+	}
+	b.pool.Wait()
+}

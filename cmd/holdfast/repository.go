@@ -1,0 +1,162 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/api/native"
+	"github.com/holdfast-backup/holdfast/internal/repository"
+)
+
+func (a *app) repositoryCommand() *cobra.Command {
+	list := &cobra.Command{
+		Use: "list", Short: "List repositories", Args: args(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			all, err := c.Repositories(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.printRepositories(all, all...)
+		},
+	}
+	show := &cobra.Command{
+		Use: "show REPOSITORY", Short: "Show a repository", Args: args(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			r, err := c.Repository(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.printRepositories(r, r)
+		},
+	}
+	remove := &cobra.Command{
+		Use: "remove REPOSITORY", Short: "Forget a repository that neither a site nor a backup set uses; its files stay", Args: args(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			return c.DeleteRepository(cmd.Context(), args[0])
+		},
+	}
+	return group("repository", "Where backup sets live", a.repositoryCreateCommand(), list, show, remove)
+}
+
+func (a *app) repositoryCreateCommand() *cobra.Command {
+	var location, kit string
+	create := &cobra.Command{
+		Use: "create NAME", Short: "Create a repository and write its recovery kit", Args: args(1),
+		Long: "Create makes an empty repository and writes its recovery kit: a text file with which alone, without any server,\n" +
+			"the backup sets can be restored. Its password is shown this once. Keep the file away from this machine, and\n" +
+			"from the repository.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			where, err := locationURL(location)
+			if err != nil {
+				return err
+			}
+			f, err := newKitFile(kit) // first: a repository whose kit cannot be kept must not come to be
+			if err != nil {
+				return err
+			}
+			r, err := c.CreateRepository(cmd.Context(), native.NewRepository{Name: args[0], Location: where})
+			if err != nil {
+				return errors.Join(err, f.drop())
+			}
+			if err := f.write(r); err != nil {
+				return holdfast.Wrap(holdfast.CodeExhausted, err, "repository %s was created, but its recovery kit could not be written", r.Name).
+					WithHint("the kit's password is lost: remove the repository (holdfast repository remove %s) and its directory, and create it again", r.Name)
+			}
+			_, _ = fmt.Fprintf(a.stderr, "The recovery kit is in %s. Keep it away from this machine: nothing else can take its place.\n", kit)
+			return a.printRepositories(r.Repository, r.Repository)
+		},
+	}
+	create.Flags().StringVar(&location, "location", "", "`directory` on the server's machine, empty or missing; or its file URL")
+	create.Flags().StringVar(&kit, "kit", "", "`file` to write the recovery kit to; it must not exist")
+	require(create, "location", "kit")
+	return create
+}
+
+// locationURL makes a URL of a directory.
+func locationURL(location string) (string, error) {
+	if strings.Contains(location, "://") {
+		return location, nil
+	}
+	dir, err := filepath.Abs(location)
+	if err != nil {
+		return "", err
+	}
+	return (&url.URL{Scheme: "file", Path: dir}).String(), nil
+}
+
+// kitFile is where a recovery kit will be.
+type kitFile struct {
+	path string
+	file *os.File
+}
+
+// newKitFile takes the name, so that nobody else has it.
+func newKitFile(path string) (*kitFile, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return nil, holdfast.Errorf(holdfast.CodeConflict, "%s exists already", path).WithHint("name a new file with --kit: a recovery kit is never overwritten")
+	case err != nil:
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "the recovery kit cannot be written: %v", err).WithHint("name a file in a directory that you may write to with --kit")
+	}
+	return &kitFile{path: path, file: f}, nil
+}
+
+// drop gives the name up.
+func (k *kitFile) drop() error { return errors.Join(k.file.Close(), os.Remove(k.path)) }
+
+// write makes the kit durable.
+func (k *kitFile) write(r native.CreatedRepository) (err error) {
+	kit := repository.Kit{Name: r.Name, Created: r.Created, Location: r.Kit.Location, FormatID: r.Kit.FormatID, Password: holdfast.NewSecret(r.Kit.Password)}
+	text, err := kit.Encode()
+	if err != nil {
+		return errors.Join(err, k.file.Close())
+	}
+	if _, err := k.file.Write(text); err != nil {
+		return errors.Join(err, k.file.Close())
+	}
+	if err := errors.Join(k.file.Sync(), k.file.Close()); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(k.path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+func (a *app) printRepositories(v any, all ...native.Repository) error {
+	return a.print(v, "ID NAME LOCATION FORMAT-ID CREATED", func(row func(...any)) {
+		for _, r := range all {
+			id := r.FormatID
+			if len(id) > 12 {
+				id = id[:12] + "…"
+			}
+			row(r.ID, r.Name, r.Location, id, r.Created)
+		}
+	})
+}

@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/api/baasenterprise"
+	"github.com/holdfast-backup/holdfast/internal/api/native"
+	"github.com/holdfast-backup/holdfast/internal/config"
+	"github.com/holdfast-backup/holdfast/internal/dispatch"
+	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/engine/pgphysical"
+	"github.com/holdfast-backup/holdfast/internal/seal"
+	"github.com/holdfast-backup/holdfast/internal/server"
+	"github.com/holdfast-backup/holdfast/internal/service"
+	"github.com/holdfast-backup/holdfast/internal/store"
+	"github.com/holdfast-backup/holdfast/internal/store/sqlite"
+	"github.com/holdfast-backup/holdfast/internal/worker"
+)
+
+// serveFlags are the settings that serve takes as flags, too.
+type serveFlags struct {
+	listen, listenWorkers string
+	tls                   config.TLS
+	noWorker              bool
+	worker                workerFlags
+}
+
+// workerFlags are the settings of a worker that both serve and worker take.
+type workerFlags struct {
+	roots []string
+	slots int
+	drain time.Duration
+}
+
+func (w *workerFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringArrayVar(&w.roots, "restore-root", nil, "`directory` below which a restore may write (repeatable; none: no restore)")
+	f.IntVar(&w.slots, "slots", config.DefaultSlots, "`number` of executions at once")
+	f.DurationVar(&w.drain, "drain", config.DefaultDrain, "`duration` for which running work may go on after a request to end")
+}
+
+func (w *workerFlags) apply(cmd *cobra.Command, c *config.Worker) {
+	put(cmd, "restore-root", &c.RestoreRoots, w.roots)
+	put(cmd, "slots", &c.Slots, w.slots)
+	put(cmd, "drain", &c.Drain, w.drain)
+}
+
+func (a *app) serveCommand() *cobra.Command {
+	var in serveFlags
+	cmd := &cobra.Command{
+		Use: "serve", Short: "Run the server, with a worker inside", Args: args(0),
+		Long: "Serve runs the APIs, the queue, and a worker for the sites on this machine. What must survive lies in the state\n" +
+			"directory. Run it as a user that may read the data directories of these sites: usually postgres.\n\n" +
+			"It ends on SIGTERM or SIGINT: it takes no new work, lets running work go on for the drain time, and hands the rest\n" +
+			"back to the queue. A second signal ends it at once.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.config()
+			if err != nil {
+				return err
+			}
+			put(cmd, "listen", &c.Listen, in.listen)
+			put(cmd, "listen-workers", &c.ListenWorkers, in.listenWorkers)
+			put(cmd, "tls-cert", &c.TLS.Cert, in.tls.Cert)
+			put(cmd, "tls-key", &c.TLS.Key, in.tls.Key)
+			put(cmd, "self-signed", &c.TLS.SelfSigned, in.tls.SelfSigned)
+			in.worker.apply(cmd, &c.Worker)
+			if err := c.Validate(); err != nil {
+				return err
+			}
+			return a.serve(cmd.Context(), c, !in.noWorker)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&in.listen, "listen", config.DefaultListen, "`address` of the APIs")
+	f.StringVar(&in.tls.Cert, "tls-cert", "", "`file` of the certificate for the APIs, PEM")
+	f.StringVar(&in.tls.Key, "tls-key", "", "`file` of its private key, PEM")
+	f.BoolVar(&in.tls.SelfSigned, "self-signed", false, "make a certificate for the APIs on the first start, in the state directory")
+	f.StringVar(&in.listenWorkers, "listen-workers", "", "`address` for workers on other machines (TLS)")
+	f.BoolVar(&in.noWorker, "no-worker", false, "run no worker inside")
+	in.worker.add(cmd)
+	return cmd
+}
+
+// physicalEngine is the engine for whole clusters.
+func physicalEngine() engine.Engine { return pgphysical.New(pgphysical.Options{}) }
+
+func engines() map[holdfast.Engine]engine.Engine {
+	return map[holdfast.Engine]engine.Engine{holdfast.EnginePhysical: physicalEngine()}
+}
+
+func (a *app) logger(c config.Log) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: c.Level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(a.stderr, opts))
+	}
+	return slog.New(slog.NewTextHandler(a.stderr, opts))
+}
+
+// serve builds the server bottom up, runs it, and takes it down top first.
+func (a *app) serve(ctx context.Context, c config.Config, withWorker bool) (err error) {
+	state, err := openState(c.State)
+	if err != nil {
+		return err
+	}
+	var closers closers
+	defer func() { err = errors.Join(err, closers.close()) }()
+	closers.add(state.Close)
+	log := a.logger(c.Log)
+
+	master, err := seal.OpenMaster(c.MasterKeyFile())
+	if err != nil {
+		return err
+	}
+	db, err := sqlite.Open(ctx, state.path(databaseName), sqlite.WithLogger(log))
+	if err != nil {
+		return err
+	}
+	closers.add(db.Close)
+	nats, dispatcher, logs, err := startDispatch(c, state, db, master, log)
+	if err != nil {
+		return err
+	}
+	closers.add(func() error { nats.Close(); return nil })
+	svc := service.New(service.Config{
+		Store: db, Sealer: master, Dispatcher: dispatcher, Logs: logs, Repositories: repositories{},
+		Engines: []holdfast.Engine{holdfast.EnginePhysical}, Now: time.Now, Log: log,
+	})
+	closers.add(svc.Close)
+	front, err := newFront(ctx, c, state, svc, log)
+	if err != nil {
+		return err
+	}
+	stages := []stage{{"dispatch", dispatcher.Run}, {"server", front.Run}}
+	if withWorker {
+		w, done, err := localWorker(ctx, c, svc, nats, log)
+		if err != nil {
+			return errors.Join(err, front.Close())
+		}
+		closers.add(done)
+		stages = append(stages, stage{"worker", w.Run})
+	}
+	a.announce(c, front, nats)
+	err = runStages(ctx, stages...)
+	log.InfoContext(ctx, "server ends", "cause", context.Cause(ctx))
+	return err
+}
+
+// announce says on one line that requests are taken, and where.
+func (a *app) announce(c config.Config, front *server.Server, nats *dispatch.Server) {
+	scheme := "http"
+	if c.TLS.Enabled() {
+		scheme = "https"
+	}
+	line := fmt.Sprintf("holdfast %s is ready: %s://%s, %s", versionText(), scheme, front.Addr(), c.Socket())
+	if addr := nats.Addr(); addr != "" {
+		line += ", workers at " + addr
+	}
+	_, _ = fmt.Fprintln(a.stdout, line)
+}
+
+func startDispatch(c config.Config, state *state, db store.Store, master *seal.Master, log *slog.Logger) (
+	_ *dispatch.Server, _ *dispatch.Dispatcher, _ *dispatch.Logs, err error,
+) {
+	logs, err := dispatch.OpenLogs(state.path(logsName), dispatch.DefaultLogLife, time.Now)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	nc := dispatch.ServerConfig{Store: db, Log: log, Listen: c.ListenWorkers}
+	if c.ListenWorkers != "" {
+		cert, key, err := server.SelfSigned(state.path(workersDir))
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if nc.Certificate, err = tls.LoadX509KeyPair(cert, key); err != nil {
+			return nil, nil, nil, holdfast.Wrap(holdfast.CodeInvalid, err, "the certificate of the listener for workers cannot be used")
+		}
+	}
+	nats, err := dispatch.StartServer(nc)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	dispatcher, err := dispatch.New(dispatch.Config{Store: db, Server: nats, Opener: master, Logs: logs, Log: log})
+	if err != nil {
+		nats.Close()
+		return nil, nil, nil, err
+	}
+	return nats, dispatcher, logs, nil
+}
+
+// newFront opens the listeners of the APIs.
+func newFront(ctx context.Context, c config.Config, state *state, svc *service.Service, log *slog.Logger) (*server.Server, error) {
+	cert, key := c.TLS.Cert, c.TLS.Key
+	if c.TLS.SelfSigned {
+		var err error
+		if cert, key, err = server.SelfSigned(state.path(tlsDir)); err != nil {
+			return nil, err
+		}
+		log.InfoContext(ctx, "the APIs' certificate signs itself: give it to clients as their CA", "file", cert)
+	}
+	api := native.Handler(native.Config{
+		Service: svc, FromSocket: server.FromSocket, Version: versionText(), Now: time.Now, Log: log,
+	})
+	vendor := baasenterprise.Handler(baasenterprise.Config{
+		Service: svc, FromSocket: server.FromSocket, Log: log,
+	})
+	return server.New(ctx, server.Config{
+		Listen: c.Listen, Cert: cert, Key: key, Socket: c.Socket(),
+		Handlers: map[string]http.Handler{native.Root: api, baasenterprise.Root: vendor},
+		Ready:    svc.Ready, Log: log,
+	})
+}
+
+// localWorker is the worker inside serve. What it needs opened is sealed to a
+// key that lives as long as this process.
+func localWorker(ctx context.Context, c config.Config, svc *service.Service, nats *dispatch.Server, log *slog.Logger) (
+	*worker.Worker, func() error, error,
+) {
+	identity, err := seal.NewIdentity()
+	if err != nil {
+		return nil, nil, err
+	}
+	sealKey, err := identity.SealKey()
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the worker's seal key: %w", err)
+	}
+	row, err := svc.LocalWorker(ctx, sealKey, c.Worker.Slots, versionText())
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, err := nats.ConnectWorker(row.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg := workerConfig(c, log)
+	cfg.ID, cfg.Name, cfg.Pools, cfg.Conn, cfg.Opener = row.ID, row.Name, row.Pools, conn, identity
+	return worker.New(cfg), func() error { conn.Close(); return nil }, nil
+}
+
+// workerConfig is what every worker of this program has in common.
+func workerConfig(c config.Config, log *slog.Logger) worker.Config {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost" // only people read it
+	}
+	return worker.Config{
+		Slots: c.Worker.Slots, Version: versionText(), Engines: engines(), OpenBucket: openBucket,
+		RestoreRoots: c.Worker.RestoreRoots, Hostname: host, Drain: c.Worker.Drain, Log: log,
+	}
+}
+
+// closers are called in the opposite order.
+type closers []func() error
+
+func (c *closers) add(f func() error) { *c = append(*c, f) }
+
+func (c *closers) close() error {
+	var errs []error
+	for i := len(*c) - 1; i >= 0; i-- {
+		errs = append(errs, (*c)[i]())
+	}
+	return errors.Join(errs...)
+}
