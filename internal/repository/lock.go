@@ -20,6 +20,7 @@ import (
 // little and a snapshot that is being put do not matter.
 const (
 	refreshEvery = 5 * time.Minute
+	retryEvery   = 30 * time.Second // after a refresh that failed
 	staleAfter   = 30 * time.Minute
 	lockLife     = 25 * time.Minute
 )
@@ -160,17 +161,22 @@ func (l *lock) write(ctx context.Context) error {
 // refresh replaces the lock again and again until it is released or lost.
 func (l *lock) refresh(ctx context.Context) {
 	defer close(l.done)
-	ticker := time.NewTicker(refreshEvery)
-	defer ticker.Stop()
+	timer := time.NewTimer(refreshEvery)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-timer.C:
 		}
+		next := refreshEvery
 		if err := l.refreshOnce(ctx); err != nil && ctx.Err() == nil {
 			l.log.WarnContext(ctx, "lock not refreshed", "error", err, "good", l.good())
+			if next = retryEvery; l.good() <= 0 {
+				return // lost for good
+			}
 		}
+		timer.Reset(next)
 	}
 }
 

@@ -150,9 +150,15 @@ func (r *Repository) encode(plain []byte) (hash.ID, []byte, error) {
 	return hash.Sum(sealed), sealed, nil
 }
 
-// put stores an encoded object.
+// put stores an encoded object. A name that is taken is this very object, put by
+// an attempt that was told that it failed: the name is the hash of a content with
+// a random nonce.
 func (r *Repository) put(ctx context.Context, k kind, id hash.ID, sealed []byte) error {
-	return putObject(ctx, r.bucket, k.name(id), k.word, sealed)
+	err := putObject(ctx, r.bucket, k.name(id), k.word, sealed)
+	if holdfast.ErrorCode(err) == holdfast.CodeConflict {
+		return nil
+	}
+	return err
 }
 
 func putObject(ctx context.Context, b objstore.Bucket, name, word string, data []byte) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -246,7 +247,7 @@ func (p *packer) nextBatch() []index.Pack {
 			return p.durable[:i:i]
 		}
 	}
-	return p.durable[:len(p.durable):len(p.durable)]
+	return slices.Clip(p.durable)
 }
 
 func treeTooLarge(path string) error {

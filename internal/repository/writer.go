@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"path"
 	"runtime"
@@ -202,9 +201,9 @@ func checkNode(f engine.File) error {
 			return holdfast.Errorf(holdfast.CodeInvalid, "a name in the path %q is too long", p)
 		}
 	}
-	switch f.Mode.Type() {
-	case fs.ModeDir, fs.ModeSymlink:
-	case 0:
+	switch typeOf(f.Mode) {
+	case typeDir, typeSymlink:
+	case typeFile:
 		if f.Open == nil || f.Size < 0 {
 			return holdfast.Errorf(holdfast.CodeInvalid, "file %q cannot be read", p)
 		}
