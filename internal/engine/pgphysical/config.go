@@ -1,0 +1,224 @@
+package pgphysical
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Limits of configuration that is saved from outside the data directory.
+const (
+	maxConfigFile  = 4 << 20
+	maxConfigFiles = 1000
+	maxConfigDepth = 10 // as the server's own
+)
+
+// Places in a set.
+const (
+	configPlace = "holdfast/config" // an absolute path follows
+	configIndex = "holdfast/configuration.json"
+	mapPlace    = "holdfast/tablespace_map"
+)
+
+// configuration says which of the saved files is what.
+type configuration struct {
+	ConfigFile string   `json:"config_file,omitempty"` // empty: it lies in the data directory
+	HBAFile    string   `json:"hba_file,omitempty"`
+	IdentFile  string   `json:"ident_file,omitempty"`
+	Files      []string `json:"files"` // all of them, absolute
+}
+
+// addConfiguration saves what the server reads from outside its data directory.
+// Without it a restored directory may not start.
+func (b *backup) addConfiguration(ctx context.Context) error {
+	s := b.data.settings
+	r := &includeReader{inside: []string{b.data.path, s.dataDirectory}, seen: map[string]bool{}, files: map[string][]byte{}}
+	r.read(s.configFile, confIncludes, 0)
+	r.read(s.hbaFile, hbaIncludes, 0)
+	r.read(s.identFile, hbaIncludes, 0)
+	for _, w := range r.failed {
+		b.warnings = append(b.warnings, "configuration outside the data directory was left out: "+w)
+	}
+	if len(r.files) == 0 {
+		return nil
+	}
+	outside := func(p string) string {
+		if r.outside(p) {
+			return p
+		}
+		return ""
+	}
+	index := configuration{
+		ConfigFile: outside(s.configFile), HBAFile: outside(s.hbaFile), IdentFile: outside(s.identFile), Files: sortedKeys(r.files),
+	}
+	text, err := json.MarshalIndent(index, "", "  ")
+	if err != nil {
+		return fmt.Errorf("list the configuration: %w", err)
+	}
+	if err := b.addPlain(ctx, configIndex, text); err != nil {
+		return err
+	}
+	for _, name := range index.Files {
+		if err := b.addPlain(ctx, configPlace+name, r.files[name]); err != nil {
+			return err
+		}
+	}
+	b.log.InfoContext(ctx, "configuration outside the data directory saved", "files", len(r.files))
+	return nil
+}
+
+// includeReader reads configuration files and what they include.
+type includeReader struct {
+	inside []string // the data directory, under each of its names
+	seen   map[string]bool
+	files  map[string][]byte // those outside, by path
+	failed []string
+}
+
+func (r *includeReader) outside(p string) bool {
+	for _, dir := range r.inside {
+		if below(p, dir) {
+			return false
+		}
+		if resolved, err := filepath.EvalSymlinks(p); err == nil && below(resolved, dir) {
+			return false
+		}
+	}
+	return true
+}
+
+// read reads a file and, with includes, what it names.
+func (r *includeReader) read(name string, includes func(string) []include, depth int) {
+	name = filepath.Clean(name)
+	if !filepath.IsAbs(name) || r.seen[name] || depth > maxConfigDepth || len(r.seen) > maxConfigFiles {
+		return
+	}
+	r.seen[name] = true
+	content, err := readLimited(name, maxConfigFile)
+	if err != nil {
+		if depth == 0 || !errors.Is(err, os.ErrNotExist) {
+			r.failed = append(r.failed, fmt.Sprintf("%s: %s", name, err))
+		}
+		return
+	}
+	if r.outside(name) {
+		r.files[name] = content
+	}
+	for _, i := range includes(string(content)) {
+		path := i.path
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(filepath.Dir(name), path)
+		}
+		if !i.dir {
+			r.read(path, includes, depth+1)
+			continue
+		}
+		names, err := readNames(path)
+		if err != nil {
+			r.failed = append(r.failed, fmt.Sprintf("%s: %s", path, err))
+			continue
+		}
+		for _, n := range names {
+			if strings.HasSuffix(n, ".conf") && !strings.HasPrefix(n, ".") {
+				r.read(filepath.Join(path, n), includes, depth+1)
+			}
+		}
+	}
+}
+
+// include is a line that names another file, or a directory of them.
+type include struct {
+	path string
+	dir  bool
+}
+
+// confIncludes returns the include lines of a postgresql.conf.
+func confIncludes(text string) []include {
+	var all []include
+	for line := range strings.Lines(text) {
+		key, value := confLine(line)
+		switch key {
+		case "include", "include_if_exists":
+			all = append(all, include{path: value})
+		case "include_dir":
+			all = append(all, include{path: value, dir: true})
+		}
+	}
+	return all
+}
+
+// confLine reads one line of a postgresql.conf: a name in lower case, an optional
+// equals sign, and a value with or without quotes. A line without a setting gives
+// an empty key.
+func confLine(line string) (key, value string) {
+	line = strings.TrimSpace(line)
+	end := strings.IndexFunc(line, func(c rune) bool {
+		return c != '_' && c != '.' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
+	})
+	if end <= 0 {
+		return "", ""
+	}
+	key, line = strings.ToLower(line[:end]), strings.TrimSpace(line[end:])
+	line = strings.TrimSpace(strings.TrimPrefix(line, "="))
+	if !strings.HasPrefix(line, "'") {
+		if i := strings.IndexAny(line, " \t#"); i >= 0 {
+			line = line[:i]
+		}
+		return key, line
+	}
+	var b strings.Builder
+	for i := 1; i < len(line); i++ {
+		switch {
+		case line[i] == '\'' && i+1 < len(line) && line[i+1] == '\'', line[i] == '\\' && i+1 < len(line):
+			i++
+			b.WriteByte(line[i])
+		case line[i] == '\'':
+			return key, b.String()
+		default:
+			b.WriteByte(line[i])
+		}
+	}
+	return key, b.String()
+}
+
+// hbaIncludes returns the files that a pg_hba.conf or pg_ident.conf names: by
+// @file among its fields, and from 16 on by include lines.
+func hbaIncludes(text string) []include {
+	var all []include
+	for line := range strings.Lines(text) {
+		fields := strings.FieldsFunc(cutComment(line), func(c rune) bool { return c == ' ' || c == '\t' || c == ',' || c == '\n' || c == '\r' })
+		for i, f := range fields {
+			fields[i] = strings.ReplaceAll(f, `"`, "")
+		}
+		if len(fields) == 2 && slices.Contains([]string{"include", "include_if_exists", "include_dir"}, fields[0]) {
+			all = append(all, include{path: fields[1], dir: fields[0] == "include_dir"})
+			continue
+		}
+		for _, f := range fields {
+			if p, ok := strings.CutPrefix(f, "@"); ok && p != "" {
+				all = append(all, include{path: p})
+			}
+		}
+	}
+	return all
+}
+
+func cutComment(line string) string {
+	quoted := false
+	for i := range len(line) {
+		switch line[i] {
+		case '"':
+			quoted = !quoted
+		case '#':
+			if !quoted {
+				return line[:i]
+			}
+		}
+	}
+	return line
+}
