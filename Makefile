@@ -35,9 +35,10 @@ build: ## build bin/holdfast
 	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
 
 test: deps ## run every test; with the race detector where it changes nothing
-	$(GO) test -race -timeout $(TEST_TIMEOUT) $$($(GO) list ./... | grep -v -E '$(NORACE)')
-	@pkgs=$$($(GO) list ./... | grep -E '$(NORACE)' || true); \
-	if [ -n "$$pkgs" ]; then set -x; $(GO) test -timeout $(TEST_TIMEOUT) $$pkgs; fi
+	@all=$$($(GO) list ./...); \
+	raced=$$(grep -v -E '$(NORACE)' <<<"$$all"); plain=$$(grep -E '$(NORACE)' <<<"$$all" || true); \
+	$(GO) test -race -timeout $(TEST_TIMEOUT) $$raced; \
+	if [ -n "$$plain" ]; then $(GO) test -timeout $(TEST_TIMEOUT) $$plain; fi
 
 lint: ## golangci-lint and go vet
 	$(GO) vet ./...
