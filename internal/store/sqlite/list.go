@@ -16,12 +16,16 @@ const maxParts = 64
 // Executions lists the newest first, and says how many there are without the
 // page.
 func (r reader) Executions(ctx context.Context, a holdfast.AccountID, f store.ExecutionFilter) ([]holdfast.Execution, int, error) {
-	w, err := conditions(a, f)
+	restores, err := r.restoresOf(ctx, f)
+	if err != nil {
+		return nil, 0, err
+	}
+	w, err := conditions(a, f, restores)
 	if err != nil {
 		return nil, 0, err
 	}
 	withEnded := len(f.States) == 0 || slices.Contains(f.States, holdfast.StateEnded)
-	if f.Parent != 0 || !withEnded { // few rows meet these
+	if f.Parent != 0 || !withEnded || len(restores) > 0 { // few rows meet these
 		if err := addStates(&w, f.States); err != nil {
 			return nil, 0, err
 		}
@@ -44,8 +48,24 @@ func (r reader) Executions(ctx context.Context, a holdfast.AccountID, f store.Ex
 	return rows, int(total), err
 }
 
-// conditions is the filter without its states.
-func conditions(a holdfast.AccountID, f store.ExecutionFilter) (where, error) {
+// restoresOf returns the restores of what the filter's job made, when the filter
+// asks for them. It begins with the restores, which are few; a job has many
+// executions.
+func (r reader) restoresOf(ctx context.Context, f store.ExecutionFilter) ([]holdfast.ExecutionID, error) {
+	if !f.Restores || f.Job == 0 {
+		return nil, nil
+	}
+	return many(ctx, r.s, func(id *holdfast.ExecutionID) []any { return []any{id} },
+		`SELECT r.id FROM jobs j
+		CROSS JOIN execution_totals n ON n.account = j.account AND n.job = 0 AND n.type = 'RESTORE'
+		CROSS JOIN executions r ON r.account = j.account AND r.site = n.site AND r.type = 'RESTORE'
+		CROSS JOIN executions p ON p.id = r.parent
+		WHERE j.id = ? AND p.job = j.id AND r.job <> j.id`, f.Job)
+}
+
+// conditions is the filter without its states. restores are selected together
+// with the executions of its job.
+func conditions(a holdfast.AccountID, f store.ExecutionFilter, restores []holdfast.ExecutionID) (where, error) {
 	var w where
 	if a != 0 {
 		w.add("account = ?", a)
@@ -53,7 +73,13 @@ func conditions(a holdfast.AccountID, f store.ExecutionFilter) (where, error) {
 	if f.Parent != 0 {
 		w.add("parent = ?", f.Parent)
 	}
-	if f.Job != 0 {
+	if len(restores) > 0 {
+		ids, err := selected(restores)
+		if err != nil {
+			return w, err
+		}
+		w.add("(job = ? OR id IN (SELECT value FROM json_each(?)))", f.Job, ids)
+	} else if f.Job != 0 {
 		w.add("job = ?", f.Job)
 	}
 	if len(f.Jobs) > 0 {

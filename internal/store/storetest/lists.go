@@ -88,6 +88,9 @@ func (f *fixture) history(t *testing.T, n int) []holdfast.Execution {
 		all = nil
 		for i := range n {
 			e := f.execution(jobs[i*i%7%len(jobs)])
+			if i%22 == 11 {
+				e = f.execution(restore)
+			}
 			e.Status = statuses[len(statuses)-1]
 			if i%5 == 0 {
 				e.Status = statuses[i/5%len(statuses)]
@@ -108,10 +111,13 @@ func (f *fixture) history(t *testing.T, n int) []holdfast.Execution {
 }
 
 // selects is what a filter means.
-func selects(f store.ExecutionFilter, e holdfast.Execution) bool {
+func selects(f store.ExecutionFilter, all []holdfast.Execution, e holdfast.Execution) bool {
+	restored := f.Restores && e.Type == holdfast.JobRestore && slices.ContainsFunc(all, func(p holdfast.Execution) bool {
+		return p.ID == e.Parent && p.Job == f.Job
+	})
 	switch {
 	case len(f.Sites) > 0 && !slices.Contains(f.Sites, e.Site),
-		f.Job != 0 && f.Job != e.Job,
+		f.Job != 0 && f.Job != e.Job && !restored,
 		len(f.Jobs) > 0 && !slices.Contains(f.Jobs, e.Job),
 		f.Parent != 0 && f.Parent != e.Parent,
 		f.Type != "" && f.Type != e.Type,
@@ -125,10 +131,11 @@ func testExecutions(t *testing.T, f *fixture) {
 	all := f.history(t, 220)
 	rapid.Check(t, func(rt *rapid.T) {
 		filter := store.ExecutionFilter{
-			Sites: rapid.SliceOfN(rapid.SampledFrom([]holdfast.SiteID{f.site.ID, f.site.ID + 1, 7}), 0, 2).Draw(rt, "sites"),
-			Job:   holdfast.JobID(rapid.SampledFrom([]int64{0, 0, 0, 1001, 1003, 7}).Draw(rt, "job")),
-			Jobs:  rapid.SliceOfN(rapid.SampledFrom([]holdfast.JobID{1001, 1002, 1004, 7}), 0, 3).Draw(rt, "jobs"),
-			Type:  rapid.SampledFrom([]holdfast.JobType{"", "", holdfast.JobBackup, holdfast.JobRestore, holdfast.JobETL}).Draw(rt, "type"),
+			Sites:    rapid.SliceOfN(rapid.SampledFrom([]holdfast.SiteID{f.site.ID, f.site.ID + 1, 7}), 0, 2).Draw(rt, "sites"),
+			Job:      holdfast.JobID(rapid.SampledFrom([]int64{0, 0, 0, 1001, 1003, 7}).Draw(rt, "job")),
+			Restores: rapid.Bool().Draw(rt, "restores"),
+			Jobs:     rapid.SliceOfN(rapid.SampledFrom([]holdfast.JobID{1001, 1002, 1004, 7}), 0, 3).Draw(rt, "jobs"),
+			Type:     rapid.SampledFrom([]holdfast.JobType{"", "", holdfast.JobBackup, holdfast.JobRestore, holdfast.JobETL}).Draw(rt, "type"),
 			States: rapid.SliceOfNDistinct(rapid.SampledFrom(holdfast.States()), 0, len(holdfast.States()),
 				func(s holdfast.State) holdfast.State { return s }).Draw(rt, "states"),
 			Page: store.Page{Offset: rapid.IntRange(0, 240).Draw(rt, "offset"), Limit: rapid.IntRange(0, 30).Draw(rt, "limit")},
@@ -139,7 +146,7 @@ func testExecutions(t *testing.T, f *fixture) {
 		account := rapid.SampledFrom([]holdfast.AccountID{f.account, 0}).Draw(rt, "account")
 		var want []holdfast.Execution
 		for _, e := range all {
-			if selects(filter, e) {
+			if selects(filter, all, e) {
 				want = append(want, e)
 			}
 		}
@@ -247,6 +254,7 @@ func testSets(t *testing.T, f *fixture) {
 		{"all", store.SetFilter{}, func(holdfast.BackupSet) bool { return true }},
 		{"by site", store.SetFilter{Sites: []holdfast.SiteID{munich.ID}}, func(s holdfast.BackupSet) bool { return s.Site == munich.ID }},
 		{"by job", store.SetFilter{Job: f.job.ID}, func(s holdfast.BackupSet) bool { return s.Job == f.job.ID }},
+		{"by id", store.SetFilter{IDs: []holdfast.SetID{1001, 1002, 1003, 7}}, func(s holdfast.BackupSet) bool { return s.ID <= 1003 }},
 		{"by site and job", store.SetFilter{Job: f.job.ID, Sites: []holdfast.SiteID{munich.ID}}, func(holdfast.BackupSet) bool { return false }},
 	} {
 		var want []holdfast.BackupSet
