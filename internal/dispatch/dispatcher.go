@@ -218,11 +218,19 @@ func (d *Dispatcher) JoinToken(secret string) (string, error) { return d.cfg.Ser
 func (d *Dispatcher) view(ctx context.Context, fn func(store.Reader) error) error {
 	ctx, cancel := context.WithTimeout(ctx, storeLimit)
 	defer cancel()
-	return d.cfg.Store.View(ctx, fn)
+	return late(ctx, d.cfg.Store.View(ctx, fn))
 }
 
 func (d *Dispatcher) update(ctx context.Context, fn func(store.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, storeLimit)
 	defer cancel()
-	return d.cfg.Store.Update(ctx, fn)
+	return late(ctx, d.cfg.Store.Update(ctx, fn))
+}
+
+// late says that a database that did not answer in time may answer later.
+func late(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil && holdfast.ErrorCode(err) == holdfast.CodeInternal {
+		return holdfast.Wrap(holdfast.CodeUnavailable, err, "the database does not answer in time")
+	}
+	return err
 }
