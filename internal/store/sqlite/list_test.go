@@ -1,0 +1,168 @@
+package sqlite_test
+
+import (
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/store"
+	"github.com/holdfast-backup/holdfast/internal/store/sqlite"
+)
+
+// seed makes two sites with a backup job each and a restore job at the first,
+// and n executions over them: most of the first job, and every fortieth alive.
+func seed(t testing.TB, s *sqlite.Store, n int) {
+	t.Helper()
+	err := s.Update(t.Context(), func(tx store.Tx) error {
+		ctx := t.Context()
+		h := holdfast.Host{Account: holdfast.FirstID, Name: "db1"}
+		if err := tx.InsertHost(ctx, &h); err != nil {
+			return err
+		}
+		for _, slug := range []string{"berlin", "munich"} {
+			site := holdfast.Site{Account: holdfast.FirstID, Host: h.ID, Slug: slug, Pool: holdfast.DefaultPool}
+			if err := tx.InsertSite(ctx, &site); err != nil {
+				return err
+			}
+			if err := tx.InsertJob(ctx, &holdfast.Job{Account: holdfast.FirstID, Site: site.ID, Type: holdfast.JobBackup, Name: slug}); err != nil {
+				return err
+			}
+		}
+		if err := tx.InsertJob(ctx, &holdfast.Job{Account: holdfast.FirstID, Site: holdfast.FirstID, Type: holdfast.JobRestore, Name: "restore"}); err != nil {
+			return err
+		}
+		return sqlite.Exec(ctx, tx, `
+			INSERT INTO executions (account, site, job, job_name, type, engine, name, submitted, state, wanted, outcome, reason, fence, attempts,
+				retries, detail, run_asked, run_type, run_type_reason, priority, pool, host, repository, due, abort_after, request, beat, progress, stored_size)
+			WITH RECURSIVE i (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM i WHERE i < ? - 1)
+			SELECT 1001, CASE WHEN i % 10 = 3 THEN 1002 ELSE 1001 END, CASE i % 10 WHEN 3 THEN 1002 WHEN 7 THEN 1003 ELSE 1001 END, 'nightly',
+				CASE i % 10 WHEN 7 THEN 'RESTORE' ELSE 'BACKUP' END, 'pgphysical', '', i, CASE WHEN i % 40 = 0 THEN 'QUEUED' ELSE 'ENDED' END, 0,
+				CASE WHEN i % 40 = 0 THEN '' ELSE 'SUCCEEDED' END, '', 1, 0, 0, 'everything was well', 'FULL', 'FULL', '', 5, 'default', 1001, 0, i, 0, '', 0,
+				'{"phase":"done","done_bytes":1000000,"total_bytes":1000000,"done_files":10,"total_files":10,"added_bytes":1000}', 1000000
+			FROM i`, n)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// seeded is an execution as seed makes it.
+type seeded struct {
+	id    holdfast.ExecutionID
+	site  holdfast.SiteID
+	job   holdfast.JobID
+	kind  holdfast.JobType
+	state holdfast.State
+}
+
+func seededRows(n int) []seeded {
+	var all []seeded
+	for i := range n {
+		e := seeded{id: holdfast.ExecutionID(holdfast.FirstID + i), site: 1001, job: 1001, kind: holdfast.JobBackup, state: holdfast.StateEnded}
+		switch i % 10 {
+		case 3:
+			e.site, e.job = 1002, 1002
+		case 7:
+			e.job, e.kind = 1003, holdfast.JobRestore
+		}
+		if i%40 == 0 {
+			e.state = holdfast.StateQueued
+		}
+		all = append(all, e)
+	}
+	slices.Reverse(all)
+	return all
+}
+
+func listFilters() map[string]store.ExecutionFilter {
+	return map[string]store.ExecutionFilter{
+		"all":           {},
+		"job":           {Job: 1001},
+		"jobs":          {Jobs: []holdfast.JobID{1001, 1002, 1003}},
+		"site":          {Sites: []holdfast.SiteID{1001}},
+		"sites":         {Sites: []holdfast.SiteID{1001, 1002}},
+		"type":          {Type: holdfast.JobBackup},
+		"site and type": {Sites: []holdfast.SiteID{1001}, Type: holdfast.JobBackup},
+		"ended":         {States: []holdfast.State{holdfast.StateEnded}},
+		"ended of job":  {Job: 1001, States: []holdfast.State{holdfast.StateEnded, holdfast.StateRunning}},
+		"queued":        {States: []holdfast.State{holdfast.StateQueued}},
+	}
+}
+
+func chosen(f store.ExecutionFilter, e seeded) bool {
+	return (f.Job == 0 || f.Job == e.job) && (len(f.Jobs) == 0 || slices.Contains(f.Jobs, e.job)) &&
+		(len(f.Sites) == 0 || slices.Contains(f.Sites, e.site)) && (f.Type == "" || f.Type == e.kind) &&
+		(len(f.States) == 0 || slices.Contains(f.States, e.state))
+}
+
+// checkPages compares pages all over long lists with what they should be.
+func checkPages(t *testing.T, s *sqlite.Store, all []seeded, rng *rand.Rand) {
+	t.Helper()
+	for name, f := range listFilters() {
+		var want []holdfast.ExecutionID
+		for _, e := range all {
+			if chosen(f, e) {
+				want = append(want, e.id)
+			}
+		}
+		offsets := []int{0, 1, len(want) / 2, len(want) - 1, len(want)}
+		for range 10 {
+			offsets = append(offsets, rng.IntN(len(want)))
+		}
+		for _, offset := range offsets {
+			f.Page = store.Page{Offset: offset, Limit: 1 + rng.IntN(20)}
+			err := s.View(t.Context(), func(r store.Reader) error {
+				rows, n, err := r.Executions(t.Context(), holdfast.AccountID(rng.IntN(2)*holdfast.FirstID), f)
+				var got []holdfast.ExecutionID
+				for _, e := range rows {
+					got = append(got, e.ID)
+				}
+				if w := want[offset:min(offset+f.Page.Limit, len(want))]; n != len(want) || !slices.Equal(got, w) {
+					t.Errorf("%s, page %+v: got %d of %d from %v, want %d of %d from %v", name, f.Page, len(got), n, first(got), len(w), len(want), first(w))
+				}
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func first(ids []holdfast.ExecutionID) holdfast.ExecutionID {
+	if len(ids) == 0 {
+		return 0
+	}
+	return ids[0]
+}
+
+func TestPagesOfALongHistory(t *testing.T) {
+	t.Parallel()
+	const n = 45000 // enough for the middle to be far from both ends
+	s := open(t, filepath.Join(t.TempDir(), "holdfast.db"))
+	seed(t, s, n)
+	rng := rand.New(rand.NewPCG(1, 2))
+	all := seededRows(n)
+	checkPages(t, s, all, rng)
+	if sqlite.AnchorsOf(s) == 0 {
+		t.Error("no position is known by heart: the pages were not far enough apart")
+	}
+	checkPages(t, s, all, rng)
+
+	// History that goes takes the known positions with it.
+	err := s.Update(t.Context(), func(tx store.Tx) error {
+		return sqlite.Exec(t.Context(), tx, "DELETE FROM executions WHERE id < 6001 AND state = 'ENDED'")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all = slices.DeleteFunc(all, func(e seeded) bool { return e.id < 6001 && e.state == holdfast.StateEnded })
+	checkPages(t, s, all, rng)
+	wrong := number(t, s, `SELECT count(*) FROM execution_totals t WHERE n <> (SELECT count(*) FROM executions e
+		WHERE e.account = t.account AND e.site = t.site AND e.type = t.type AND (t.job = 0 OR e.job = t.job))`)
+	if wrong != 0 {
+		t.Errorf("got %d wrong totals", wrong)
+	}
+}
