@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -186,7 +187,8 @@ func (s *Service) UpdateJob(ctx context.Context, actor holdfast.Actor, id holdfa
 			return err
 		}
 		j = jobDefaults(j)
-		if j.Type == holdfast.JobRestore && j.Restore != nil {
+		// What stays as it was is not looked at: its set may be gone by now.
+		if j.Type == holdfast.JobRestore && j.Restore != nil && !reflect.DeepEqual(j.Restore, old.Restore) {
 			site, err := findSite(ctx, tx, actor, opUpdateJob, j.Site)
 			if err != nil {
 				return err

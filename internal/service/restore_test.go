@@ -44,6 +44,35 @@ func TestRestoreMakesAJobAndItsExecution(t *testing.T) {
 	}
 }
 
+func TestARestoreJobMayBeRenamedWhenItsSetIsGone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	_, set := r.backup(r.job(0, "full"), holdfast.CopyComplete)
+	e := must(r.svc.Restore(ctx, r.admin, service.NewRestore{Spec: holdfast.RestoreSpec{Set: set.ID, Directory: "/restore/a"}}))(t)
+	must(r.svc.Kill(ctx, r.admin, e.ID))(t)
+	r.update(func(tx store.Tx) error {
+		copies, err := tx.Copies(ctx, set.Account, set.ID)
+		if err != nil {
+			return err
+		}
+		gone := copies[0]
+		gone.State = holdfast.CopyDeleted
+		return tx.MoveCopy(ctx, copies[0], gone)
+	})
+	must(r.svc.UpdateJob(ctx, r.admin, e.Job, func(j *holdfast.Job) error {
+		j.Name = "old drill"
+		return nil
+	}))(t)
+	_, err := r.svc.UpdateJob(ctx, r.admin, e.Job, func(j *holdfast.Job) error {
+		j.Restore.Directory = "/restore/b"
+		return nil
+	})
+	wantCode(t, err, holdfast.CodeConflict)
+	_, err = r.svc.Execute(ctx, r.admin, service.Run{Job: e.Job})
+	wantCode(t, err, holdfast.CodeConflict)
+}
+
 func TestRestoreElsewhere(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -169,7 +169,12 @@ func (s *Service) LocalWorker(ctx context.Context, sealKey string, slots int, ve
 			return err
 		}
 		w.SealKey, w.Slots, w.Version = sealKey, slots, version
-		return tx.UpdateWorker(ctx, w)
+		if err := tx.UpdateWorker(ctx, w); err != nil {
+			return err
+		}
+		return insertEvent(ctx, tx, holdfast.Event{
+			Account: holdfast.FirstID, Time: now, Actor: "worker " + LocalWorkerName, Subject: workerWord(w.ID), Kind: "worker.registered",
+		}, facts{"slots": slots, "version": version})
 	})
 	if err != nil {
 		return holdfast.Worker{}, fmt.Errorf("register local worker: %w", err)
