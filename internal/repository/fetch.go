@@ -112,7 +112,7 @@ func (b *batch) full() bool { return b.several >= batchOpen || b.places >= batch
 
 // add plans one file.
 func (b *batch) add(n node, t *engine.Target) error {
-	out := &output{target: t, size: n.size}
+	out := &output{target: t, size: n.size, single: len(n.content) == 1}
 	out.left.Store(int32(len(n.content))) //nolint:gosec // a tree has fewer than 2^32 bytes
 	b.files = append(b.files, out)
 	b.places += len(n.content)

@@ -100,6 +100,7 @@ type filler struct {
 	codec  compress.Codec
 	sealed []byte
 	raw    []byte
+	before []byte // what a place held
 }
 
 // fill reads one range and puts its blobs in place.
@@ -138,26 +139,40 @@ func (f *filler) fill(ctx context.Context, blobs []wantedBlob) error {
 	return nil
 }
 
-// missing returns the places of the blob that do not hold it from before.
+// missing returns the places of the blob that do not hold it from before. Files
+// of one blob are not looked at: there may be very many of the same content, and
+// they are opened one at a time.
 func (f *filler) missing(w *wantedBlob) ([]place, error) {
 	var open []place
 	for _, p := range w.places {
-		if err := p.file.open(); err != nil {
-			return nil, w.describe(err)
-		}
-		size := int(w.Size())
-		if p.file.used && cap(f.raw) < size {
-			f.raw = make([]byte, max(size, blockSize))
-		}
-		if p.file.holds(w.ID, p.offset, f.raw[:min(size, cap(f.raw))]) {
-			if err := p.file.filled(int64(size)); err != nil {
-				return nil, err
-			}
+		if p.file.single {
+			open = append(open, p)
 			continue
 		}
-		open = append(open, p)
+		held, err := f.held(w, p)
+		if err != nil {
+			return nil, w.describe(err)
+		}
+		if !held {
+			open = append(open, p)
+		}
 	}
 	return open, nil
+}
+
+// held reports whether the place holds its blob from before; then it is done.
+func (f *filler) held(w *wantedBlob, p place) (bool, error) {
+	if err := p.file.open(); err != nil || !p.file.used {
+		return false, err
+	}
+	size := int(w.Size())
+	if cap(f.before) < size {
+		f.before = make([]byte, max(size, blockSize))
+	}
+	if !p.file.holds(w.ID, p.offset, f.before[:size]) {
+		return false, nil
+	}
+	return true, p.file.filled(int64(size))
 }
 
 // place verifies one blob and writes it everywhere it goes. readErr is why its
@@ -175,6 +190,15 @@ func (f *filler) place(ctx context.Context, w *wantedBlob, sealed []byte, readEr
 	}
 	zero := isZero(data)
 	for _, p := range w.places {
+		if p.file.single {
+			held, err := f.held(w, p)
+			if err != nil {
+				return err
+			}
+			if held {
+				continue
+			}
+		}
 		if err := p.file.write(data, p.offset, zero); err != nil {
 			return err
 		}

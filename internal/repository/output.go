@@ -15,6 +15,7 @@ import (
 type output struct {
 	target *engine.Target
 	size   int64
+	single bool         // made of one blob
 	left   atomic.Int32 // places not filled
 
 	mu     sync.Mutex // guards the fields below
@@ -49,9 +50,6 @@ func (o *output) open() error {
 // holds reports whether the place has the right content from before. buf has
 // the blob's size.
 func (o *output) holds(id hash.ID, offset int64, buf []byte) bool {
-	if !o.used {
-		return false
-	}
 	n, err := readFull(o.file, buf, offset)
 	return err == nil && n == len(buf) && hash.Sum(buf) == id
 }
