@@ -84,6 +84,9 @@ func (d *Dispatcher) clock() time.Duration { return time.Since(d.epoch) }
 func (d *Dispatcher) Run(ctx context.Context) error {
 	defer d.conn.Close()
 	if err := d.load(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // it was told to end before it had begun
+		}
 		return err
 	}
 	// A message that has been taken is worked on to its end.
