@@ -202,7 +202,9 @@ func (a *app) printExecution(e native.Execution) error {
 			row("backup set", e.SetID)
 		}
 		if p := e.Progress; p.Phase != "" {
-			row("phase", p.Phase)
+			if e.State == holdfast.StateRunning {
+				row("phase", p.Phase)
+			}
 			row("done", fmt.Sprintf("%s in %d files", bytes(p.DoneBytes), p.DoneFiles))
 			if p.AddedBytes > 0 {
 				row("added", bytes(p.AddedBytes))

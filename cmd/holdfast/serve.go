@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"time"
@@ -29,10 +30,10 @@ import (
 
 // serveFlags are the settings that serve takes as flags, too.
 type serveFlags struct {
-	listen, listenWorkers string
-	tls                   config.TLS
-	noWorker              bool
-	worker                workerFlags
+	listen, listenWorkers, advertiseWorkers string
+	tls                                     config.TLS
+	noWorker                                bool
+	worker                                  workerFlags
 }
 
 // workerFlags are the settings of a worker that both serve and worker take.
@@ -70,6 +71,7 @@ func (a *app) serveCommand() *cobra.Command {
 			}
 			put(cmd, "listen", &c.Listen, in.listen)
 			put(cmd, "listen-workers", &c.ListenWorkers, in.listenWorkers)
+			put(cmd, "advertise-workers", &c.AdvertiseWorkers, in.advertiseWorkers)
 			put(cmd, "tls-cert", &c.TLS.Cert, in.tls.Cert)
 			put(cmd, "tls-key", &c.TLS.Key, in.tls.Key)
 			put(cmd, "self-signed", &c.TLS.SelfSigned, in.tls.SelfSigned)
@@ -86,6 +88,7 @@ func (a *app) serveCommand() *cobra.Command {
 	f.StringVar(&in.tls.Key, "tls-key", "", "`file` of its private key, PEM")
 	f.BoolVar(&in.tls.SelfSigned, "self-signed", false, "make a certificate for the APIs on the first start, in the state directory")
 	f.StringVar(&in.listenWorkers, "listen-workers", "", "`address` for workers on other machines (TLS)")
+	f.StringVar(&in.advertiseWorkers, "advertise-workers", "", "`address` at which workers reach --listen-workers (default: the machine's name)")
 	f.BoolVar(&in.noWorker, "no-worker", false, "run no worker inside")
 	in.worker.add(cmd)
 	return cmd
@@ -142,6 +145,9 @@ func (a *app) serve(ctx context.Context, c config.Config, withWorker bool) (err 
 	}
 	stages := []stage{{"dispatch", dispatcher.Run}, {"server", front.Run}}
 	if withWorker {
+		if err := makeRoots(c.Worker.RestoreRoots); err != nil {
+			return errors.Join(err, front.Close())
+		}
 		w, done, err := localWorker(ctx, c, svc, nats, log)
 		if err != nil {
 			return errors.Join(err, front.Close())
@@ -177,6 +183,7 @@ func startDispatch(c config.Config, state *state, db store.Store, master *seal.M
 	}
 	nc := dispatch.ServerConfig{Store: db, Log: log, Listen: c.ListenWorkers}
 	if c.ListenWorkers != "" {
+		nc.Advertise = advertised(c)
 		cert, key, err := server.SelfSigned(state.path(workersDir))
 		if err != nil {
 			return nil, nil, nil, err
@@ -195,6 +202,20 @@ func startDispatch(c config.Config, state *state, db store.Store, master *seal.M
 		return nil, nil, nil, err
 	}
 	return nats, dispatcher, logs, nil
+}
+
+// advertised is the address that join tokens carry; empty: the listener's.
+func advertised(c config.Config) string {
+	host, port, err := net.SplitHostPort(c.ListenWorkers)
+	ip := net.ParseIP(host)
+	if c.AdvertiseWorkers != "" || err != nil || port == "0" || (host != "" && (ip == nil || !ip.IsUnspecified())) {
+		return c.AdvertiseWorkers
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return net.JoinHostPort(name, port)
 }
 
 // newFront opens the listeners of the APIs.
@@ -244,6 +265,18 @@ func localWorker(ctx context.Context, c config.Config, svc *service.Service, nat
 	cfg := workerConfig(c, log)
 	cfg.ID, cfg.Name, cfg.Pools, cfg.Conn, cfg.Opener = row.ID, row.Name, row.Pools, conn, identity
 	return worker.New(cfg), func() error { conn.Close(); return nil }, nil
+}
+
+// makeRoots makes the directories that restores may write below. A missing one
+// would refuse every restore.
+func makeRoots(roots []string) error {
+	for _, dir := range roots {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return holdfast.Wrap(holdfast.CodeInvalid, err, "the restore root %s cannot be made", dir).
+				WithHint("make it, and give it to the user that runs the worker")
+		}
+	}
+	return nil
 }
 
 // workerConfig is what every worker of this program has in common.

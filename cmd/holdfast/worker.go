@@ -75,6 +75,9 @@ func (a *app) work(ctx context.Context, c config.Config, token holdfast.Secret) 
 		return err
 	}
 	defer func() { err = errors.Join(err, state.Close()) }()
+	if err := makeRoots(c.Worker.RestoreRoots); err != nil {
+		return err
+	}
 	log := a.logger(c.Log)
 	identity, member, err := join(ctx, c, state, token)
 	if err != nil {

@@ -39,8 +39,11 @@ type Config struct {
 	TLS           TLS    `koanf:"tls"`        // of the APIs' listener
 	MasterKey     string `koanf:"master_key"` // file; empty: master.key in the state directory
 	ListenWorkers string `koanf:"listen_workers"`
-	Worker        Worker `koanf:"worker"`
-	Log           Log    `koanf:"log"`
+	// AdvertiseWorkers is the host:port at which workers reach ListenWorkers;
+	// empty: its own, with this machine's name for "every address".
+	AdvertiseWorkers string `koanf:"advertise_workers"`
+	Worker           Worker `koanf:"worker"`
+	Log              Log    `koanf:"log"`
 
 	// What the command line needs to reach a server on another machine.
 	Server string          `koanf:"server"` // URL; empty: the Unix socket in the state directory
@@ -104,6 +107,11 @@ func (c Config) Validate() error {
 	}
 	if c.ListenWorkers != "" {
 		if err := address("listen_workers", c.ListenWorkers); err != nil {
+			return err
+		}
+	}
+	if c.AdvertiseWorkers != "" {
+		if err := address("advertise_workers", c.AdvertiseWorkers); err != nil {
 			return err
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -16,7 +15,7 @@ import (
 )
 
 const (
-	pollInterval  = 500 * time.Millisecond // of an execution that is watched
+	pollInterval  = 250 * time.Millisecond // of an execution that is watched
 	heartbeat     = 15 * time.Second       // a comment that keeps proxies from closing the stream
 	writeTimeout  = 10 * time.Second       // for a watcher that does not read
 	eventProgress = "progress"             // the execution has changed
@@ -57,7 +56,11 @@ func (a *api) registerStreams() {
 		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}},
 	}}
 	huma.Register(a.huma, op, func(ctx context.Context, in *ExecutionPath) (*huma.StreamResponse, error) {
-		e, err := a.move(a.Service.Execution)(ctx, actorOf(ctx), in)
+		e, err := a.Service.Execution(ctx, actorOf(ctx), in.Execution)
+		if err != nil {
+			return nil, a.problem(ctx, "watch-execution", err)
+		}
+		n, err := a.names(ctx, actorOf(ctx))
 		if err != nil {
 			return nil, a.problem(ctx, "watch-execution", err)
 		}
@@ -67,8 +70,8 @@ func (a *api) registerStreams() {
 			hc.SetHeader("X-Accel-Buffering", "no")
 			r, w := humago.Unwrap(hc)
 			s := stream{w: w, rc: http.NewResponseController(w), now: a.Now}
-			if err := a.watch(r, s, e.Body); err != nil {
-				a.Log.DebugContext(ctx, "watching an execution ended early", "execution", e.Body.ID, "error", err)
+			if err := a.watch(r, s, n, e); err != nil {
+				a.Log.DebugContext(ctx, "watching an execution ended early", "execution", e.ID, "error", err)
 			}
 		}}, nil
 	})
@@ -98,7 +101,7 @@ func (s stream) event(name string, id int, data []byte) error {
 // watch sends the execution whenever it differs from what was sent before. It
 // looks at the caller's credential again with each heartbeat: a revoked token
 // ends the stream.
-func (a *api) watch(r *http.Request, s stream, e Execution) error {
+func (a *api) watch(r *http.Request, s stream, n names, e holdfast.Execution) error {
 	ctx, authorization := r.Context(), r.Header.Get("Authorization")
 	actor := actorOf(ctx)
 	poll := time.NewTicker(pollInterval)
@@ -106,16 +109,16 @@ func (a *api) watch(r *http.Request, s stream, e Execution) error {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	sent := ""
-	for n := 1; ; n++ {
-		data, err := json.Marshal(e)
+	for id := 1; ; id++ {
+		data, err := json.Marshal(n.execution(e))
 		if err != nil {
 			return err
 		}
 		if e.State == holdfast.StateEnded {
-			return s.event(eventEnded, n, data)
+			return s.event(eventEnded, id, data)
 		}
 		if string(data) != sent {
-			if err := s.event(eventProgress, n, data); err != nil {
+			if err := s.event(eventProgress, id, data); err != nil {
 				return err
 			}
 			sent = string(data)
@@ -132,10 +135,8 @@ func (a *api) watch(r *http.Request, s stream, e Execution) error {
 			}
 		case <-poll.C:
 		}
-		next, err := a.move(a.Service.Execution)(ctx, actor, &ExecutionPath{Execution: e.ID})
-		if err != nil {
-			return fmt.Errorf("read execution %s: %w", strconv.FormatInt(int64(e.ID), 10), err)
+		if e, err = a.Service.Execution(ctx, actor, e.ID); err != nil {
+			return err
 		}
-		e = next.Body
 	}
 }
