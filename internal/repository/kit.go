@@ -115,8 +115,8 @@ Keep it
   - on paper, or in a password store that several people can open
 
 Restore with holdfast, on any machine that reaches the repository:
-  holdfast restore --offline --kit FILE --list
-  holdfast restore --offline --kit FILE --set SET --target /empty/directory
+  holdfast restore --offline --kit FILE list
+  holdfast restore --offline --kit FILE SET --to /empty/directory
 
 Restore without holdfast: the repository has the restic format, and restic 0.14
 or later reads it. It asks for the password below.

@@ -119,6 +119,7 @@ func (r *run) commit(res engine.Result) repository.Commit {
 			"installation=" + o.Installation,
 			fmt.Sprintf("set=%d", o.Set),
 			fmt.Sprintf("site=%s", o.Site.Slug),
+			"run_type=" + string(o.RunType),
 			fmt.Sprintf("execution=%d", o.Execution),
 			fmt.Sprintf("fence=%d", o.Fence),
 		},
