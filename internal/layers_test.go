@@ -9,6 +9,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"maps"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -118,10 +119,15 @@ func packages(t *testing.T) []listed {
 }
 
 func TestDependenciesPointDown(t *testing.T) {
+	stale := maps.Clone(layers)
 	for _, p := range packages(t) {
 		for _, complaint := range check(layers, p) {
 			t.Error(complaint)
 		}
+		delete(stale, p.name())
+	}
+	for name := range stale {
+		t.Errorf("the table of layers has a line for %q, which is no package", name)
 	}
 }
 

@@ -11,6 +11,6 @@ for dir in "${dirs[@]}"; do
 	mapfile -t targets < <(go test -list '^Fuzz' "./$dir" | grep '^Fuzz' || true)
 	for target in "${targets[@]}"; do
 		echo "fuzz: $dir $target"
-		go test -run '^$' -fuzz "^$target\$" -fuzztime "$1" "./$dir"
+		go test -run '^$' -fuzz "^$target\$" -fuzztime "$1" -fuzzminimizetime 2s "./$dir"
 	done
 done
