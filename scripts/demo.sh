@@ -241,7 +241,7 @@ compare "$DEMO_DIR/restores/first" restored
 
 # ---- a reader that we did not write ------------------------------------------------------------------------------------
 
-PASSWORD=$(sed -n 's/^[[:space:]]*password:[[:space:]]*//p' "$KIT")
+PASSWORD=$(sed -n 's/^Password: //p' "$KIT")
 step "stock restic: check --read-data"
 RESTIC_PASSWORD=$PASSWORD restic -q --no-cache -r "$REPO" check --read-data >"$DEMO_DIR/log/restic" 2>&1 || die "restic check: $(tail -n 3 "$DEMO_DIR/log/restic")"
 ok "no errors" "$(du -sb "$REPO" | cut -f1)"
