@@ -27,10 +27,10 @@ var testTime = time.Date(2026, 3, 1, 12, 30, 15, 123456789, time.UTC)
 
 func testSecret() holdfast.Secret { return holdfast.NewSecret(testPassword) }
 
-// newRepository makes a repository with the cheapest key.
+// newRepository makes a repository with a key that costs nothing to derive.
 func newRepository(t testing.TB, b objstore.Bucket) *Repository {
 	t.Helper()
-	r, err := create(t.Context(), b, systemClock(), crypt.MinParams(), []holdfast.Secret{testSecret()})
+	r, err := create(t.Context(), b, systemClock(), crypt.Params{N: 16, R: 8, P: 1}, []holdfast.Secret{testSecret()})
 	if err != nil {
 		t.Fatal(err)
 	}

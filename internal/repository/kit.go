@@ -127,8 +127,8 @@ by hand then: each is a directory tablespaces/OID, and the file
 holdfast/tablespace_map says where PostgreSQL expects it (as the target of the
 link pg_tblspc/OID in the data directory).
 
-If the repository has moved, change the Location below, and the Check with it:
-holdfast says which one is right. The repository must have this id:
+If the repository has moved, say where it is now: --repository DIRECTORY. It is the
+right one when it has this id:
   %[3]s
 `
 
@@ -234,7 +234,7 @@ func ParseKit(data []byte) (Kit, error) {
 
 func badKit(format string, args ...any) error {
 	return holdfast.Errorf(holdfast.CodeInvalid, "the recovery kit is damaged: "+format, args...).
-		WithHint("compare it with the original, letter by letter; if you changed the location on purpose, put the Check that its lines give")
+		WithHint("compare it with the original, letter by letter; if the repository has moved, leave the kit as it is and say where it is now")
 }
 
 // kitLines returns the fields between the two marks.

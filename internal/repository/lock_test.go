@@ -172,6 +172,7 @@ func TestLostLockStopsTheWriter(t *testing.T) {
 			*asleep = lockLife
 		},
 		"somebody removed it": func(t *testing.T, b *fault.Bucket, _ *time.Duration) {
+			t.Helper()
 			for _, l := range names(t, b, "locks/") {
 				if err := b.Delete(t.Context(), l); err != nil {
 					t.Fatal(err)

@@ -51,7 +51,8 @@ func TestLaterAddReplaces(t *testing.T) {
 	for _, f := range []engine.File{
 		file([]byte("old")).file("a"), file([]byte("new")).file("a"),
 		file([]byte("x")).file("b"), symlink("a").file("b"),
-		directory().file("d"), {Node: engine.Node{Path: "d", Mode: fs.ModeDir | 0o711, ModTime: testTime}},
+		directory().file("d"),
+		{Node: engine.Node{Path: "d", Mode: fs.ModeDir | 0o711, ModTime: testTime}},
 	} {
 		if err := w.Add(t.Context(), f); err != nil {
 			t.Fatal(err)
