@@ -71,8 +71,7 @@ func ErrorCode(err error) Code {
 	if err == nil {
 		return ""
 	}
-	var e *Error
-	if errors.As(err, &e) && e.Code != "" {
+	if e, ok := errors.AsType[*Error](err); ok && e.Code != "" {
 		return e.Code
 	}
 	return CodeInternal
@@ -80,8 +79,7 @@ func ErrorCode(err error) Code {
 
 // ErrorMessage returns what a client may be told about err.
 func ErrorMessage(err error) string {
-	var e *Error
-	if errors.As(err, &e) && e.Code != CodeInternal && e.Msg != "" {
+	if e, ok := errors.AsType[*Error](err); ok && ErrorCode(e) != CodeInternal && e.Msg != "" {
 		return e.Msg
 	}
 	return "internal error"
@@ -89,8 +87,7 @@ func ErrorMessage(err error) string {
 
 // ErrorHint returns what a client may be told to do about err; it may be empty.
 func ErrorHint(err error) string {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Hint
 	}
 	return ""

@@ -243,17 +243,44 @@ func (s Status) Busy() bool {
 
 // Check reports a status that no sequence of moves can reach.
 func (s Status) Check() error {
-	switch {
-	case (s.State == StateEnded) != (s.Outcome != OutcomeNone):
-		return fmt.Errorf("state %s with outcome %q", s.State, s.Outcome)
-	case s.State == StateQueued && s.Wanted != WantRun, s.State == StatePlanned && s.Wanted != WantRun:
-		return fmt.Errorf("state %s with wish %s", s.State, s.Wanted)
-	case s.State == StateSuspended && s.Wanted != WantSuspend:
-		return fmt.Errorf("state %s with wish %s", s.State, s.Wanted)
-	case s.State == StateRunning && s.Fence == 0:
-		return fmt.Errorf("state %s without a fence", s.State)
-	case s.Outcome == OutcomeCancelled && s.Fence != 0:
-		return fmt.Errorf("outcome %s after a start", s.Outcome)
+	bad := false
+	switch s.State {
+	case StatePlanned:
+		bad = s.Wanted != WantRun || s.Fence != 0
+	case StateQueued:
+		bad = s.Wanted != WantRun
+	case StateRunning:
+		bad = s.Fence == 0
+	case StateSuspended:
+		bad = s.Wanted != WantSuspend
+	case StateEnded:
+		return s.checkEnded()
+	default:
+		bad = true
+	}
+	if bad || s.Outcome != OutcomeNone {
+		return fmt.Errorf("state %s with wish %s, fence %d, outcome %q", s.State, s.Wanted, s.Fence, s.Outcome)
+	}
+	return nil
+}
+
+func (s Status) checkEnded() error {
+	good := false
+	switch s.Outcome {
+	case OutcomeSucceeded, OutcomeWarning, OutcomeFailed:
+		good = s.Fence != 0 && s.Wanted <= WantStop
+	case OutcomeStopped:
+		good = s.Wanted == WantStop
+	case OutcomeAborted:
+		good = s.Wanted == WantAbort
+	case OutcomeKilled:
+		good = s.Wanted == WantKill
+	case OutcomeCancelled:
+		good = s.Fence == 0 && s.Wanted != WantSuspend
+	case OutcomeNone:
+	}
+	if !good {
+		return fmt.Errorf("ended with outcome %q, wish %s, fence %d", s.Outcome, s.Wanted, s.Fence)
 	}
 	return nil
 }

@@ -302,6 +302,12 @@ func TestCheckRefusesUnreachableStatuses(t *testing.T) {
 		{"suspended and to be run", holdfast.Status{State: holdfast.StateSuspended}},
 		{"suspended and to be stopped", holdfast.Status{State: holdfast.StateSuspended, Wanted: holdfast.WantStop}},
 		{"running without a fence", holdfast.Status{State: holdfast.StateRunning}},
+		{"planned with a fence", holdfast.Status{State: holdfast.StatePlanned, Fence: 1}},
+		{"succeeded without a start", holdfast.Status{State: holdfast.StateEnded, Outcome: holdfast.OutcomeSucceeded}},
+		{"succeeded under a kill", holdfast.Status{State: holdfast.StateEnded, Outcome: holdfast.OutcomeSucceeded, Wanted: holdfast.WantKill, Fence: 1}},
+		{"stopped without the wish", holdfast.Status{State: holdfast.StateEnded, Outcome: holdfast.OutcomeStopped, Fence: 1}},
+		{"killed without the wish", holdfast.Status{State: holdfast.StateEnded, Outcome: holdfast.OutcomeKilled, Wanted: holdfast.WantStop, Fence: 1}},
+		{"an unknown state", holdfast.Status{State: "RESTING"}},
 		{"cancelled after a start", holdfast.Status{State: holdfast.StateEnded, Outcome: holdfast.OutcomeCancelled, Fence: 1}},
 	} {
 		if err := c.s.Check(); err == nil {
