@@ -321,6 +321,10 @@ func (s *session) check(ctx context.Context) error {
 	var status *string
 	err := queryRow(ctx, s.conn, queryLimit, "SELECT max(wal_status) FROM pg_replication_slots WHERE slot_name = $1", []any{s.slot}, &status)
 	switch {
+	case err != nil && ctx.Err() == nil:
+		// A server that gives up a slot ends the session that owns it.
+		return holdfast.Wrap(holdfast.CodeUnavailable, err, "the backup's session has ended, and with it its slot").
+			WithHint("look into the server's log; when it says that the slot was released, raise max_slot_wal_keep_size")
 	case err != nil:
 		return queryError(err, "look at the backup's slot")
 	case status == nil || *status == "lost":
