@@ -98,7 +98,7 @@ func (a *app) executionListCommand() *cobra.Command {
 			now := time.Now()
 			return a.print(l.Items, "ID SITE JOB TYPE RUN-TYPE OUTCOME SUBMITTED ELAPSED SIZE SET", func(row func(...any)) {
 				for _, e := range l.Items {
-					row(e.ID, e.Site, e.Job, e.Type, e.RunType, outcome(e), e.Submitted, elapsed(e, now), bytes(e.StoredBytes), orDash(e.SetID))
+					row(e.ID, e.Site, e.Job, e.Type, e.RunType, outcome(e), e.Submitted, elapsed(e, now), size(e.StoredBytes), orDash(e.SetID))
 				}
 			})
 		},
@@ -205,9 +205,9 @@ func (a *app) printExecution(e native.Execution) error {
 			if e.State == holdfast.StateRunning {
 				row("phase", p.Phase)
 			}
-			row("done", fmt.Sprintf("%s in %d files", bytes(p.DoneBytes), p.DoneFiles))
+			row("done", fmt.Sprintf("%s in %d files", size(p.DoneBytes), p.DoneFiles))
 			if p.AddedBytes > 0 {
-				row("added", bytes(p.AddedBytes))
+				row("added", size(p.AddedBytes))
 			}
 		}
 		row("submitted", e.Submitted)

@@ -213,8 +213,8 @@ func (a *app) offlineDone(set offlineSet, spec holdfast.RestoreSpec, r engine.Re
 		row("site", set.Site)
 		row("taken", set.Time)
 		row("directory", spec.Directory)
-		row("size", fmt.Sprintf("%s in %d files", bytes(r.Bytes), r.Files))
-		row("took", fmt.Sprintf("%s, %s/s", duration(took), bytes(int64(float64(r.Bytes)/took.Seconds()))))
+		row("size", fmt.Sprintf("%s in %d files", size(r.Bytes), r.Files))
+		row("took", fmt.Sprintf("%s, %s/s", duration(took), size(int64(float64(r.Bytes)/took.Seconds()))))
 	})
 	if err != nil {
 		return err

@@ -77,8 +77,8 @@ func orDash[T ~int64 | ~int](n T) string {
 	return fmt.Sprint(n)
 }
 
-// bytes writes a size for people, in binary units.
-func bytes(n int64) string {
+// size writes a size for people, in binary units.
+func size(n int64) string {
 	const units = "KMGTPE"
 	if n < 1024 {
 		return fmt.Sprintf("%d B", n)

@@ -85,7 +85,7 @@ func (m *meter) text(p holdfast.Progress) string {
 	if r <= 0 {
 		return ""
 	}
-	s := ", " + bytes(int64(r)) + "/s"
+	s := ", " + size(int64(r)) + "/s"
 	if d, ok := m.left(p); ok {
 		s += ", " + duration(d.Round(time.Second)) + " left"
 	}
@@ -118,9 +118,9 @@ func (l *lines) update(e native.Execution) {
 	case e.State == holdfast.StateEnded && e.Detail != "":
 		line += ": " + cell(e.Detail)
 	case e.State == holdfast.StateRunning && p.TotalBytes > 0:
-		line += fmt.Sprintf(" %d%%, %s of %s%s", min(p.DoneBytes*100/p.TotalBytes, 100), bytes(p.DoneBytes), bytes(p.TotalBytes), l.meter.text(p))
+		line += fmt.Sprintf(" %d%%, %s of %s%s", min(p.DoneBytes*100/p.TotalBytes, 100), size(p.DoneBytes), size(p.TotalBytes), l.meter.text(p))
 	case e.State == holdfast.StateRunning && p.DoneBytes > 0:
-		line += fmt.Sprintf(" %s%s", bytes(p.DoneBytes), l.meter.text(p))
+		line += fmt.Sprintf(" %s%s", size(p.DoneBytes), l.meter.text(p))
 	}
 	_, _ = fmt.Fprintln(l.w, line)
 }
@@ -165,7 +165,7 @@ func (b *bar) right(decor.Statistics) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	p := b.latest.Progress
-	return " " + bytes(p.DoneBytes) + b.meter.text(p)
+	return " " + size(p.DoneBytes) + b.meter.text(p)
 }
 
 // close leaves the terminal to what is printed next.

@@ -33,7 +33,7 @@ func (a *app) setCommand() *cobra.Command {
 			}
 			return a.print(l.Items, "ID SITE JOB RUN-TYPE TAKEN SIZE ADDED STATE", func(row func(...any)) {
 				for _, s := range l.Items {
-					row(s.ID, s.Site, s.JobID, s.RunType, s.Stopped, bytes(s.Bytes), bytes(s.AddedBytes), setState(s))
+					row(s.ID, s.Site, s.JobID, s.RunType, s.Stopped, size(s.Bytes), size(s.AddedBytes), setState(s))
 				}
 			})
 		},
@@ -87,8 +87,8 @@ func (a *app) printSet(s native.Set) error {
 		row("started", s.Started)
 		row("stopped", s.Stopped)
 		row("took", duration(s.Stopped.Sub(s.Started).Round(time.Millisecond)))
-		row("size", bytes(s.Bytes))
-		row("added", bytes(s.AddedBytes))
+		row("size", size(s.Bytes))
+		row("added", size(s.AddedBytes))
 		if s.Damaged != "" {
 			row("damaged", s.Damaged)
 		}

@@ -32,7 +32,7 @@ func TestBadInput(t *testing.T) {
 		r.refuse(2, []string{"token"}, "--server", r.url(), "host", "list")
 		r.refuse(2, []string{"a b"}, "host", "add", "a b")
 		r.refuse(2, []string{"priority"}, "job", "update", "nightly", "--priority", "9")
-		r.refuse(2, []string{"owner"}, "token", "create", "x", "--role", "owner")
+		r.refuse(2, []string{"reader, operator, admin"}, "token", "create", "x", "--role", "owner")
 	})
 	t.Run("unknown ids", func(t *testing.T) {
 		r := *r

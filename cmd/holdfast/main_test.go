@@ -1,0 +1,258 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/api/native"
+)
+
+func TestReport(t *testing.T) {
+	cases := []struct {
+		name string
+		err  error
+		code int
+		out  string
+	}{
+		{"done", nil, 0, ""},
+		{"already said", exitError(exitWarnings), 3, ""},
+		{"wrong request", holdfast.Errorf(holdfast.CodeInvalid, "no").WithHint("do this"), 2, "error: no\nhint: do this\n"},
+		{"wrapped", fmt.Errorf("open: %w", holdfast.Errorf(holdfast.CodeNotFound, "gone")), 4, "error: open: gone\n"},
+		{"refused", holdfast.Errorf(holdfast.CodeForbidden, "no"), 5, "error: no\n"},
+		{"not known", holdfast.Errorf(holdfast.CodeUnauthenticated, "no"), 5, "error: no\n"},
+		{"in the way", holdfast.Errorf(holdfast.CodeConflict, "busy"), 5, "error: busy\n"},
+		{"full", holdfast.Errorf(holdfast.CodeExhausted, "full"), 1, "error: full\n"},
+		{"may pass", holdfast.Errorf(holdfast.CodeUnavailable, "away"), 1, "error: away\n"},
+		{"with a cause", holdfast.Wrap(holdfast.CodeUnavailable, errors.New("EIO"), "cannot read"), 1, "error: cannot read: EIO\n"},
+		{"any other", errors.New("oops"), 1, "error: oops\n"},
+		{"interrupted", fmt.Errorf("wait: %w", errSignal), 1, "error: interrupted\n"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			var out bytes.Buffer
+			if got := report(&out, c.err); got != c.code || out.String() != c.out {
+				t.Errorf("got code %d and %q, want %d and %q", got, out.String(), c.code, c.out)
+			}
+		})
+	}
+}
+
+func TestBytes(t *testing.T) {
+	for n, want := range map[int64]string{
+		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1<<20 - 1: "1.0 MiB", 5 << 30: "5.0 GiB", 1 << 62: "4.0 EiB",
+	} {
+		if got := size(n); got != want {
+			t.Errorf("%d: got %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestCellKeepsTheTableWhole(t *testing.T) {
+	for v, want := range map[any]string{
+		"": "-", "a\tb\nc\x1b[2J": "a b c [2J", true: "yes", false: "no", 7: "7",
+	} {
+		if got := cell(v); got != want {
+			t.Errorf("%q: got %q, want %q", v, got, want)
+		}
+	}
+	if got := cell(time.Time{}); got != "-" {
+		t.Errorf("no time: got %q", got)
+	}
+}
+
+func TestMeter(t *testing.T) {
+	var m meter
+	now := time.Unix(1000, 0)
+	p := holdfast.Progress{Phase: "copy", TotalBytes: 100 << 20}
+	for i := range 30 {
+		p.DoneBytes = int64(i) << 20
+		m.add(now.Add(time.Duration(i)*time.Second), p)
+	}
+	if got := m.rate(); got != 1<<20 {
+		t.Errorf("rate: got %v, want 1 MiB/s", got)
+	}
+	if got, ok := m.left(p); !ok || got != 71*time.Second {
+		t.Errorf("left: got %v, want 71s", got)
+	}
+	if len(m.points) > 12 {
+		t.Errorf("%d points are kept", len(m.points))
+	}
+	p.DoneBytes = 0 // another attempt
+	m.add(now.Add(time.Minute), p)
+	if got := m.text(p); got != "" {
+		t.Errorf("after a new start: got %q", got)
+	}
+}
+
+func TestLinesTellOfPhasesAndTime(t *testing.T) {
+	var out bytes.Buffer
+	now := time.Unix(1000, 0)
+	l := &lines{name: "execution 1001", w: &out, now: func() time.Time { return now }}
+	e := native.Execution{State: holdfast.StateQueued}
+	l.update(e)
+	e.State, e.Progress = holdfast.StateRunning, holdfast.Progress{Phase: "copy", TotalBytes: 4 << 20}
+	for range 12 {
+		l.update(e)
+		now = now.Add(time.Second)
+		e.Progress.DoneBytes += 1 << 18
+	}
+	e.State, e.Outcome, e.Detail = holdfast.StateEnded, holdfast.OutcomeWarning, "a page\nis bad"
+	l.update(e)
+	want := "execution 1001: QUEUED\n" +
+		"execution 1001: RUNNING, copy 0%, 0 B of 4.0 MiB\n" +
+		"execution 1001: RUNNING, copy 62%, 2.5 MiB of 4.0 MiB, 256.0 KiB/s, 6s left\n" +
+		"execution 1001: WARNING: a page is bad\n"
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
+}
+
+func TestStagesEndFromTheTop(t *testing.T) {
+	var order []string
+	wait := func(name string, err error) stage {
+		return stage{name, func(ctx context.Context) error {
+			<-ctx.Done()
+			order = append(order, name) // one after the other: no lock is needed
+			return err
+		}}
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errSignal)
+	if err := runStages(ctx, wait("store", nil), wait("server", context.Canceled), wait("worker", errSignal)); err != nil {
+		t.Errorf("got %v", err)
+	}
+	if want := []string{"worker", "server", "store"}; !slices.Equal(order, want) {
+		t.Errorf("got %v, want %v", order, want)
+	}
+
+	order = nil
+	broken := stage{"server", func(context.Context) error { return errors.New("port lost") }}
+	err := runStages(t.Context(), wait("store", nil), broken, wait("worker", nil))
+	if err == nil || err.Error() != "server: port lost" {
+		t.Errorf("got %v", err)
+	}
+	if want := []string{"worker", "store"}; !slices.Equal(order, want) {
+		t.Errorf("got %v, want %v", order, want)
+	}
+}
+
+func TestStateIsOneProcessAlone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "state")
+	s, err := openState(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = openState(dir)
+	if holdfast.ErrorCode(err) != holdfast.CodeConflict || !strings.Contains(err.Error(), fmt.Sprintf("pid %d on ", os.Getpid())) {
+		t.Errorf("second: got %v", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("mode: got %v, %v", info.Mode(), err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = openState(dir); err != nil {
+		t.Fatalf("after the first has ended: %v", err)
+	}
+	info, err = os.Stat(dir)
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("a directory that was open to others: got %v, %v", info.Mode(), err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestKitFileIsNeverOverwritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "main.kit")
+	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newKitFile(path); holdfast.ErrorCode(err) != holdfast.CodeConflict {
+		t.Errorf("got %v", err)
+	}
+	if b, err := os.ReadFile(path); err != nil || string(b) != "precious" {
+		t.Errorf("the file holds %q, %v", b, err)
+	}
+}
+
+func TestChooseSet(t *testing.T) {
+	sets := []offlineSet{
+		{Snapshot: "aaaaaaaabbbb", Set: "1003"},
+		{Snapshot: "aaaaaaaacccc", Set: "1002"},
+		{Snapshot: "ddddddddeeee", Set: "1001"},
+	}
+	for ref, want := range map[string]string{"latest": "1003", "1001": "1001", "dddddddd": "1001", "aaaaaaaac": "1002"} {
+		if got, err := chooseSet(sets, ref); err != nil || got.Set != want {
+			t.Errorf("%s: got %v, %v, want set %s", ref, got, err, want)
+		}
+	}
+	for ref, want := range map[string]holdfast.Code{"1009": holdfast.CodeNotFound, "dddd": holdfast.CodeNotFound, "aaaaaaaa": holdfast.CodeInvalid} {
+		if _, err := chooseSet(sets, ref); holdfast.ErrorCode(err) != want {
+			t.Errorf("%s: got %v, want %s", ref, err, want)
+		}
+	}
+	if _, err := chooseSet(nil, "latest"); holdfast.ErrorCode(err) != holdfast.CodeNotFound {
+		t.Errorf("an empty repository: got %v", err)
+	}
+}
+
+func TestReadSecret(t *testing.T) {
+	for text, want := range map[string]string{"abc": "abc", "abc\n": "abc", "abc\r\n": "abc", " a b ": " a b "} {
+		got, err := readSecretFrom(strings.NewReader(text), "file")
+		if err != nil || got.Reveal() != want {
+			t.Errorf("%q: got %q, %v", text, got.Reveal(), err)
+		}
+	}
+	for _, text := range []string{"", "\n", "a\nb\n", strings.Repeat("a", maxSecretFile+1)} {
+		if _, err := readSecretFrom(strings.NewReader(text), "file"); holdfast.ErrorCode(err) != holdfast.CodeInvalid {
+			t.Errorf("%.10q: got %v", text, err)
+		}
+	}
+}
+
+func TestParseTablespaces(t *testing.T) {
+	got, err := parseTablespaces([]string{"16384=/a", "16385=/b=c"})
+	if err != nil || got[16384] != "/a" || got[16385] != "/b=c" {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, s := range []string{"", "16384", "=/a", "0=/a", "x=/a", "16384=", "-1=/a", "4294967296=/a"} {
+		if _, err := parseTablespaces([]string{s}); holdfast.ErrorCode(err) != holdfast.CodeInvalid {
+			t.Errorf("%q: got %v", s, err)
+		}
+	}
+	if _, err := parseTablespaces([]string{"1=/a", "1=/b"}); err == nil {
+		t.Error("one tablespace in two places: no error")
+	}
+}
+
+// A flag that holds a secret would show in the list of processes; the join token
+// works once.
+func TestNoFlagHoldsAPassword(t *testing.T) {
+	root := (&app{}).root()
+	for _, words := range [][]string{{"site", "add"}, {"site", "update"}, {"host", "list"}, {"restore"}} {
+		cmd, _, err := root.Find(words)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"password", "token", "key-password"} {
+			if cmd.Flag(name) != nil {
+				t.Errorf("%v has a flag --%s", words, name)
+			}
+		}
+	}
+}
