@@ -218,3 +218,42 @@ func TestAnotherCopyHelps(t *testing.T) {
 	}
 	compare(t, readSet(t, r, id), want)
 }
+
+// TestAMissingPackIsStoredAgain: a writer must not count on what the index names
+// and the bucket has lost.
+func TestAMissingPackIsStoredAgain(t *testing.T) {
+	for name, lose := range map[string]func(b *mem.Bucket, pack string){
+		"missing": func(b *mem.Bucket, pack string) {
+			if err := b.Delete(t.Context(), pack); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"cut short": func(b *mem.Bucket, pack string) { replace(t, b, pack, make([]byte, 100)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := mem.New()
+			r := newRepository(t, b)
+			want := set{"a": file(noise(2*blockSize, 1)), "b": file(text(1000, 1))}
+			lost := backUp(t, r, want)
+			for _, pack := range names(t, b, "data/") {
+				lose(b, pack)
+			}
+			_, err := fetchAll(t, r, lost)
+			wantError(t, err, holdfast.CodeInvalid, "pack")
+			compare(t, readSet(t, r, backUp(t, r, want)), want)
+		})
+	}
+}
+
+func TestDamagedIndexIsNamed(t *testing.T) {
+	b := mem.New()
+	r := newRepository(t, b)
+	id := backUp(t, r, set{"a": file([]byte("a"))})
+	name := names(t, b, "index/")[0]
+	replace(t, b, name, []byte("damaged"))
+	_, err := r.NewReader(t.Context(), id)
+	wantError(t, err, holdfast.CodeInvalid, name[len("index/"):])
+	if holdfast.ErrorHint(err) == "" {
+		t.Error("no hint")
+	}
+}

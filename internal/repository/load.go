@@ -3,11 +3,13 @@ package repository
 import (
 	"context"
 	"fmt"
+	"path"
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/objstore"
 	"github.com/holdfast-backup/holdfast/internal/repository/hash"
 	"github.com/holdfast-backup/holdfast/internal/repository/index"
 )
@@ -15,6 +17,33 @@ import (
 // loadIndex reads every index object. One that disappears meanwhile was replaced
 // by another that was not listed yet, so the list is read again.
 func (r *Repository) loadIndex(ctx context.Context) (*index.Index, error) {
+	return r.loadIndexOf(ctx, func(context.Context) (packFilter, error) {
+		return func(index.Pack) bool { return true }, nil
+	})
+}
+
+// loadWholeIndex reads every index object and leaves out the packs that are not
+// there, or not whole: a writer that took their blobs for known would make a set
+// that does not restore. missing is called for each of them.
+func (r *Repository) loadWholeIndex(ctx context.Context, missing func(hash.ID)) (*index.Index, error) {
+	return r.loadIndexOf(ctx, func(ctx context.Context) (packFilter, error) {
+		sizes, err := r.packSizes(ctx)
+		return func(p index.Pack) bool {
+			if end := p.End(); sizes[p.ID] < end {
+				missing(p.ID)
+				return false
+			}
+			return true
+		}, err
+	})
+}
+
+// packFilter says whether to take a pack. It is called from several goroutines.
+type packFilter func(index.Pack) bool
+
+// loadIndexOf makes the filter after it has listed the index objects: every pack
+// that they name was there then.
+func (r *Repository) loadIndexOf(ctx context.Context, filter func(context.Context) (packFilter, error)) (*index.Index, error) {
 	x := index.New()
 	loaded := map[hash.ID]bool{}
 	for range maxIndexPasses {
@@ -22,7 +51,11 @@ func (r *Repository) loadIndex(ctx context.Context) (*index.Index, error) {
 		if err != nil {
 			return nil, err
 		}
-		gone, err := r.loadIndexes(ctx, x, ids, loaded)
+		take, err := filter(ctx)
+		if err != nil {
+			return nil, err
+		}
+		gone, err := r.loadIndexes(ctx, x, ids, loaded, take)
 		if err != nil {
 			return nil, err
 		}
@@ -35,7 +68,7 @@ func (r *Repository) loadIndex(ctx context.Context) (*index.Index, error) {
 
 const maxIndexPasses = 5
 
-func (r *Repository) loadIndexes(ctx context.Context, x *index.Index, ids []hash.ID, loaded map[hash.ID]bool) (gone bool, err error) {
+func (r *Repository) loadIndexes(ctx context.Context, x *index.Index, ids []hash.ID, loaded map[hash.ID]bool, take packFilter) (gone bool, err error) {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(runtime.GOMAXPROCS(0), 2))
 	missing := make([]bool, len(ids))
@@ -52,13 +85,18 @@ func (r *Repository) loadIndexes(ctx context.Context, x *index.Index, ids []hash
 				missing[i] = true
 				return nil
 			}
-			if err != nil {
-				return err
+			if err == nil {
+				err = index.Decode(data, func(p index.Pack) error {
+					if take(p) {
+						x.Add(p.ID, p.Blobs)
+					}
+					return gctx.Err()
+				})
 			}
-			err = index.Decode(data, func(p index.Pack) error {
-				x.Add(p.ID, p.Blobs)
-				return gctx.Err()
-			})
+			if holdfast.ErrorCode(err) == holdfast.CodeInvalid {
+				return holdfast.Wrap(holdfast.CodeInvalid, err, "index object %s is damaged", id).
+					WithHint("make the index anew from the packs: restic rebuild-index")
+			}
 			if err != nil {
 				return fmt.Errorf("index %s: %w", id.Short(), err)
 			}
@@ -76,4 +114,21 @@ func (r *Repository) loadIndexes(ctx context.Context, x *index.Index, ids []hash
 		loaded[id] = !missing[i]
 	}
 	return gone, nil
+}
+
+// packSizes returns the size of every pack that is there.
+func (r *Repository) packSizes(ctx context.Context) (map[hash.ID]int64, error) {
+	ctx, cancel := withTimeout(ctx, dataTimeout)
+	defer cancel()
+	sizes := map[hash.ID]int64{}
+	err := r.bucket.List(ctx, kindPack().prefix, func(i objstore.Info) error {
+		if id, err := hash.Parse(path.Base(i.Name)); err == nil && packName(id) == i.Name {
+			sizes[id] = i.Size
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list packs: %w", err)
+	}
+	return sizes, nil
 }

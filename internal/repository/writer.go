@@ -104,7 +104,9 @@ func (r *Repository) NewWriter(ctx context.Context, o WriterOptions) (*Writer, e
 	if err != nil {
 		return nil, err
 	}
-	x, err := r.loadIndex(ctx)
+	x, err := r.loadWholeIndex(ctx, func(id hash.ID) {
+		o.Log.WarnContext(ctx, "pack is missing or cut short; what is needed of it is stored again", "pack", id.String())
+	})
 	if err != nil {
 		return nil, errors.Join(err, l.release(ctx))
 	}

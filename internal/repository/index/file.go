@@ -21,6 +21,15 @@ type Pack struct {
 	Blobs []pack.Blob
 }
 
+// End returns where the last of the pack's blobs ends.
+func (p Pack) End() int64 {
+	var end int64
+	for _, b := range p.Blobs {
+		end = max(end, int64(b.Offset)+int64(b.Length))
+	}
+	return end
+}
+
 // The names below are the format's.
 type fileJSON struct {
 	Packs []packJSON `json:"packs"`
