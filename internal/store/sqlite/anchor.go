@@ -61,14 +61,18 @@ func (s selection) key() string {
 }
 
 // anchor returns an execution at or before the position, counted from the
-// oldest, and how many positions it is before it.
-func (r reader) anchor(ctx context.Context, s selection, position int64) (id, past int64, err error) {
+// oldest, and how many positions it is before it; 0 when none is known and none
+// shall be looked for.
+func (r reader) anchor(ctx context.Context, s selection, position int64, look bool) (id, past int64, err error) {
 	epoch, err := r.s.number(ctx, "SELECT epoch FROM installation")
 	if err != nil {
 		return 0, 0, err
 	}
 	key, n := s.key(), int(position/anchorStep)
 	ids := r.anchors.known(epoch, key)
+	if len(ids) <= n && !look {
+		return 0, 0, nil
+	}
 	if len(ids) <= n {
 		ids = append(make([]int64, 0, n+1), ids...) // others may be reading what is known
 		for len(ids) <= n {

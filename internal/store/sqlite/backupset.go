@@ -45,12 +45,12 @@ func (r reader) Sets(ctx context.Context, a holdfast.AccountID, f store.SetFilte
 		w.add("account = ?", a)
 	}
 	if len(f.IDs) > 0 {
-		if err := w.in("id", f.IDs); err != nil {
+		if err := in(&w, "id", f.IDs); err != nil {
 			return nil, 0, err
 		}
 	}
 	if len(f.Sites) > 0 {
-		if err := w.in("site", f.Sites); err != nil {
+		if err := in(&w, "site", f.Sites); err != nil {
 			return nil, 0, err
 		}
 	}

@@ -219,7 +219,10 @@ func marshal(v any) (driver.Value, error) {
 }
 
 // selected is a list of values for IN (SELECT value FROM json_each(?)).
-func selected(values any) (string, error) {
+func selected[T any](values []T) (string, error) {
+	if len(values) == 0 {
+		return "[]", nil // null would be a list of one NULL, which nothing is not in
+	}
 	b, err := json.Marshal(values)
 	if err != nil {
 		return "", fmt.Errorf("encode a list: %w", err)

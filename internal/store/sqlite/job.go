@@ -36,7 +36,7 @@ func (r reader) Jobs(ctx context.Context, a holdfast.AccountID, f store.JobFilte
 		w.add("account = ?", a)
 	}
 	if len(f.Sites) > 0 {
-		if err := w.in("site", f.Sites); err != nil {
+		if err := in(&w, "site", f.Sites); err != nil {
 			return nil, 0, err
 		}
 	}
@@ -82,7 +82,7 @@ func (w *where) add(condition string, args ...any) {
 
 // in adds that a column holds one of the values. The text does not depend on how
 // many there are.
-func (w *where) in(column string, values any) error {
+func in[T any](w *where, column string, values []T) error {
 	s, err := selected(values)
 	if err != nil {
 		return err

@@ -1,7 +1,9 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -16,56 +18,76 @@ const maxParts = 64
 // Executions lists the newest first, and says how many there are without the
 // page.
 func (r reader) Executions(ctx context.Context, a holdfast.AccountID, f store.ExecutionFilter) ([]holdfast.Execution, int, error) {
-	restores, err := r.restoresOf(ctx, f)
-	if err != nil {
-		return nil, 0, err
+	var ids []int64
+	var total int64
+	var err error
+	if f.Parent != 0 || len(f.States) > 0 && !slices.Contains(f.States, holdfast.StateEnded) {
+		ids, total, err = r.few(ctx, a, f)
+	} else {
+		ids, total, err = r.history(ctx, a, f)
 	}
-	w, err := conditions(a, f, restores)
-	if err != nil {
-		return nil, 0, err
-	}
-	withEnded := len(f.States) == 0 || slices.Contains(f.States, holdfast.StateEnded)
-	if f.Parent != 0 || !withEnded || len(restores) > 0 { // few rows meet these
-		if err := addStates(&w, f.States); err != nil {
-			return nil, 0, err
-		}
-		return listed(ctx, r.s, executionFields, executionColumns, "executions", "id DESC", w, f.Page)
-	}
-	sel, err := r.selection(ctx, a, f, w)
-	if err != nil || sel.total == 0 {
-		return nil, 0, err
-	}
-	ids, total, err := r.pageOfStates(ctx, sel, w, f)
 	if err != nil || len(ids) == 0 {
 		return nil, int(total), err
 	}
-	in, err := selected(ids)
+	list, err := selected(ids)
 	if err != nil {
 		return nil, 0, err
 	}
 	rows, err := many(ctx, r.s, executionFields,
-		"SELECT "+executionColumns+" FROM executions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id DESC", in)
+		"SELECT "+executionColumns+" FROM executions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id DESC", list)
 	return rows, int(total), err
 }
 
-// restoresOf returns the restores of what the filter's job made, when the filter
-// asks for them. It begins with the restores, which are few; a job has many
-// executions.
-func (r reader) restoresOf(ctx context.Context, f store.ExecutionFilter) ([]holdfast.ExecutionID, error) {
-	if !f.Restores || f.Job == 0 {
-		return nil, nil
+// few lists by what few rows meet: a parent, or states in which executions do
+// not stay.
+func (r reader) few(ctx context.Context, a holdfast.AccountID, f store.ExecutionFilter) ([]int64, int64, error) {
+	w, err := conditions(a, f)
+	if err != nil {
+		return nil, 0, err
 	}
-	return many(ctx, r.s, func(id *holdfast.ExecutionID) []any { return []any{id} },
-		`SELECT r.id FROM jobs j
-		CROSS JOIN execution_totals n ON n.account = j.account AND n.job = 0 AND n.type = 'RESTORE'
-		CROSS JOIN executions r ON r.account = j.account AND r.site = n.site AND r.type = 'RESTORE'
-		CROSS JOIN executions p ON p.id = r.parent
-		WHERE j.id = ? AND p.job = j.id AND r.job <> j.id`, f.Job)
+	table := "executions INDEXED BY executions_parent"
+	if f.Parent == 0 {
+		table = "executions INDEXED BY executions_live"
+		w.add("state <> 'ENDED'") // for the index
+	}
+	if len(f.States) > 0 {
+		if err := in(&w, "state", f.States); err != nil {
+			return nil, 0, err
+		}
+	}
+	ids, total, err := listed(ctx, r.s, idFields, "id", table, "id DESC", w, f.Page)
+	return ids, int64(total), err
 }
 
-// conditions is the filter without its states. restores are selected together
-// with the executions of its job.
-func conditions(a holdfast.AccountID, f store.ExecutionFilter, restores []holdfast.ExecutionID) (where, error) {
+// history lists what has ended, with what is in the filter's other states, or
+// everything.
+func (r reader) history(ctx context.Context, a holdfast.AccountID, f store.ExecutionFilter) ([]int64, int64, error) {
+	sel, err := r.selection(ctx, a, f)
+	if err != nil || sel.total == 0 {
+		return nil, 0, err
+	}
+	others := slices.DeleteFunc(holdfast.States(), func(s holdfast.State) bool {
+		return len(f.States) == 0 || slices.Contains(f.States, s)
+	})
+	if len(others) == 0 {
+		ids, err := r.page(ctx, sel, f.Page)
+		return ids, sel.total, err
+	}
+	left := f
+	left.States, left.Page = others, store.Page{}
+	out, _, err := r.few(ctx, a, left)
+	if err != nil {
+		return nil, 0, err
+	}
+	ids, err := r.pageWithout(ctx, sel, out, f.Page)
+	return ids, sel.total - int64(len(out)), err
+}
+
+// restoresOf is the condition for the restores of what a job made.
+const restoresOf = "id IN (SELECT execution FROM restores WHERE job = ?)"
+
+// conditions is the filter without its states.
+func conditions(a holdfast.AccountID, f store.ExecutionFilter) (where, error) {
 	var w where
 	if a != 0 {
 		w.add("account = ?", a)
@@ -73,22 +95,19 @@ func conditions(a holdfast.AccountID, f store.ExecutionFilter, restores []holdfa
 	if f.Parent != 0 {
 		w.add("parent = ?", f.Parent)
 	}
-	if len(restores) > 0 {
-		ids, err := selected(restores)
-		if err != nil {
-			return w, err
-		}
-		w.add("(job = ? OR id IN (SELECT value FROM json_each(?)))", f.Job, ids)
-	} else if f.Job != 0 {
+	switch {
+	case f.Job != 0 && f.Restores:
+		w.add("(job = ? OR "+restoresOf+")", f.Job, f.Job)
+	case f.Job != 0:
 		w.add("job = ?", f.Job)
 	}
 	if len(f.Jobs) > 0 {
-		if err := w.in("job", f.Jobs); err != nil {
+		if err := in(&w, "job", f.Jobs); err != nil {
 			return w, err
 		}
 	}
 	if len(f.Sites) > 0 {
-		if err := w.in("site", f.Sites); err != nil {
+		if err := in(&w, "site", f.Sites); err != nil {
 			return w, err
 		}
 	}
@@ -96,16 +115,6 @@ func conditions(a holdfast.AccountID, f store.ExecutionFilter, restores []holdfa
 		w.add("type = ?", f.Type)
 	}
 	return w, nil
-}
-
-func addStates(w *where, states []holdfast.State) error {
-	if len(states) == 0 {
-		return nil
-	}
-	if !slices.Contains(states, holdfast.StateEnded) {
-		w.add("state <> 'ENDED'") // for the index
-	}
-	return w.in("state", states)
 }
 
 // A part is the executions of one job, or of one type at one site: what an index
@@ -121,8 +130,13 @@ type part struct {
 func partFields(p *part) []any { return []any{&p.account, &p.job, &p.site, &p.kind, &p.n} }
 
 // selection finds the parts that a filter takes in, and how many rows they have.
-// w is the filter's conditions.
-func (r reader) selection(ctx context.Context, a holdfast.AccountID, f store.ExecutionFilter, w where) (selection, error) {
+func (r reader) selection(ctx context.Context, a holdfast.AccountID, f store.ExecutionFilter) (selection, error) {
+	restores := f.Restores && f.Job != 0
+	f.Restores = false
+	w, err := conditions(a, f)
+	if err != nil {
+		return selection{}, err
+	}
 	byJob := f.Job != 0 || len(f.Jobs) > 0
 	totals := where{conditions: slices.Clone(w.conditions), args: slices.Clone(w.args)}
 	if byJob {
@@ -141,7 +155,7 @@ func (r reader) selection(ctx context.Context, a holdfast.AccountID, f store.Exe
 	}
 	switch {
 	case len(w.conditions) == 0:
-		sel.add("", nil)
+		sel.add(" WHERE 1", nil)
 	case len(w.conditions) == 1 && a != 0:
 		sel.add(" INDEXED BY executions_account WHERE account = ?", []any{a})
 	case len(parts) > maxParts:
@@ -155,35 +169,29 @@ func (r reader) selection(ctx context.Context, a holdfast.AccountID, f store.Exe
 			sel.add(" INDEXED BY executions_site WHERE account = ? AND site = ? AND type = ?", []any{p.account, p.site, p.kind})
 		}
 	}
+	if restores {
+		return r.withRestores(ctx, sel, a, f)
+	}
 	return sel, nil
 }
 
-// pageOfStates returns the ids of a page of those of the selection that are in
-// the filter's states, and how many there are. The states hold ENDED, or are
-// none at all: the few rows in other states are what is left out.
-func (r reader) pageOfStates(ctx context.Context, sel selection, w where, f store.ExecutionFilter) ([]int64, int64, error) {
-	others := slices.DeleteFunc(holdfast.States(), func(s holdfast.State) bool {
-		return len(f.States) == 0 || slices.Contains(f.States, s)
-	})
-	if len(others) == 0 {
-		ids, err := r.page(ctx, sel, f.Page)
-		return ids, sel.total, err
-	}
-	if err := addStates(&w, others); err != nil {
-		return nil, 0, err
-	}
-	out, err := r.s.number(ctx, "SELECT count(*) FROM executions"+w.String(), w.args...)
+// withRestores adds the restores of what the filter's job made. They are few, and
+// are counted.
+func (r reader) withRestores(ctx context.Context, sel selection, a holdfast.AccountID, f store.ExecutionFilter) (selection, error) {
+	job := f.Job
+	f.Job = 0
+	w, err := conditions(a, f)
 	if err != nil {
-		return nil, 0, err
+		return sel, err
 	}
-	left, err := selected(others)
-	if err != nil {
-		return nil, 0, err
+	w.add(restoresOf+" AND job <> ?", job, job)
+	n, err := r.s.number(ctx, "SELECT count(*) FROM executions"+w.String(), w.args...)
+	if err != nil || n == 0 {
+		return sel, err
 	}
-	sel.total -= out
-	ids, err := r.walk(ctx, sel.with(
-		" AND id NOT IN (SELECT id FROM executions WHERE state <> 'ENDED' AND state IN (SELECT value FROM json_each(?)))", left), f.Page)
-	return ids, sel.total, err
+	sel.total += n
+	sel.add(w.String(), w.args)
+	return sel, nil
 }
 
 // A selection is executions in the order of their ids, out of one or several
@@ -195,9 +203,6 @@ type selection struct {
 }
 
 func (s *selection) add(from string, args []any) {
-	if from == "" {
-		from = " WHERE 1"
-	}
 	s.ranges = append(s.ranges, from)
 	s.args = append(s.args, args)
 }
@@ -245,8 +250,7 @@ func (s selection) span(p store.Page) (offset, limit int64) {
 }
 
 // walk reads a page from the nearer end.
-func (r reader) walk(ctx context.Context, s selection, p store.Page) ([]int64, error) {
-	offset, limit := s.span(p)
+func (r reader) walk(ctx context.Context, s selection, offset, limit int64) ([]int64, error) {
 	if limit == 0 {
 		return nil, nil
 	}
@@ -259,21 +263,60 @@ func (r reader) walk(ctx context.Context, s selection, p store.Page) ([]int64, e
 	return ids, err
 }
 
-// shortWalk is how many rows a page may pass over without looking for an anchor.
-const shortWalk = 10 * anchorStep
+// longWalk is how many rows a page may pass over before it is worth to look for
+// all anchors of a selection.
+const longWalk = 20 * anchorStep
 
 // page reads a page, in the middle of a long selection from an anchor near it.
 func (r reader) page(ctx context.Context, s selection, p store.Page) ([]int64, error) {
 	offset, limit := s.span(p)
 	older := s.total - offset - limit
-	if r.anchors == nil || min(offset, older) <= shortWalk {
-		return r.walk(ctx, s, p)
+	way := min(offset, older)
+	if r.anchors == nil || way <= anchorStep {
+		return r.walk(ctx, s, offset, limit)
 	}
-	from, past, err := r.anchor(ctx, s, older)
+	from, past, err := r.anchor(ctx, s, older, way > longWalk)
 	if err != nil {
 		return nil, err
+	}
+	if from == 0 {
+		return r.walk(ctx, s, offset, limit)
 	}
 	ids, err := r.ids(ctx, s.with(" AND id >= ?", from), "ASC", limit, past)
 	slices.Reverse(ids)
 	return ids, err
+}
+
+// pageWithout reads a page of what is left of a selection without the few ids of
+// out, the newest first.
+func (r reader) pageWithout(ctx context.Context, s selection, out []int64, p store.Page) ([]int64, error) {
+	left := s
+	left.total -= int64(len(out))
+	offset, limit := left.span(p)
+	if limit == 0 {
+		return nil, nil
+	}
+	// Where the page begins in the whole selection: as much further on as there
+	// are rows before it that are left out. Each step brings more of them into
+	// sight, or no more.
+	var begin int64
+	for at, seen := offset, int64(-1); ; {
+		row, err := r.page(ctx, s, store.Page{Offset: int(at), Limit: 1})
+		if err != nil {
+			return nil, err
+		}
+		if len(row) == 0 {
+			return nil, fmt.Errorf("the history has fewer than the %d executions that it should have", s.total)
+		}
+		newer, _ := slices.BinarySearchFunc(out, row[0], func(a, b int64) int { return cmp.Compare(b, a) }) // of out
+		if begin = row[0]; int64(newer) == seen {
+			break
+		}
+		seen, at = int64(newer), offset+int64(newer)
+	}
+	without, err := selected(out)
+	if err != nil {
+		return nil, err
+	}
+	return r.ids(ctx, s.with(" AND id <= ? AND id NOT IN (SELECT value FROM json_each(?))", begin, without), "DESC", limit, 0)
 }

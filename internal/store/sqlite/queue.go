@@ -148,7 +148,7 @@ func (r reader) head(ctx context.Context, ask store.Ask, h holdfast.HostID, prio
 	}
 	err = r.s.each(ctx, func(rows *sql.Rows) error { return rows.Scan(&c.id, &c.due) }, `
 		WITH RECURSIVE groups (job, site, repository) AS (
-			SELECT -1, -1, -1
+			SELECT CAST(-1 AS INTEGER), CAST(-1 AS INTEGER), CAST(-1 AS INTEGER) -- as the index has them: else only job is looked up
 			UNION ALL
 			SELECT n.job, n.site, n.repository FROM groups g JOIN executions n ON n.id = (
 				SELECT e.id FROM executions e

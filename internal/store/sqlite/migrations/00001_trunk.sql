@@ -196,7 +196,7 @@ CREATE INDEX executions_site ON executions (account, site, type, id);
 CREATE INDEX executions_parent ON executions (parent, id) WHERE parent IS NOT NULL;
 CREATE INDEX executions_submission ON executions (submission, id) WHERE submission IS NOT NULL;
 -- The few that live. A query names the same condition, or does not use the index.
-CREATE INDEX executions_live ON executions (state, account, id) WHERE state <> 'ENDED';
+CREATE INDEX executions_live ON executions (state, account, id, job, site, type) WHERE state <> 'ENDED';
 CREATE INDEX executions_busy ON executions (job, state, id) WHERE state <> 'ENDED';
 CREATE INDEX executions_planned ON executions (due, id) WHERE state = 'PLANNED';
 CREATE INDEX executions_queued ON executions (pool, host, priority, due, id) WHERE state = 'QUEUED';
@@ -230,6 +230,8 @@ CREATE TRIGGER executions_uncounted AFTER DELETE ON executions
 BEGIN
 	UPDATE execution_totals SET n = n - 1
 	WHERE account = OLD.account AND job IN (0, OLD.job) AND site = OLD.site AND type = OLD.type;
+	DELETE FROM restores WHERE execution = OLD.id AND job IN (SELECT job FROM executions WHERE id = OLD.parent);
+	DELETE FROM restores WHERE job = OLD.job AND execution IN (SELECT id FROM executions WHERE parent = OLD.id);
 	UPDATE installation SET epoch = epoch + 1;
 END;
 -- +goose StatementEnd
@@ -238,6 +240,31 @@ END;
 CREATE TRIGGER executions_inserted_between AFTER INSERT ON executions
 WHEN NEW.id < (SELECT max(id) FROM executions)
 BEGIN
+	UPDATE installation SET epoch = epoch + 1;
+END;
+-- +goose StatementEnd
+
+-- The restores of what a job made: those whose parent is an execution of it.
+CREATE TABLE restores (
+	job       INTEGER NOT NULL, -- the parent's
+	execution INTEGER NOT NULL, -- the restore
+	PRIMARY KEY (job, execution)
+) WITHOUT ROWID;
+
+-- +goose StatementBegin
+CREATE TRIGGER executions_restore AFTER INSERT ON executions
+WHEN NEW.type = 'RESTORE' AND NEW.parent IS NOT NULL
+BEGIN
+	INSERT INTO restores (job, execution) SELECT job, NEW.id FROM executions WHERE id = NEW.parent;
+END;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+CREATE TRIGGER executions_restore_changed AFTER UPDATE OF parent ON executions
+WHEN NEW.type = 'RESTORE' AND NEW.parent IS NOT OLD.parent
+BEGIN
+	DELETE FROM restores WHERE execution = OLD.id AND job IN (SELECT job FROM executions WHERE id = OLD.parent);
+	INSERT INTO restores (job, execution) SELECT job, NEW.id FROM executions WHERE id = NEW.parent;
 	UPDATE installation SET epoch = epoch + 1;
 END;
 -- +goose StatementEnd

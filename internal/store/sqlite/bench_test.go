@@ -1,0 +1,117 @@
+package sqlite_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/store"
+	"github.com/holdfast-backup/holdfast/internal/store/sqlite"
+)
+
+// BenchmarkUpdate submits an execution with its event, durable, from so many
+// goroutines.
+func BenchmarkUpdate(b *testing.B) {
+	for _, writers := range []int{1, 8, 64} {
+		b.Run(fmt.Sprint(writers), func(b *testing.B) {
+			s := open(b, filepath.Join(b.TempDir(), "holdfast.db"))
+			seed(b, s, 0)
+			ctx := b.Context()
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			b.ResetTimer()
+			var wg sync.WaitGroup
+			for range writers {
+				wg.Go(func() {
+					for left.Add(-1) >= 0 {
+						err := s.Update(ctx, func(tx store.Tx) error {
+							e := holdfast.Execution{
+								Account: holdfast.FirstID, Site: holdfast.FirstID, Job: holdfast.FirstID, Type: holdfast.JobBackup,
+								Status: holdfast.Status{State: holdfast.StateQueued}, Pool: holdfast.DefaultPool,
+							}
+							if err := tx.InsertExecution(ctx, &e); err != nil {
+								return err
+							}
+							return tx.InsertEvent(ctx, &holdfast.Event{Account: holdfast.FirstID, Kind: "execution.queued"})
+						})
+						if err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "updates/s")
+		})
+	}
+}
+
+// BenchmarkMillion reads pages of a history of a million executions, and asks
+// for work beside it.
+func BenchmarkMillion(b *testing.B) {
+	const n = 1_000_000
+	s := open(b, filepath.Join(b.TempDir(), "holdfast.db"))
+	seed(b, s, n)
+	for name, f := range listFilters() {
+		for _, offset := range []int{0, 15_000, 300_000, 500_000, 790_000} {
+			f.Page = store.Page{Offset: offset, Limit: 100}
+			read := func() {
+				err := s.View(b.Context(), func(r store.Reader) error {
+					_, _, err := r.Executions(b.Context(), holdfast.FirstID, f)
+					return err
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.Run(fmt.Sprintf("%s/offset=%d", name, offset), func(b *testing.B) {
+				for b.Loop() {
+					read()
+				}
+			})
+		}
+	}
+	b.Run("last executions", func(b *testing.B) {
+		for b.Loop() {
+			err := s.View(b.Context(), func(r store.Reader) error {
+				_, err := r.LastExecutions(b.Context(), holdfast.FirstID, []holdfast.JobID{1001, 1002, 1003})
+				return err
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("next of 25000 queued", func(b *testing.B) { benchmarkAsk(b, s) })
+	// All queued executions of seed are of one job: make it busy.
+	err := s.Update(b.Context(), func(tx store.Tx) error {
+		return sqlite.Exec(b.Context(), tx, "UPDATE executions SET state = 'RUNNING' WHERE id = (SELECT min(id) FROM executions WHERE state = 'QUEUED')")
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("none of 25000 queued, whose job is busy", func(b *testing.B) { benchmarkAsk(b, s) })
+}
+
+func benchmarkAsk(b *testing.B, s *sqlite.Store) {
+	b.Helper()
+	for b.Loop() {
+		err := s.View(b.Context(), func(r store.Reader) error {
+			_, err := r.NextQueued(b.Context(), store.Ask{Pool: holdfast.DefaultPool, Hosts: []holdfast.HostID{holdfast.FirstID}, Now: farFuture()})
+			if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func farFuture() time.Time { return time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC) }
