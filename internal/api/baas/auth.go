@@ -26,7 +26,7 @@ func Token(h http.Header) (string, error) {
 			return token, nil
 		}
 	}
-	return "", ErrNoToken()
+	return "", unauthenticated("the Authorization header is not understood")
 }
 
 // basicPassword reads base64 in either alphabet, padded or not.
@@ -41,7 +41,9 @@ func basicPassword(s string) string {
 }
 
 // ErrNoToken is the answer to a request that does not say who asks.
-func ErrNoToken() error {
-	return holdfast.Errorf(holdfast.CodeUnauthenticated, "the request carries no token").
+func ErrNoToken() error { return unauthenticated("the request carries no token") }
+
+func unauthenticated(msg string) error {
+	return holdfast.Errorf(holdfast.CodeUnauthenticated, "%s", msg).
 		WithHint("send Authorization: Bearer with a token from: holdfast token create; or the token as the password of Basic")
 }

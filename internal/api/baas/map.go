@@ -87,8 +87,8 @@ func statusDetail(e holdfast.Execution) *string {
 			parts = append(parts, "phase "+e.Progress.Phase)
 		}
 	case holdfast.StateQueued:
-		if e.Reason != holdfast.ReasonNone {
-			parts = append(parts, "waits after "+strings.ReplaceAll(string(e.Reason), "_", " "))
+		if why := waitsAfter(e.Reason); why != "" {
+			parts = append(parts, "waits after "+why)
 		}
 	case holdfast.StatePlanned, holdfast.StateEnded:
 	}
@@ -114,6 +114,21 @@ func statusDetail(e holdfast.Execution) *string {
 	}
 	s := strings.Join(parts, ": ")
 	return &s
+}
+
+// waitsAfter says why an execution that has run before is queued again.
+func waitsAfter(r holdfast.Reason) string {
+	switch r {
+	case holdfast.ReasonLost:
+		return "its worker fell silent"
+	case holdfast.ReasonHandedBack:
+		return "its worker handed it back"
+	case holdfast.ReasonTransient:
+		return "a failure that may pass"
+	case holdfast.ReasonNone, holdfast.ReasonError, holdfast.ReasonDamaged, holdfast.ReasonWish,
+		holdfast.ReasonTimeLimit, holdfast.ReasonSkipped, holdfast.ReasonExpired:
+	}
+	return ""
 }
 
 // View is what the shapes need to know besides the row itself.

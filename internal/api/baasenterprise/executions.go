@@ -183,14 +183,7 @@ func (h *handler) abortExecution(w http.ResponseWriter, r *http.Request, c call)
 // abort kills the execution: only then it is certain that it leaves no save set.
 // One that is being killed already is accepted again.
 func (h *handler) abort(ctx context.Context, w http.ResponseWriter, c call, site holdfast.Site, e holdfast.Execution) error {
-	_, err := h.Service.Kill(ctx, c.actor, e.ID)
-	if holdfast.ErrorCode(err) == holdfast.CodeConflict {
-		now, again := h.Service.Execution(ctx, c.actor, e.ID)
-		if again == nil && now.State == holdfast.StateRunning && now.Wanted == holdfast.WantKill {
-			err = nil
-		}
-	}
-	if err != nil {
+	if _, err := h.Service.Kill(ctx, c.actor, e.ID); err != nil {
 		return baas.Offer(err, opExecute)
 	}
 	baas.WriteAccepted(w, baas.ID(e.ID), h.executionPath(site, e))
