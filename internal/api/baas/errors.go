@@ -84,8 +84,12 @@ func Offer(err error, operations ...string) *Failure {
 	return &f
 }
 
-// WrongMethod is the answer to a method that a path does not take.
+// WrongMethod is the answer to a method that a path does not take. An empty hint
+// names those that it takes.
 func WrongMethod(method string, allow []string, hint string) *Failure {
+	if hint == "" {
+		hint = "use " + strings.Join(allow, ", ")
+	}
 	return &Failure{
 		Status: http.StatusMethodNotAllowed, Code: "METHOD_NOT_ALLOWED", Allow: allow, Hint: hint,
 		Message: "the method " + method + " is not allowed here",

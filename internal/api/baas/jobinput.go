@@ -104,7 +104,8 @@ func (in Input) apply(doc Tree, j *holdfast.Job) error {
 		return holdfast.Errorf(holdfast.CodeInvalid, "priority %d is out of range", priority).
 			WithHint("use %d (highest) to %d (lowest)", holdfast.HighestPriority, holdfast.LowestPriority)
 	}
-	if j.Type == holdfast.JobBackup && retention != int64(j.Retention.Count) { // what another API has set may stay
+	// What another API has set may stay.
+	if kept := j.ID != 0 && retention == int64(j.Retention.Count); j.Type == holdfast.JobBackup && !kept {
 		if limit := in.words.maxRetention(); retention < 1 || retention > int64(limit) {
 			return holdfast.Errorf(holdfast.CodeInvalid, "no_of_retention_copies %d is out of range", retention).
 				WithHint("use 1 to %d", limit)

@@ -21,7 +21,7 @@ type node struct {
 
 func (r *reader) fail(at, want string) {
 	if r.err == nil {
-		r.err = holdfast.Errorf(holdfast.CodeInvalid, "%s is not %s", at, want)
+		r.err = holdfast.Errorf(holdfast.CodeInvalid, "%s must be %s", at, want)
 	}
 }
 
