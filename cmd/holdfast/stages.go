@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // stage is one part of a server, which others stand on.
@@ -40,10 +41,10 @@ func runStages(ctx context.Context, stages ...stage) error {
 	case <-over:
 	}
 	var errs []error
-	for i := len(all) - 1; i >= 0; i-- {
-		all[i].cancel(errSignal)
-		<-all[i].done
-		errs = append(errs, all[i].err)
+	for _, r := range slices.Backward(all) {
+		r.cancel(errSignal)
+		<-r.done
+		errs = append(errs, r.err)
 	}
 	return errors.Join(errs...)
 }

@@ -85,8 +85,7 @@ func find(path string) (string, error) {
 
 func loadFile(k *koanf.Koanf, path string) error {
 	if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
-		var pe *fs.PathError
-		if errors.As(err, &pe) {
+		if pe, ok := errors.AsType[*fs.PathError](err); ok {
 			return holdfast.Wrap(holdfast.CodeInvalid, err, "%s cannot be read: %v", path, pe.Err).WithHint("name a readable file with --config")
 		}
 		return holdfast.Wrap(holdfast.CodeInvalid, err, "%s is not valid YAML: %s", path, flatten(err))
@@ -165,8 +164,7 @@ func split(value, sep string) []string {
 // keys returns the names of every setting below t, sorted.
 func keys(t reflect.Type, prefix string) []string {
 	var out []string
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name := prefix + f.Tag.Get("koanf")
 		if f.Type.Kind() == reflect.Struct && f.Type != reflect.TypeFor[holdfast.Secret]() {
 			out = append(out, keys(f.Type, name+".")...)

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
 		binary = filepath.Join(dir, "holdfast")
-		out, err := exec.Command("go", "build", "-o", binary, "../../cmd/holdfast").CombinedOutput() //nolint:noctx // the test's own limit holds
+		out, err := exec.Command("go", "build", "-o", binary, "../../cmd/holdfast").CombinedOutput()
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 			return 1

@@ -154,6 +154,17 @@ func field(t *testing.T, kit, name string) string {
 	return ""
 }
 
+// spaceOf is the flag that puts a set's tablespace into a directory.
+func (r *rig) spaceOf(set int64, dir string) string {
+	r.t.Helper()
+	var s backupSet
+	r.ask(&s, "set", "show", fmt.Sprint(set))
+	if len(s.Physical.Tablespaces) != 1 {
+		r.t.Fatalf("got %+v", s)
+	}
+	return fmt.Sprintf("%d=%s", s.Physical.Tablespaces[0].OID, r.path(dir))
+}
+
 // restored starts a server on what was restored and compares all of its rows.
 func restored(t *testing.T, dir string, want map[string]testkit.Content) {
 	t.Helper()

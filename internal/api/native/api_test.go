@@ -65,7 +65,7 @@ func TestBadRequests(t *testing.T) {
 		{"JSON that is cut off", "POST", "/api/v1/hosts", `{"name":`, 400, holdfast.CodeInvalid, ""},
 		{"no body", "POST", "/api/v1/hosts", "", 400, holdfast.CodeInvalid, ""},
 		{"a list for an object", "POST", "/api/v1/hosts", `[]`, 422, holdfast.CodeInvalid, "expected object"},
-		{"an unknown field", "POST", "/api/v1/hosts", `{"name":"a","nmae":"b"}`, 422, holdfast.CodeInvalid, "body.nmae"},
+		{"an unknown field", "POST", "/api/v1/hosts", `{"name":"a","nickname":"b"}`, 422, holdfast.CodeInvalid, "body.nickname"},
 		{"a missing field", "POST", "/api/v1/executions", `{}`, 422, holdfast.CodeInvalid, "job"},
 		{"an unknown parameter", "GET", "/api/v1/jobs?sight=x", "", 422, holdfast.CodeInvalid, "query.sight"},
 		{"a limit that is too high", "GET", "/api/v1/jobs?limit=1001", "", 422, holdfast.CodeInvalid, "query.limit"},

@@ -125,7 +125,7 @@ func TestClientWithoutAServer(t *testing.T) {
 		t.Errorf("hint: got %q", holdfast.ErrorHint(err))
 	}
 
-	l, err := net.Listen("unix", socket) //nolint:noctx // closed below
+	l, err := net.Listen("unix", socket)
 	noError(t, err)
 	noError(t, l.Close())
 	noError(t, os.WriteFile(socket, nil, 0o600)) // what a killed server leaves, more or less

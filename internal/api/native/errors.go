@@ -68,8 +68,7 @@ func problemOf(err error) *Problem {
 		Title: http.StatusText(status(code)), Status: status(code), Code: code,
 		Detail: holdfast.ErrorMessage(err), Hint: holdfast.ErrorHint(err),
 	}
-	var e *holdfast.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*holdfast.Error](err); ok {
 		p.Execution = e.Execution
 	}
 	return p

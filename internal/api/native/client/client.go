@@ -125,10 +125,11 @@ func del(path ...string) request { return request{method: http.MethodDelete, pat
 
 // send returns the answer of a call that went well. The caller closes its body.
 func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
-	u := c.base + native.Root
+	parts := []string{c.base + native.Root}
 	for _, p := range r.path {
-		u += "/" + url.PathEscape(p)
+		parts = append(parts, url.PathEscape(p))
 	}
+	u := strings.Join(parts, "/")
 	if len(r.query) > 0 {
 		u += "?" + r.query.Encode()
 	}
@@ -206,8 +207,7 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	case c.socket && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)):
 		return e.WithHint("start one with: holdfast serve; or name its state directory with --state, or another machine's with --server")
 	}
-	var unknown x509.UnknownAuthorityError
-	if errors.As(err, &unknown) {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return e.WithHint("the server's certificate is not one that this machine trusts: name it with --ca")
 	}
 	return e.WithHint("look at the address, and whether the server runs")
