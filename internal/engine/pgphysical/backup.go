@@ -38,7 +38,6 @@ type backup struct {
 	spool    *spool
 	owner    engine.Node // who owns the data directory: files of ours get the same
 	warnings []string
-	noted    bool // whether anything was ever begun on the server
 
 	mu         sync.Mutex // guards the fields below
 	totalFiles int64
@@ -84,7 +83,6 @@ func (b *backup) run(ctx context.Context) (engine.Result, error) {
 
 // begin connects and proves that the data directory is the server's.
 func (b *backup) begin(ctx context.Context) (err error) {
-	b.noted = true // a session that is refused half-way may still be there
 	if b.session, err = beginSession(ctx, b.site, b.execution, b.fence); err != nil {
 		return err
 	}
@@ -332,8 +330,8 @@ func (b *backup) addManifest(ctx context.Context) error {
 // leave ends the session, and with it slot and backup mode, and returns when it is
 // gone. It is called when the context may have ended.
 func (b *backup) leave(ctx context.Context) {
-	if !b.noted {
-		return
+	if b.session == nil && ctx.Err() == nil {
+		return // refused, or closed in peace
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveLimit)
 	defer cancel()

@@ -37,7 +37,7 @@ type configuration struct {
 // Without it a restored directory may not start.
 func (b *backup) addConfiguration(ctx context.Context) error {
 	s := b.data.settings
-	r := &includeReader{inside: []string{b.data.path, s.dataDirectory}, seen: map[string]bool{}, files: map[string][]byte{}}
+	r := &includeReader{local: b.data.path, server: s.dataDirectory, seen: map[string]bool{}, files: map[string][]byte{}}
 	r.read(s.configFile, confIncludes, 0)
 	r.read(s.hbaFile, hbaIncludes, 0)
 	r.read(s.identFile, hbaIncludes, 0)
@@ -74,14 +74,15 @@ func (b *backup) addConfiguration(ctx context.Context) error {
 
 // includeReader reads configuration files and what they include.
 type includeReader struct {
-	inside []string // the data directory, under each of its names
+	local  string // the data directory
+	server string // the same as the server calls it, which may be in a container
 	seen   map[string]bool
 	files  map[string][]byte // those outside, by path
 	failed []string
 }
 
 func (r *includeReader) outside(p string) bool {
-	for _, dir := range r.inside {
+	for _, dir := range []string{r.local, r.server} {
 		if below(p, dir) {
 			return false
 		}
@@ -95,6 +96,9 @@ func (r *includeReader) outside(p string) bool {
 // read reads a file and, with includes, what it names.
 func (r *includeReader) read(name string, includes func(string) []include, depth int) {
 	name = filepath.Clean(name)
+	if below(name, r.server) {
+		name = r.local + strings.TrimPrefix(name, r.server)
+	}
 	if !filepath.IsAbs(name) || r.seen[name] || depth > maxConfigDepth || len(r.seen) > maxConfigFiles {
 		return
 	}

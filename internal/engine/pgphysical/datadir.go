@@ -17,7 +17,7 @@ import (
 
 // startSlack is how much later than its postmaster.pid a server may say that it
 // has started: it allocates its memory in between.
-const startSlack = 2 * time.Minute
+const startSlack = 10 * time.Minute
 
 // controlAttempts is how often a torn pg_control is read before it counts as
 // damaged; the server writes it in one small write.

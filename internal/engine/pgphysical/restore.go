@@ -261,10 +261,11 @@ func (r *restore) mapTablespaces(ctx context.Context, p plan, own marker) error 
 		}
 		m := own
 		m.Source = "tablespaces/" + oid
-		if r.spaces[oid], err = findTarget(dir, r.req.Roots, m); err != nil {
-			delete(r.spaces, oid)
+		t, err := findTarget(dir, r.req.Roots, m)
+		if err != nil && (t == nil || !t.adopt(r.data, oid)) {
 			return err
 		}
+		r.spaces[oid] = t
 	}
 	if unmapped != nil {
 		return holdfast.Errorf(holdfast.CodeInvalid, "the set has tablespaces that need a directory: %s", strings.Join(unmapped, ", ")).

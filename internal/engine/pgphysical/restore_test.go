@@ -261,6 +261,13 @@ func TestInterruptedRestoreContinues(t *testing.T) {
 		t.Error("the marker is still there")
 	}
 	verify(t, dir)
+
+	// An attempt that died between removing the tablespace's marker and the data
+	// directory's: the next one knows the tablespace by the link.
+	writeFile(t, filepath.Join(dir, ".holdfast-restore"), `{"execution":1002,"fence":3,"set":1001,"source":"pgdata"}`)
+	last.Fence = 4
+	enginetest.RestoreAll(t, e, last, sink.Source())
+	verify(t, dir)
 	refusedRestore(t, last, sink.Source(), holdfast.CodeInvalid, "is not empty")
 	p.Stop(t, testkit.Fast)
 	r := testkit.StartRestored(t, dir)

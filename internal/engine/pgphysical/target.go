@@ -38,6 +38,7 @@ type target struct {
 	root    *os.Root // nothing outside it can be touched through this
 	lock    *os.File // the marker, locked
 	again   bool     // an earlier fence of the same execution has been here
+	adopted bool     // that fence died while it removed its markers: this one is gone already
 }
 
 // findTarget resolves the directory and refuses one outside the roots, and one
@@ -112,7 +113,7 @@ func (t *target) inspect() error {
 // before its process ended: then nothing else may be there.
 func (t *target) take(content []byte, alone bool) error {
 	if len(content) == 0 {
-		if alone {
+		if alone || t.adopted {
 			return nil
 		}
 		return errNotEmpty(t.asked)
@@ -351,6 +352,21 @@ func treeSize(dir string) (size int64) {
 		return nil
 	})
 	return size
+}
+
+// adopt takes a tablespace's directory that lost its marker when an earlier fence
+// of the same execution died at its very end: the data directory, which is still
+// marked, has a link to it.
+func (t *target) adopt(data *target, oid string) bool {
+	link, err := os.Readlink(filepath.Join(data.path, "pg_tblspc", oid))
+	t.adopted = data.again && err == nil && link == t.path && !exists(filepath.Join(t.path, markerName))
+	t.again = t.again || t.adopted
+	return t.adopted
+}
+
+func exists(name string) bool {
+	_, err := os.Lstat(name)
+	return err == nil
 }
 
 // now is the time that a note to people carries.

@@ -222,6 +222,14 @@ func idOf(fi fs.FileInfo) fileID {
 	return fileID{}
 }
 
+// allocated returns how much a file takes on disk.
+func allocated(fi fs.FileInfo) int64 {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return st.Blocks * 512
+	}
+	return 0
+}
+
 func sortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))
 	for k := range m {

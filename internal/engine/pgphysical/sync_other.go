@@ -1,0 +1,12 @@
+//go:build unix && !linux
+
+package pgphysical
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// syncAll makes everything durable that was written so far.
+func syncAll(*os.File) error { return unix.Sync() }
