@@ -265,7 +265,7 @@ func (r reader) walk(ctx context.Context, s selection, offset, limit int64) ([]i
 
 // longWalk is how many rows a page may pass over before it is worth to look for
 // all anchors of a selection.
-const longWalk = 20 * anchorStep
+const longWalk = 10 * anchorStep
 
 // page reads a page, in the middle of a long selection from an anchor near it.
 func (r reader) page(ctx context.Context, s selection, p store.Page) ([]int64, error) {
@@ -308,15 +308,33 @@ func (r reader) pageWithout(ctx context.Context, s selection, out []int64, p sto
 		if len(row) == 0 {
 			return nil, fmt.Errorf("the history has fewer than the %d executions that it should have", s.total)
 		}
-		newer, _ := slices.BinarySearchFunc(out, row[0], func(a, b int64) int { return cmp.Compare(b, a) }) // of out
-		if begin = row[0]; int64(newer) == seen {
+		newer := int64(indexDown(out, row[0]))
+		if begin = row[0]; newer == seen {
 			break
 		}
-		seen, at = int64(newer), offset+int64(newer)
+		seen, at = newer, offset+newer
 	}
-	without, err := selected(out)
-	if err != nil {
-		return nil, err
+	var ids []int64
+	for more := true; more && int64(len(ids)) < limit; {
+		chunk, err := r.ids(ctx, s.with(" AND id <= ?", begin), "DESC", limit, 0)
+		if err != nil {
+			return nil, err
+		}
+		if more = int64(len(chunk)) == limit; more {
+			begin = chunk[len(chunk)-1] - 1
+		}
+		chunk = slices.DeleteFunc(chunk, func(id int64) bool {
+			i := indexDown(out, id)
+			return i < len(out) && out[i] == id
+		})
+		ids = append(ids, chunk...)
 	}
-	return r.ids(ctx, s.with(" AND id <= ? AND id NOT IN (SELECT value FROM json_each(?))", begin, without), "DESC", limit, 0)
+	return ids[:min(int64(len(ids)), limit)], nil
+}
+
+// indexDown returns where the id stands, or would stand, among ids from the
+// highest to the lowest.
+func indexDown(ids []int64, id int64) int {
+	i, _ := slices.BinarySearchFunc(ids, id, func(a, b int64) int { return cmp.Compare(b, a) })
+	return i
 }

@@ -146,24 +146,31 @@ func (r reader) head(ctx context.Context, ask store.Ask, h holdfast.HostID, prio
 	if err != nil || scanned < headScan {
 		return candidate{}, err
 	}
-	err = r.s.each(ctx, func(rows *sql.Rows) error { return rows.Scan(&c.id, &c.due) }, `
-		WITH RECURSIVE groups (job, site, repository) AS (
-			SELECT CAST(-1 AS INTEGER), CAST(-1 AS INTEGER), CAST(-1 AS INTEGER) -- as the index has them: else only job is looked up
-			UNION ALL
-			SELECT n.job, n.site, n.repository FROM groups g JOIN executions n ON n.id = (
-				SELECT e.id FROM executions e
-				WHERE e.state = 'QUEUED' AND e.pool = ?1 AND e.host = ?2 AND e.priority = ?3
-					AND (e.job, e.site, e.repository) > (g.job, g.site, g.repository)
-				ORDER BY e.job, e.site, e.repository LIMIT 1)
-		)
-		SELECT q.id, q.due FROM groups g JOIN executions q ON q.id = (
-			SELECT e.id FROM executions e
-			WHERE e.state = 'QUEUED' AND e.pool = ?1 AND e.host = ?2 AND e.priority = ?3
-				AND e.job = g.job AND e.site = g.site AND e.repository = g.repository AND e.due <= ?4
-			ORDER BY e.due, e.id LIMIT 1)
-		WHERE `+startable+` ORDER BY q.due, q.id LIMIT 1`, ask.Pool, h, priority, comparableMicros{&ask.Now})
+	err = r.s.each(ctx, func(rows *sql.Rows) error { return rows.Scan(&c.id, &c.due) }, groupHeads, ask.Pool, h, priority, comparableMicros{&ask.Now})
 	return c, err
 }
+
+// groupHeads jumps from group to group: each step is one look into the index,
+// however many executions a group has. (A comparison of all three columns at once
+// would walk through a group to find its end.)
+const groupHeads = `
+	WITH RECURSIVE groups (job, site, repository) AS (
+		SELECT -1, -1, -1
+		UNION ALL
+		SELECT n.job, n.site, n.repository FROM groups g JOIN executions n ON n.id = coalesce (
+			(SELECT e.id FROM executions e WHERE e.state = 'QUEUED' AND e.pool = ?1 AND e.host = ?2 AND e.priority = ?3
+				AND e.job = g.job AND e.site = g.site AND e.repository > g.repository ORDER BY e.repository LIMIT 1),
+			(SELECT e.id FROM executions e WHERE e.state = 'QUEUED' AND e.pool = ?1 AND e.host = ?2 AND e.priority = ?3
+				AND e.job = g.job AND e.site > g.site ORDER BY e.site, e.repository LIMIT 1),
+			(SELECT e.id FROM executions e WHERE e.state = 'QUEUED' AND e.pool = ?1 AND e.host = ?2 AND e.priority = ?3
+				AND e.job > g.job ORDER BY e.job, e.site, e.repository LIMIT 1))
+	)
+	SELECT q.id, q.due FROM groups g JOIN executions q ON q.id = (
+		SELECT e.id FROM executions e
+		WHERE e.state = 'QUEUED' AND e.pool = ?1 AND e.host = ?2 AND e.priority = ?3
+			AND e.job = g.job AND e.site = g.site AND e.repository = g.repository AND e.due <= ?4
+		ORDER BY e.due, e.id LIMIT 1)
+	WHERE ` + startable + ` ORDER BY q.due, q.id LIMIT 1`
 
 // errEnough ends the reading of rows.
 var errEnough = errors.New("enough")
