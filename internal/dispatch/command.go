@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -52,16 +53,17 @@ func (d *Dispatcher) commandSite(ctx context.Context, site holdfast.Site, limit 
 	}
 	var last error = holdfast.Errorf(holdfast.CodeUnavailable, "no worker stands on the host of site %s", site.Slug).
 		WithHint("invite a worker for that host, and start it there")
+	there := slices.DeleteFunc(workers, func(w holdfast.Worker) bool { return !w.Removed.IsZero() || !w.StandsOn(site.Host) })
 	s := siteOf(site)
-	for _, w := range workers {
-		if !w.Removed.IsZero() || !w.StandsOn(site.Host) {
-			continue
-		}
-		c.Site = &s
+	c.Site = &s
+	for _, w := range there {
 		if c.Sealed, err = d.secretsFor(w, site.Password, nil); err != nil {
 			return wire.Answer{}, err
 		}
-		a, err := d.command(ctx, w, c)
+		// One that is frozen must leave time for the others.
+		tryCtx, cancel := context.WithTimeout(ctx, limit/time.Duration(len(there)))
+		a, err := d.command(tryCtx, w, c)
+		cancel()
 		if err == nil || holdfast.ErrorCode(err) != holdfast.CodeUnavailable {
 			return a, err
 		}

@@ -18,3 +18,5 @@ func fastPoll(c *worker.Config) { c.Poll = 50 * time.Millisecond }
 func insecure() nats.Option {
 	return nats.Secure(&tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
 }
+
+func fastBeat(c *worker.Config) { c.Beat = 200 * time.Millisecond }

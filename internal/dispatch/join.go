@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -76,39 +75,6 @@ func (d *Dispatcher) join(ctx context.Context, j wire.Join) (holdfast.Worker, er
 			Pools   []string `json:"pools"`
 			Version string   `json:"version"`
 		}{w.Name, w.Key, w.Pools, w.Version})
-	})
-	return w, err
-}
-
-// LocalWorker describes the worker inside serve.
-type LocalWorker struct {
-	Name    string
-	SealKey string // public curve key of this process's identity
-	Pools   []string
-	Slots   int
-	Version string
-}
-
-// EnsureLocalWorker makes the row of the worker inside serve, or brings it up to
-// date. It may do maintenance, and keeps the hosts that it stands on.
-func EnsureLocalWorker(ctx context.Context, s store.Store, now func() time.Time, l LocalWorker) (holdfast.Worker, error) {
-	var w holdfast.Worker
-	err := s.Update(ctx, func(tx store.Tx) error {
-		found, err := tx.WorkerByName(ctx, l.Name)
-		missing := holdfast.ErrorCode(err) == holdfast.CodeNotFound
-		if err != nil && !missing {
-			return err
-		}
-		w = found
-		w.Name, w.Key, w.SealKey, w.Pools, w.Slots, w.Version, w.Maintenance = l.Name, "", l.SealKey, l.Pools, l.Slots, l.Version, true
-		if missing {
-			w.Created = now()
-			return tx.InsertWorker(ctx, &w)
-		}
-		if found.Key != "" {
-			return holdfast.Errorf(holdfast.CodeConflict, "a worker on another machine is already called %s", l.Name)
-		}
-		return tx.UpdateWorker(ctx, w)
 	})
 	return w, err
 }

@@ -225,4 +225,3 @@ func (l natsLog) Errorf(format string, v ...any)  { l.line(slog.LevelInfo, forma
 func (l natsLog) Fatalf(format string, v ...any)  { l.line(slog.LevelError, format, v) }
 func (natsLog) Debugf(string, ...any)             {}
 func (natsLog) Tracef(string, ...any)             {}
-

@@ -156,7 +156,7 @@ func (r *run) intend(ctx context.Context, snapshot string) error {
 	subject := wire.ExecutionSubject(wire.KindIntend, r.w.cfg.ID, r.order.Execution)
 	in := &wire.Intend{Fence: r.order.Fence, Snapshot: snapshot}
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
-		reply, err := request[wire.Reply](ctx, r.w.cfg.Conn, subject, in, requestLimit)
+		reply, err := request[wire.Reply](ctx, r.w.line, subject, in, requestLimit)
 		if err == nil {
 			r.hear()
 			err = reply.Failure.Err()

@@ -17,7 +17,7 @@ func (r *run) beats() {
 	defer t.Stop()
 	for n := uint64(1); ; n++ {
 		beat := &wire.Beat{Fence: r.order.Fence, Number: n, Progress: r.snapshotProgress(), LockGoodSeconds: r.lockGood().Seconds()}
-		reply, err := request[wire.BeatReply](r.link, r.w.cfg.Conn, subject, beat, r.w.cfg.Beat)
+		reply, err := request[wire.BeatReply](r.link, r.w.line, subject, beat, r.w.cfg.Beat)
 		switch {
 		case r.link.Err() != nil:
 			return

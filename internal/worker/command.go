@@ -96,10 +96,12 @@ func (w *Worker) command(ctx context.Context, c wire.Command) (wire.Answer, erro
 	return wire.Answer{}, holdfast.Errorf(holdfast.CodeInvalid, "command %q is unknown", c.Kind)
 }
 
+// engine returns an engine for a command; CodeUnavailable when this worker has
+// none, for another one may.
 func (w *Worker) engine(name holdfast.Engine) (engine.Engine, error) {
 	e, ok := w.cfg.Engines[name]
 	if !ok {
-		return nil, holdfast.Errorf(holdfast.CodeInvalid, "worker %s has no engine %q", w.cfg.Name, name).WithHint("upgrade the worker")
+		return nil, holdfast.Errorf(holdfast.CodeUnavailable, "worker %s has no engine %q", w.cfg.Name, name).WithHint("upgrade the worker")
 	}
 	return e, nil
 }

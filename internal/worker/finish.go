@@ -15,7 +15,7 @@ func (r *run) finish(f *wire.Finish) {
 	subject := wire.ExecutionSubject(wire.KindFinish, r.w.cfg.ID, r.order.Execution)
 	log := r.w.log.With("execution", int64(r.order.Execution), "fence", uint64(r.order.Fence), "move", string(f.Move))
 	for wait := retryFirst; r.link.Err() == nil; wait = min(2*wait, retryMost) {
-		reply, err := request[wire.Reply](r.link, r.w.cfg.Conn, subject, f, requestLimit)
+		reply, err := request[wire.Reply](r.link, r.w.line, subject, f, requestLimit)
 		if err == nil {
 			r.hear()
 			err = reply.Failure.Err()

@@ -110,7 +110,7 @@ func Join(ctx context.Context, j Joining) (Membership, error) {
 		return Membership{}, joinError(err, token.Address)
 	}
 	defer conn.Close()
-	r, err := request[wire.JoinReply](ctx, conn, wire.JoinSubject, &wire.Join{
+	r, err := request[wire.JoinReply](ctx, newLine(conn), wire.JoinSubject, &wire.Join{
 		Secret: token.Secret.Reveal(), Name: j.Name, Key: key, SealKey: sealKey, Slots: max(j.Slots, 1), Version: j.Version,
 	}, joinLimit)
 	if err != nil {

@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/wire"
 )
@@ -21,7 +19,7 @@ const (
 // shipper sends an execution's log to the control plane. Writing never waits:
 // while the buffer is full, lines are dropped, and a note says how many.
 type shipper struct {
-	conn    *nats.Conn
+	line    *line
 	subject string
 	fence   holdfast.Fence
 	wake    chan struct{}
@@ -36,10 +34,10 @@ type shipper struct {
 	empty   chan struct{}
 }
 
-func newShipper(ctx context.Context, conn *nats.Conn, subject string, fence holdfast.Fence) *shipper {
+func newShipper(ctx context.Context, line *line, subject string, fence holdfast.Fence) *shipper {
 	ctx, stop := context.WithCancel(ctx)
 	s := &shipper{
-		conn: conn, subject: subject, fence: fence, stop: stop,
+		line: line, subject: subject, fence: fence, stop: stop,
 		wake: make(chan struct{}, 1), ended: make(chan struct{}), empty: make(chan struct{}),
 	}
 	close(s.empty)
@@ -113,7 +111,7 @@ func (s *shipper) loop(ctx context.Context) {
 			}
 			continue
 		}
-		reply, err := request[wire.ChunkReply](ctx, s.conn, s.subject, c, requestLimit)
+		reply, err := request[wire.ChunkReply](ctx, s.line, s.subject, c, requestLimit)
 		if err == nil {
 			err = reply.Failure.Err()
 		}

@@ -71,7 +71,7 @@ func (w *Worker) newRun(o *wire.Order) *run {
 	r.link, r.cancelLink = context.WithCancelCause(w.life)
 	r.hard, r.cancelHard = context.WithCancelCause(r.link)
 	r.soft, r.cancelSoft = context.WithCancelCause(r.hard)
-	r.ship = newShipper(w.life, w.cfg.Conn, wire.ExecutionSubject(wire.KindLog, w.cfg.ID, o.Execution), o.Fence)
+	r.ship = newShipper(w.life, w.line, wire.ExecutionSubject(wire.KindLog, w.cfg.ID, o.Execution), o.Fence)
 	r.log = slog.New(slog.NewTextHandler(r.ship, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -23,6 +23,7 @@ const maxAsking = 4
 type Worker struct {
 	cfg    Config
 	log    *slog.Logger
+	line   *line
 	prefix string        // of this process's requests
 	asks   atomic.Uint64 // numbers them
 	turn   atomic.Uint64 // which pool is asked first
@@ -49,13 +50,15 @@ type runKey struct {
 // New returns a Worker.
 func New(cfg Config) *Worker {
 	cfg = cfg.withDefaults()
-	return &Worker{cfg: cfg, log: cfg.Log, prefix: rand.Text(), running: map[runKey]*run{}}
+	return &Worker{cfg: cfg, log: cfg.Log, line: newLine(cfg.Conn), prefix: rand.Text(), running: map[runKey]*run{}}
 }
 
 // Run asks for work and does it until ctx ends. Then it takes no new orders,
 // lets running work go on for Config.Drain, hands the rest back, and returns;
 // the connection and the control plane must stay until then.
 func (w *Worker) Run(ctx context.Context) error {
+	var watching sync.WaitGroup
+	defer watching.Wait()
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
 	w.life = life
@@ -82,6 +85,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		return err
 	}
 	w.log.InfoContext(ctx, "worker started", "worker", w.cfg.Name, "worker_id", int64(w.cfg.ID), "slots", w.cfg.Slots)
+	watching.Go(func() { w.line.watch(life, w.wake) })
 	for ctx.Err() == nil {
 		w.wake()
 		select {
@@ -200,7 +204,7 @@ func (w *Worker) ask(pool string) *wire.Order {
 	subject := wire.AskSubject(w.cfg.ID, pool)
 	last := false
 	for wait := retryFirst; ; wait = min(2*wait, askMost) {
-		reply, err := request[wire.AskReply](w.life, w.cfg.Conn, subject, ask, requestLimit)
+		reply, err := request[wire.AskReply](w.life, w.line, subject, ask, requestLimit)
 		if err == nil {
 			err = reply.Failure.Err()
 		}
