@@ -149,10 +149,15 @@ func (s *Server) route(path string) http.Handler {
 	return best
 }
 
+// nothing answers for paths that no handler serves. Who shows no token learns not
+// even that.
 func nothing(w http.ResponseWriter, r *http.Request) {
-	writeJSON(w, http.StatusNotFound, map[string]string{
-		"error": "there is nothing at this path", "request_id": RequestID(r.Context()),
-	})
+	status, text := http.StatusNotFound, "there is nothing at this path"
+	if r.Header.Get("Authorization") == "" && !FromSocket(r.Context()) {
+		status, text = http.StatusUnauthorized, "the request carries no token"
+		w.Header().Set("WWW-Authenticate", `Bearer realm="holdfast"`)
+	}
+	writeJSON(w, status, map[string]string{"error": text, "request_id": RequestID(r.Context())})
 }
 
 func probe(h http.HandlerFunc) http.Handler {

@@ -115,7 +115,11 @@ func TestTheLongestPrefixServes(t *testing.T) {
 
 func TestNothingIsServedWithoutHandler(t *testing.T) {
 	s := start(t, Config{Listen: "127.0.0.1:0"})
-	resp, body := get(t, client(t, &http.Transport{}), "http://"+s.Addr()+"/x")
+	c := client(t, &http.Transport{})
+	if resp, body := get(t, c, "http://"+s.Addr()+"/x"); resp.StatusCode != http.StatusUnauthorized || resp.Header.Get("WWW-Authenticate") == "" {
+		t.Errorf("without a token: got %s %s", resp.Status, body)
+	}
+	resp, body := get(t, c, "http://"+s.Addr()+"/x", "Authorization", "Bearer x")
 	if resp.StatusCode != http.StatusNotFound || !strings.Contains(body, "nothing at this path") {
 		t.Errorf("got %s %s", resp.Status, body)
 	}

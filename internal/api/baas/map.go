@@ -104,7 +104,7 @@ func statusDetail(e holdfast.Execution) *string {
 		text = append(text, e.Detail)
 	}
 	if e.RunTypeReason != "" && e.RunAsked != e.RunType {
-		text = append(text, string(e.RunAsked)+" ran as "+string(e.RunType)+": "+e.RunTypeReason)
+		text = append(text, e.RunTypeReason)
 	}
 	if len(text) > 0 {
 		parts = append(parts, strings.Join(text, "; "))
