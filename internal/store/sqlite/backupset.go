@@ -19,16 +19,20 @@ const (
 func setFields(s *holdfast.BackupSet) []any {
 	p := &s.Physical
 	return []any{
-		idOf(&s.ID), &s.Account, &s.Site, idOf(&s.Job), idOf(&s.Execution), idOf(&s.Parent), &s.Engine, &s.RunType, micros{&s.Started},
-		micros{&s.Stopped}, &s.Bytes, &s.Added, &s.Damaged, &s.Protected, bitsOf(&p.SystemIdentifier), &p.Version, &p.Timeline,
-		bitsOf(&p.StartLSN), bitsOf(&p.StopLSN), listOf(&p.Tablespaces), micros{&s.Created},
+		idOf(&s.ID), &s.Account, &s.Site, idOf(&s.Job), idOf(&s.Execution), idOf(&s.Parent), &s.Engine, &s.RunType,
+		micros{&s.Started},
+		micros{&s.Stopped},
+		&s.Bytes, &s.Added, &s.Damaged, &s.Protected, bitsOf(&p.SystemIdentifier), &p.Version, &p.Timeline,
+		bitsOf(&p.StartLSN), bitsOf(&p.StopLSN), listOf(&p.Tablespaces),
+		micros{&s.Created},
 	}
 }
 
 func copyFields(c *holdfast.Copy) []any {
 	return []any{
 		idOf(&c.ID), &c.Account, &c.Set, &c.Repository, &c.Snapshot, &c.State, idOf(&c.Execution), bitsOf(&c.Fence),
-		micros{&c.Intended}, micros{&c.Verified},
+		micros{&c.Intended},
+		micros{&c.Verified},
 	}
 }
 

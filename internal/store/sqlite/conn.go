@@ -30,7 +30,7 @@ func (c *conn) prepared(ctx context.Context, text string) (*sql.Stmt, error) {
 	if s, ok := c.stmts[text]; ok {
 		return s, nil
 	}
-	s, err := c.c.PrepareContext(ctx, text) //nolint:sqlclosecheck // closed with the connection
+	s, err := c.c.PrepareContext(ctx, text)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func (c *conn) prepared(ctx context.Context, text string) (*sql.Stmt, error) {
 // exec runs one statement that has no context of its own: those that begin and
 // end transactions must not be cut short.
 func (c *conn) exec(ctx context.Context, text string) error {
-	s, err := c.prepared(ctx, text)
+	s, err := c.prepared(ctx, text) //nolint:sqlclosecheck // kept for the connection's life
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (s *session) run(ctx context.Context, text string, args ...any) (sql.Result
 	if err != nil {
 		return nil, err
 	}
-	st, err := s.conn.prepared(inner, text)
+	st, err := s.conn.prepared(inner, text) //nolint:sqlclosecheck // kept for the connection's life
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}
@@ -153,7 +153,7 @@ func (s *session) each(ctx context.Context, fn func(*sql.Rows) error, text strin
 	if err != nil {
 		return err
 	}
-	st, err := s.conn.prepared(inner, text)
+	st, err := s.conn.prepared(inner, text) //nolint:sqlclosecheck // kept for the connection's life
 	if err != nil {
 		return s.failed(ctx, err)
 	}

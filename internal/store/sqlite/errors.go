@@ -41,8 +41,7 @@ const foreignKeyWords = "FOREIGN KEY constraint failed"
 
 // resultCode returns SQLite's extended result code of err, or 0.
 func resultCode(err error) int {
-	var e *driver.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*driver.Error](err); ok {
 		return e.Code()
 	}
 	return 0

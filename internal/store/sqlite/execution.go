@@ -18,12 +18,20 @@ const (
 
 func executionFields(e *holdfast.Execution) []any {
 	return []any{
-		idOf(&e.ID), &e.Account, &e.Site, &e.Job, &e.JobName, idOf(&e.Submission), &e.Type, &e.Engine, &e.Name, micros{&e.Submitted},
+		idOf(&e.ID), &e.Account, &e.Site, &e.Job, &e.JobName, idOf(&e.Submission), &e.Type, &e.Engine, &e.Name,
+		micros{&e.Submitted},
 		&e.State, &e.Wanted, &e.Outcome, &e.Reason, bitsOf(&e.Fence), &e.Attempts, &e.Retries, &e.Detail,
 		&e.RunAsked, &e.RunType, &e.RunTypeReason, &e.Priority, &e.Pool, &e.Host, &e.Repository, optionalOf(&e.Restore),
-		comparableMicros{&e.Due}, span{&e.AbortAfter}, idOf(&e.Worker), &e.Request, bitsOf(&e.Beat), documentOf(&e.Progress),
-		idOf(&e.Set), idOf(&e.Parent), raw{&e.Result}, micros{&e.Started}, micros{&e.Restarted}, micros{&e.WantedAt},
-		micros{&e.Ended}, &e.StoredSize,
+		comparableMicros{&e.Due},
+		span{&e.AbortAfter},
+		idOf(&e.Worker), &e.Request, bitsOf(&e.Beat), documentOf(&e.Progress),
+		idOf(&e.Set), idOf(&e.Parent),
+		raw{&e.Result},
+		micros{&e.Started},
+		micros{&e.Restarted},
+		micros{&e.WantedAt},
+		micros{&e.Ended},
+		&e.StoredSize,
 	}
 }
 

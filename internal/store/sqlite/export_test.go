@@ -3,6 +3,8 @@ package sqlite
 import (
 	"context"
 	"io/fs"
+	"maps"
+	"slices"
 
 	"github.com/holdfast-backup/holdfast/internal/store"
 )
@@ -40,3 +42,22 @@ func AnchorsOf(s *Store) int {
 	}
 	return n
 }
+
+// Statements lists the text of everything that was prepared. Nothing may be
+// running.
+func Statements(s *Store) []string {
+	texts := map[string]bool{}
+	for range cap(s.readers) {
+		c := <-s.readers
+		if c != nil {
+			for text := range c.stmts {
+				texts[text] = true
+			}
+		}
+		s.readers <- c
+	}
+	return slices.Sorted(maps.Keys(texts))
+}
+
+// GroupHeads is the query for a queue whose head is blocked.
+func GroupHeads() string { return groupHeads }

@@ -80,7 +80,9 @@ func (r *request) run(s *session, fn func(store.Tx) error) {
 	err = fn(tx{reader{s: s}})
 }
 
-func (w *writer) run() {
+// run serves until the store closes. ctx is never cancelled: each function has a
+// context of its own, and a commit is not cut short.
+func (w *writer) run(ctx context.Context) {
 	defer close(w.stopped)
 	defer func() {
 		if w.conn != nil {
@@ -90,7 +92,7 @@ func (w *writer) run() {
 	for {
 		select {
 		case r := <-w.requests:
-			w.serve(w.gather(r))
+			w.serve(ctx, w.gather(r))
 		case <-w.closing:
 			return
 		}
@@ -114,11 +116,11 @@ func (w *writer) gather(first *request) []*request {
 // serve runs the group in one transaction. When an error of one function has
 // cost the whole transaction, those that went well before it run once more, each
 // alone, and the rest in a transaction of its own.
-func (w *writer) serve(group []*request) {
+func (w *writer) serve(ctx context.Context, group []*request) {
 	for len(group) > 0 {
-		lost, rest := w.transaction(group)
+		lost, rest := w.transaction(ctx, group)
 		for _, r := range lost {
-			w.transaction([]*request{r}) // alone: nobody else can be lost
+			w.transaction(ctx, []*request{r}) // alone: nobody else can be lost
 		}
 		group = rest
 	}
@@ -132,8 +134,7 @@ type verdict struct {
 
 // transaction runs the functions of the group, commits, and answers. lost are
 // those that must run again, rest those whose turn has not come.
-func (w *writer) transaction(group []*request) (lost, rest []*request) {
-	ctx := context.Background() // each function has a context of its own
+func (w *writer) transaction(ctx context.Context, group []*request) (lost, rest []*request) {
 	if err := w.begin(ctx); err != nil {
 		for _, r := range group {
 			if r.claim() {

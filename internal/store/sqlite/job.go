@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-backup/holdfast"
@@ -17,8 +18,12 @@ const (
 func jobFields(j *holdfast.Job) []any {
 	return []any{
 		idOf(&j.ID), &j.Account, &j.Site, &j.Type, &j.Engine, &j.Name, &j.Description, &j.Active, &j.Priority, idOf(&j.Repository),
-		&j.Retention.Unit, &j.Retention.Count, &j.AutoAbort.Active, span{&j.AutoAbort.After}, optionalOf(&j.Restore),
-		annotations{&j.Annotations}, micros{&j.Created}, micros{&j.Deleted},
+		&j.Retention.Unit, &j.Retention.Count, &j.AutoAbort.Active,
+		span{&j.AutoAbort.After},
+		optionalOf(&j.Restore),
+		annotations{&j.Annotations},
+		micros{&j.Created},
+		micros{&j.Deleted},
 	}
 }
 
@@ -114,6 +119,6 @@ func listed[T any](ctx context.Context, s *session, fields func(*T) []any, colum
 	}
 	limit, offset := limits(p)
 	rows, err := many(ctx, s, fields, "SELECT "+columns+" FROM "+table+w.String()+" ORDER BY "+order+" LIMIT ? OFFSET ?",
-		append(w.args[:len(w.args):len(w.args)], limit, offset)...)
+		append(slices.Clip(w.args), limit, offset)...)
 	return rows, int(total), err
 }

@@ -1,9 +1,13 @@
 package sqlite_test
 
 import (
+	"database/sql"
+	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/holdfast-backup/holdfast"
@@ -164,5 +168,140 @@ func TestPagesOfALongHistory(t *testing.T) {
 		WHERE e.account = t.account AND e.site = t.site AND e.type = t.type AND (t.job = 0 OR e.job = t.job))`)
 	if wrong != 0 {
 		t.Errorf("got %d wrong totals", wrong)
+	}
+}
+
+// TestNoQueryReadsTheWholeHistory looks at how SQLite runs what the store asks.
+func TestNoQueryReadsTheWholeHistory(t *testing.T) {
+	t.Parallel()
+	s := open(t, filepath.Join(t.TempDir(), "holdfast.db"))
+	seed(t, s, 500)
+	ask := store.Ask{Pool: holdfast.DefaultPool, Hosts: []holdfast.HostID{1001, 1002}, Now: farFuture()}
+	err := s.View(t.Context(), func(r store.Reader) error {
+		ctx := t.Context()
+		for _, f := range listFilters() {
+			for _, restores := range []bool{false, true} {
+				f.Restores = restores
+				if _, _, err := r.Executions(ctx, holdfast.FirstID, f); err != nil {
+					return err
+				}
+			}
+		}
+		steps := []func() error{
+			func() error { _, _, err := r.Executions(ctx, 1001, store.ExecutionFilter{Parent: 5}); return err },
+			func() error { _, err := r.Execution(ctx, 1001, 1001); return err },
+			func() error { _, err := r.LastExecutions(ctx, 1001, []holdfast.JobID{1001}); return err },
+			func() error { _, err := r.LastExecutions(ctx, 0, []holdfast.JobID{1001}); return err },
+			func() error { _, err := r.BusyExecution(ctx, 1001); return err },
+			func() error { _, err := r.LiveExecutions(ctx, holdfast.StateRunning, holdfast.StateQueued); return err },
+			func() error { _, err := r.NextQueued(ctx, ask); return err },
+			func() error { _, err := r.ExecutionByRequest(ctx, 1001, "r"); return err },
+			func() error { _, err := r.DuePlanned(ctx, farFuture(), 5); return err },
+			func() error { _, err := r.ExecutionsOfSubmission(ctx, 1001); return err },
+		}
+		for i, step := range steps {
+			if err := step(); err != nil && holdfast.ErrorCode(err) != holdfast.CodeNotFound {
+				t.Errorf("step %d: %v", i, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := foreign(t, s.Path())
+	scan := regexp.MustCompile(`^SCAN (executions|[eonqr])( |$)`) // the names that queries give it
+	checked := 0
+	for _, text := range append(sqlite.Statements(s), sqlite.GroupHeads()) {
+		if !strings.Contains(text, "FROM executions") {
+			continue
+		}
+		checked++
+		for _, line := range plan(t, other, text) {
+			if scan.MatchString(line) {
+				t.Errorf("%s\n%s", line, text)
+			}
+		}
+	}
+	if checked < 15 {
+		t.Errorf("looked at %d queries, want all", checked)
+	}
+}
+
+// plan returns SQLite's plan for a query.
+func plan(t *testing.T, c *sql.Conn, text string) (lines []string) {
+	t.Helper()
+	n := strings.Count(text, "?")
+	for strings.Contains(text, "?1") && !strings.Contains(text, fmt.Sprintf("?%d", n)) { // numbered
+		n--
+	}
+	rows, err := c.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+text, make([]any, n)...)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var id, parent, unused int
+		var line string
+		if err := rows.Scan(&id, &parent, &unused, &line); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, line)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return lines
+}
+
+// TestListOfManySites has more sites than a page merges.
+func TestListOfManySites(t *testing.T) {
+	t.Parallel()
+	const many = 150
+	s := open(t, filepath.Join(t.TempDir(), "holdfast.db"))
+	seed(t, s, 0)
+	var sites []holdfast.SiteID
+	var want []holdfast.ExecutionID
+	err := s.Update(t.Context(), func(tx store.Tx) error {
+		ctx := t.Context()
+		sites, want = nil, nil
+		for i := range many {
+			site := holdfast.Site{Account: holdfast.FirstID, Host: holdfast.FirstID, Slug: fmt.Sprintf("s%d", i)}
+			if err := tx.InsertSite(ctx, &site); err != nil {
+				return err
+			}
+			j := holdfast.Job{Account: holdfast.FirstID, Site: site.ID, Type: holdfast.JobBackup, Name: "nightly"}
+			if err := tx.InsertJob(ctx, &j); err != nil {
+				return err
+			}
+			e := holdfast.Execution{
+				Account: holdfast.FirstID, Site: site.ID, Job: j.ID, Type: j.Type, Status: holdfast.Status{State: holdfast.StateQueued},
+			}
+			if err := tx.InsertExecution(ctx, &e); err != nil {
+				return err
+			}
+			if i%2 == 0 {
+				sites, want = append(sites, site.ID), append(want, e.ID)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Reverse(want)
+	err = s.View(t.Context(), func(r store.Reader) error {
+		rows, n, err := r.Executions(t.Context(), holdfast.FirstID, store.ExecutionFilter{Sites: sites, Page: store.Page{Offset: 10, Limit: 5}})
+		var got []holdfast.ExecutionID
+		for _, e := range rows {
+			got = append(got, e.ID)
+		}
+		if n != len(want) || !slices.Equal(got, want[10:15]) {
+			t.Errorf("got %v of %d, want %v of %d", got, n, want[10:15], len(want))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

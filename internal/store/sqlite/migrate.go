@@ -70,8 +70,7 @@ func migrate(ctx context.Context, db *sql.DB, path string, o options) error {
 	}
 	done, err := p.Up(ctx)
 	if err != nil {
-		var partial *goose.PartialError
-		if errors.As(err, &partial) {
+		if partial, ok := errors.AsType[*goose.PartialError](err); ok {
 			done = partial.Applied
 		}
 		err = classify(fmt.Errorf("bring the schema from version %d to %d: %w", have, newest, err))

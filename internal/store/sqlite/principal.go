@@ -27,7 +27,11 @@ func principalFields(p *holdfast.Principal) []any {
 func credentialFields(c *holdfast.Credential) []any {
 	return []any{
 		idOf(&c.ID), &c.Account, &c.Principal, &c.Kind, &c.Name, &c.Hash, &c.Role, listOf(&c.Sites), listOf(&c.Hosts),
-		listOf(&c.Pools), micros{&c.Created}, micros{&c.Expires}, micros{&c.Revoked}, micros{&c.LastUsed},
+		listOf(&c.Pools),
+		micros{&c.Created},
+		micros{&c.Expires},
+		micros{&c.Revoked},
+		micros{&c.LastUsed},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -28,14 +29,12 @@ func (r reader) LiveExecutions(ctx context.Context, states ...holdfast.State) ([
 	if err != nil {
 		return nil, err
 	}
-	live := " AND state <> 'ENDED'"
-	for _, s := range states {
-		if s == holdfast.StateEnded {
-			live = ""
-		}
+	table := "executions INDEXED BY executions_live WHERE state <> 'ENDED' AND"
+	if slices.Contains(states, holdfast.StateEnded) {
+		table = "executions WHERE"
 	}
 	return many(ctx, r.s, executionFields,
-		"SELECT "+executionColumns+" FROM executions WHERE state IN (SELECT value FROM json_each(?))"+live+" ORDER BY id", wanted)
+		"SELECT "+executionColumns+" FROM "+table+" state IN (SELECT value FROM json_each(?)) ORDER BY id", wanted)
 }
 
 // ExecutionByRequest returns the running execution whose order was given to this

@@ -15,7 +15,8 @@ const (
 func siteFields(s *holdfast.Site) []any {
 	return []any{
 		idOf(&s.ID), &s.Account, &s.Host, &s.Slug, &s.Name, &s.Server.Host, &s.Server.Port, &s.Server.User, &s.Server.Database,
-		&s.Server.SSLMode, &s.Password, &s.DataDir, &s.Pool, idOf(&s.Repository), &s.MaxRunning, micros{&s.Created},
+		&s.Server.SSLMode, &s.Password, &s.DataDir, &s.Pool, idOf(&s.Repository), &s.MaxRunning,
+		micros{&s.Created},
 	}
 }
 

@@ -93,7 +93,7 @@ func Open(ctx context.Context, path string, opts ...Option) (_ *Store, err error
 		s.readers <- nil
 	}
 	s.writer = newWriter(s.writeDB, s.closing)
-	go s.writer.run()
+	go s.writer.run(context.WithoutCancel(ctx))
 	return s, nil
 }
 
@@ -149,7 +149,8 @@ func (s *Store) View(ctx context.Context, fn func(store.Reader) error) error {
 }
 
 // Update runs fn in one transaction, which it shares with others that come at
-// the same time.
+// the same time. fn runs in the caller's goroutine and holds up every other
+// writer: it must not wait for anything, and must not call Update.
 func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
 	return s.writer.update(ctx, fn)
 }

@@ -15,7 +15,9 @@ const (
 func workerFields(w *holdfast.Worker) []any {
 	return []any{
 		idOf(&w.ID), &w.Name, &w.Key, &w.SealKey, listOf(&w.Pools), listOf(&w.Hosts), &w.Slots, &w.Maintenance, &w.Version,
-		micros{&w.Created}, micros{&w.Seen}, micros{&w.Removed},
+		micros{&w.Created},
+		micros{&w.Seen},
+		micros{&w.Removed},
 	}
 }
 
