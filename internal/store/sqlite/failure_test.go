@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -186,5 +187,62 @@ func TestATransactionEndsWithItsFunction(t *testing.T) {
 	}
 	if err := kept.InsertEvent(t.Context(), &holdfast.Event{}); err == nil {
 		t.Error("wrote in a transaction that had ended")
+	}
+}
+
+// TestCommitFails has the commit itself refused, by a constraint that waits for
+// it.
+func TestCommitFails(t *testing.T) {
+	t.Parallel()
+	s := open(t, filepath.Join(t.TempDir(), "holdfast.db"))
+	err := s.Update(t.Context(), func(tx store.Tx) error {
+		if err := sqlite.Exec(t.Context(), tx, "PRAGMA defer_foreign_keys = ON"); err != nil {
+			return err
+		}
+		if err := tx.InsertHost(t.Context(), &holdfast.Host{Account: holdfast.FirstID, Name: "good"}); err != nil {
+			return err
+		}
+		return tx.InsertHost(t.Context(), &holdfast.Host{Account: 9999, Name: "of no account"})
+	})
+	if holdfast.ErrorCode(err) != holdfast.CodeConflict {
+		t.Errorf("got %v, want a conflict", err)
+	}
+	if got := number(t, s, "SELECT count(*) FROM hosts"); got != 0 {
+		t.Errorf("got %d hosts of a commit that failed, want 0", got)
+	}
+	addHost(t, s, "after")
+}
+
+func TestViewsWaitForAReader(t *testing.T) {
+	t.Parallel()
+	s := open(t, filepath.Join(t.TempDir(), "holdfast.db"), sqlite.WithReaders(1), sqlite.WithLogger(slog.New(slog.DiscardHandler)))
+	err := s.View(t.Context(), func(store.Reader) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		if err := s.View(ctx, func(store.Reader) error { return nil }); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("second view: got %v, want its deadline", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	installation(t, s)
+}
+
+func TestAQueryIsInterrupted(t *testing.T) {
+	t.Parallel()
+	s := open(t, filepath.Join(t.TempDir(), "holdfast.db"))
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	err := s.View(ctx, func(r store.Reader) error {
+		_, err := sqlite.Number(ctx, r, "WITH RECURSIVE i (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM i) SELECT count(*) FROM i")
+		return err
+	})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the deadline", err)
+	}
+	for range 8 { // whichever connection that was
+		installation(t, s)
 	}
 }

@@ -184,3 +184,37 @@ func testLive(t *testing.T, f *fixture) {
 		return nil
 	})
 }
+
+// testRestores follows restores whose parent becomes known, and changes, late.
+func testRestores(t *testing.T, f *fixture) {
+	second := f.addJob(t, f.site, "second")
+	restoreJob := holdfast.Job{Account: f.account, Site: f.site.ID, Type: holdfast.JobRestore, Name: "restore"}
+	f.update(t, func(ctx context.Context, tx store.Tx) error { return tx.InsertJob(ctx, &restoreJob) })
+	a, b := f.add(t, f.job, nil), f.add(t, second, nil)
+	restore := f.add(t, restoreJob, nil)
+	delta := f.add(t, f.job, func(e *holdfast.Execution) { e.Parent = b.ID }) // a parent, but no restore
+	for _, c := range []struct {
+		parent          holdfast.ExecutionID
+		ofJob, ofSecond []holdfast.ExecutionID
+	}{
+		{0, []holdfast.ExecutionID{delta.ID, a.ID}, []holdfast.ExecutionID{b.ID}},
+		{a.ID, []holdfast.ExecutionID{delta.ID, restore.ID, a.ID}, []holdfast.ExecutionID{b.ID}},
+		{b.ID, []holdfast.ExecutionID{delta.ID, a.ID}, []holdfast.ExecutionID{restore.ID, b.ID}},
+		{0, []holdfast.ExecutionID{delta.ID, a.ID}, []holdfast.ExecutionID{b.ID}},
+	} {
+		next := restore
+		next.Parent = c.parent
+		f.update(t, func(ctx context.Context, tx store.Tx) error { return tx.MoveExecution(ctx, restore, next) })
+		f.view(t, func(ctx context.Context, r store.Reader) error {
+			for job, want := range map[holdfast.JobID][]holdfast.ExecutionID{f.job.ID: c.ofJob, second.ID: c.ofSecond} {
+				got, n, err := r.Executions(ctx, f.account, store.ExecutionFilter{Job: job, Restores: true})
+				if err != nil {
+					return err
+				}
+				wantEqual(t, "executions with restores", executionIDs(got), want)
+				wantEqual(t, "how many", n, len(want))
+			}
+			return nil
+		})
+	}
+}
