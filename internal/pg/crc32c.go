@@ -76,10 +76,17 @@ type FileCRC32C struct {
 	sum atomic.Uint32 // of crc·x^(-8e), for every block that ends at e
 }
 
-// Add takes the block that begins at offset.
-func (f *FileCRC32C) Add(offset int64, block []byte) {
+// Add takes the block that begins at offset, and returns its part of the sum, for
+// Remove.
+func (f *FileCRC32C) Add(offset int64, block []byte) (part uint32) {
 	e := bitsModOrder(offset + int64(len(block)))
-	part := crcMul(crcPower((crcOrder-e)%crcOrder), CRC32C(block))
+	part = crcMul(crcPower((crcOrder-e)%crcOrder), CRC32C(block))
+	f.Remove(part) // in this arithmetic, adding and taking away are one
+	return part
+}
+
+// Remove takes a block away that was added.
+func (f *FileCRC32C) Remove(part uint32) {
 	for {
 		old := f.sum.Load()
 		if f.sum.CompareAndSwap(old, old^part) {
@@ -88,7 +95,8 @@ func (f *FileCRC32C) Add(offset int64, block []byte) {
 	}
 }
 
-// Sum returns the checksum of the file of size bytes, all of which were added.
+// Sum returns the checksum of the file of size bytes, all of which were added and
+// no others.
 func (f *FileCRC32C) Sum(size int64) uint32 {
 	return crcMul(crcPower(bitsModOrder(size)), f.sum.Load())
 }

@@ -212,11 +212,13 @@ func (b *backup) done(c *copied, n engine.Node, r engine.FileResult) {
 		return
 	}
 	b.spool.add(c, n, r.Size)
-	b.stored()
+	b.stored(r)
 }
 
-func (b *backup) stored() {
+// stored counts a file that is in the set.
+func (b *backup) stored(r engine.FileResult) {
 	b.in.files.Add(1)
+	b.in.bytes.Add(r.Size)
 	b.report.Done(1, 0)
 }
 
@@ -297,12 +299,11 @@ func (b *backup) addPlain(ctx context.Context, place string, content []byte) err
 		Node:    b.ours(place, int64(len(content))),
 		Open:    func() (engine.Content, error) { return memory{bytes.NewReader(content)}, nil },
 		Inspect: b.countBytes,
-		Done:    func(engine.FileResult) { b.stored() },
+		Done:    b.stored,
 	})
 }
 
 func (b *backup) countBytes(_ int64, block []byte) error {
-	b.in.bytes.Add(int64(len(block)))
 	b.report.Done(0, int64(len(block)))
 	return nil
 }
@@ -319,7 +320,7 @@ func (b *backup) addManifest(ctx context.Context) error {
 		Node:    b.ours("pgdata/"+pg.ManifestName, size),
 		Open:    func() (engine.Content, error) { return unclosed{b.spool.file}, nil },
 		Inspect: b.countBytes,
-		Done:    func(engine.FileResult) { b.stored() },
+		Done:    b.stored,
 	})
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,8 +68,12 @@ type copied struct {
 	paged   bool
 	crc     pg.FileCRC32C
 	content engine.Content // set by open, before the first block
+	parts   []uint32       // of the checksum, by offset in units of blockUnit; made by open
 	report  engine.Report
 }
+
+// blockUnit divides the offset of every block that a sink shows.
+const blockUnit = 8192
 
 func (in *inspector) follow(e entry, report engine.Report) *copied {
 	c := &copied{in: in, cluster: e.cluster, size: e.node.Size, report: report}
@@ -87,6 +92,7 @@ func (c *copied) open(content engine.Content, err error) (engine.Content, error)
 		return nil, readError(err, c.cluster)
 	}
 	c.content = content
+	c.parts = make([]uint32, (c.size+blockUnit-1)/blockUnit)
 	return content, nil
 }
 
@@ -96,10 +102,25 @@ func (c *copied) inspect(offset int64, block []byte) error {
 	if c.paged {
 		c.pages(offset, block)
 	}
-	c.crc.Add(offset, block)
-	c.in.bytes.Add(int64(len(block)))
+	c.parts[offset/blockUnit] = c.crc.Add(offset, block)
 	c.report.Done(0, int64(len(block)))
 	return nil
+}
+
+// stored returns the checksum of the bytes that were stored. Of a file that was
+// truncated while it was read, blocks beyond its new end may have been seen: they
+// are no part of the set.
+func (c *copied) stored(size int64) uint32 {
+	if size < c.size {
+		for _, part := range c.parts[(size+blockUnit-1)/blockUnit:] {
+			c.crc.Remove(part)
+		}
+		if c.paged {
+			c.in.forget(c.cluster, c.rel.Segment*c.in.perFile+uint32(size/c.in.blockSize))
+		}
+	}
+	c.parts = nil
+	return c.crc.Sum(size)
 }
 
 // pages verifies the pages that begin in the block. Blocks begin at multiples of
@@ -184,6 +205,17 @@ func (in *inspector) addBad(p pageID) {
 	if len(in.bad) < maxNamed {
 		in.bad = append(in.bad, p)
 	}
+}
+
+// forget drops what was found in the file from the block on.
+func (in *inspector) forget(path string, from uint32) {
+	gone := func(p pageID) bool { return p.path == path && p.block >= from }
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	named := len(in.bad)
+	in.bad = slices.DeleteFunc(in.bad, gone)
+	in.badCount -= int64(named - len(in.bad))
+	in.suspects = slices.DeleteFunc(in.suspects, gone)
 }
 
 // judge decides about the suspects, now that the stop is known.

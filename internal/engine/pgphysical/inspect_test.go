@@ -174,6 +174,34 @@ func TestOpenVanished(t *testing.T) {
 	}
 }
 
+// A sink that reads several blocks at once may have shown some beyond the end to
+// which the file is then truncated.
+func TestFileTruncatedWhileItIsRead(t *testing.T) {
+	in := newTestInspector(pageSize)
+	var file []byte
+	for i := range uint32(6) {
+		file = append(file, pageAt(i, 0x500, byte(i))...)
+	}
+	file[1*pageSize+300]++
+	file[4*pageSize+300]++
+	f := in.follow(entry{cluster: "base/5/16384", node: engine.Node{Size: int64(len(file))}}, silent{})
+	if _, err := f.open(&fakeContent{now: file}, nil); err != nil {
+		t.Fatal(err)
+	}
+	end := 3*pageSize + 100
+	for _, b := range [][2]int{{4 * pageSize, 6 * pageSize}, {2 * pageSize, end}, {0, 2 * pageSize}} {
+		if err := f.inspect(int64(b[0]), file[b[0]:b[1]]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := f.stored(int64(end)), pg.CRC32C(file[:end]); got != want {
+		t.Errorf("checksum: got %08x, want that of what is stored, %08x", got, want)
+	}
+	if in.badCount != 1 || len(in.bad) != 1 || in.bad[0].block != 1 {
+		t.Errorf("got %d bad pages, %+v, want block 1 only", in.badCount, in.bad)
+	}
+}
+
 func TestManyBadPagesAreBounded(t *testing.T) {
 	in := newTestInspector(pageSize)
 	block := bytes.Repeat(torn(pageAt(1, 0x500, 1)), 64)
@@ -196,6 +224,9 @@ func TestInspectAllocatesNothing(t *testing.T) {
 	in := newTestInspector(pageSize)
 	block := bytes.Repeat(make([]byte, pageSize), 64)
 	f := in.follow(entry{cluster: "base/5/16384", node: engine.Node{Size: 1 << 30}}, silent{})
+	if _, err := f.open(&fakeContent{}, nil); err != nil {
+		t.Fatal(err)
+	}
 	if n := testing.AllocsPerRun(20, func() { _ = f.inspect(0, block) }); n != 0 {
 		t.Errorf("got %v allocations a block, want none", n)
 	}

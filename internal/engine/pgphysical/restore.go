@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
@@ -48,8 +49,11 @@ func (e *Engine) Restore(ctx context.Context, req engine.Restore, src engine.Sou
 	if ctx.Err() != nil {
 		return engine.Result{}, context.Cause(ctx)
 	}
+	if _, ok := errors.AsType[syscall.Errno](err); ok { // else it is the source's, or already in the domain's terms
+		err = writeError(err, req.Spec.Directory)
+	}
 	if err != nil {
-		return engine.Result{}, writeError(err, req.Spec.Directory)
+		return engine.Result{}, err
 	}
 	return engine.Result{Bytes: r.bytes, Files: r.files}, nil
 }

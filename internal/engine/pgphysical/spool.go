@@ -32,11 +32,12 @@ func newSpool(dir string, version pg.Version, systemIdentifier uint64) (*spool, 
 
 // add lists a stored file.
 func (s *spool) add(c *copied, n engine.Node, size int64) {
+	sum := pg.ChecksumCRC32C(c.stored(size))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.w.Add(pg.ManifestFile{
 		Path: c.cluster, Size: size, Modified: n.ModTime,
-		Algorithm: pg.AlgorithmCRC32C, Checksum: pg.ChecksumCRC32C(c.crc.Sum(size)),
+		Algorithm: pg.AlgorithmCRC32C, Checksum: sum,
 	})
 }
 

@@ -70,7 +70,6 @@ func (b *backup) addWALFile(ctx context.Context, dir, name string, start pg.LSN)
 				return errWALGone(name)
 			}
 		}
-		b.in.bytes.Add(int64(len(block)))
 		b.report.Done(0, int64(len(block)))
 		return nil
 	}
@@ -87,7 +86,7 @@ func (b *backup) addWALFile(ctx context.Context, dir, name string, start pg.LSN)
 			return f, nil
 		},
 		Inspect: check,
-		Done:    func(engine.FileResult) { b.stored() },
+		Done:    b.stored,
 	})
 }
 
