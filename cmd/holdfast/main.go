@@ -44,3 +44,8 @@ func run(args []string, stdin *os.File, stdout, stderr *os.File) int {
 	root.SetErr(stderr)
 	return report(stderr, root.ExecuteContext(ctx))
 }
+
+// ignoreHangup lets the process live on when its terminal goes, or when the stock
+// restic looks whether the holder of a lock is alive: restic unlock sends SIGHUP
+// to the process that a lock of the same host names.
+func ignoreHangup() { signal.Ignore(syscall.SIGHUP) }

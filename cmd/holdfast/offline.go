@@ -39,6 +39,7 @@ func (a *app) restoreOffline(ctx context.Context, in restoreFlags, ref string) e
 	if a.output != "table" && a.output != "json" {
 		return holdfast.Errorf(holdfast.CodeInvalid, "output %q is unknown", a.output).WithHint("use table or json")
 	}
+	ignoreHangup()
 	repo, err := a.openKit(ctx, in)
 	if err != nil {
 		return err

@@ -80,6 +80,7 @@ func (a *app) serveCommand() *cobra.Command {
 			if err := c.Validate(); err != nil {
 				return err
 			}
+			ignoreHangup()
 			return a.serve(cmd.Context(), c, !in.noWorker)
 		},
 	}

@@ -47,6 +47,7 @@ func (a *app) workerCommand() *cobra.Command {
 					return err
 				}
 			}
+			ignoreHangup()
 			return a.work(cmd.Context(), c, join)
 		},
 	}

@@ -259,3 +259,33 @@ func TestWorkerOnItsOwn(t *testing.T) {
 	r.refuse(5, []string{"refuses"}, "worker", "--state", state)
 	r.down()
 }
+
+// Stock restic sends SIGHUP to whoever holds a lock on its own host, to see
+// whether it is alive. That must not end the server.
+func TestResticUnlockWhileABackupRuns(t *testing.T) {
+	restic := testkit.Require(t, "restic")
+	pg := source(t)
+	r := newRig(t)
+	r.up()
+	r.register(pg)
+	kit, err := os.ReadFile(r.path("main.kit"))
+	noError(t, err)
+	var e execution
+	r.ask(&e, "job", "run", "nightly")
+	for unlocked := 0; ; unlocked++ {
+		unlock := testkit.Command(t, restic, "--no-cache", "-r", r.path("repository"), "unlock")
+		unlock.Env = append(unlock.Env, "RESTIC_PASSWORD="+field(t, string(kit), "Password"))
+		if res := finish(t, unlock); res.code != 0 {
+			t.Fatalf("restic unlock: %s%s", res.stdout, res.stderr)
+		}
+		r.ask(&e, "execution", "show", fmt.Sprint(e.ID))
+		if e.Outcome != "" && unlocked > 0 {
+			break
+		}
+	}
+	noError(t, r.serve.cmd.Process.Signal(syscall.SIGHUP)) // whether or not restic met a lock
+	if r.want(0, "execution", "watch", fmt.Sprint(e.ID)); e.Outcome != "SUCCEEDED" {
+		t.Errorf("got %+v", e)
+	}
+	r.down()
+}
