@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/store"
@@ -30,7 +31,7 @@ func (d *Dispatcher) handleAsk(ctx context.Context, m *nats.Msg) {
 	d.saw(w, ask.Version)
 	g, err := d.give(ctx, w, pool, ask.Request)
 	if err != nil {
-		d.reply(ctx, m, wire.InboxPrefix(w), &wire.AskReply{Failure: d.fail(ctx, "ask refused", err, "worker_id", int64(w))})
+		d.reply(ctx, m, wire.InboxPrefix(w), &wire.AskReply{Failure: d.fail(ctx, wire.KindAsk, err, "worker_id", int64(w))})
 		return
 	}
 	if g.order != nil {
@@ -81,6 +82,10 @@ func (d *Dispatcher) give(ctx context.Context, from holdfast.WorkerID, pool, req
 func mayAsk(w holdfast.Worker, pool string) error {
 	if !w.Removed.IsZero() {
 		return holdfast.Errorf(holdfast.CodeForbidden, "worker %s has been removed", w.Name)
+	}
+	if !nkeys.IsValidPublicCurveKey(w.SealKey) {
+		return holdfast.Errorf(holdfast.CodeForbidden, "worker %s has no key to which secrets could be sealed", w.Name).
+			WithHint("remove the worker, and join it again with a new token")
 	}
 	if !slices.Contains(w.Pools, pool) {
 		return holdfast.Errorf(holdfast.CodeForbidden, "worker %s does not belong to pool %s", w.Name, pool)
@@ -142,7 +147,7 @@ func (d *Dispatcher) start(ctx context.Context, tx store.Tx, w holdfast.Worker, 
 			e.Started = now
 		}
 		if e.Type == holdfast.JobBackup {
-			e.RunType, e.RunTypeReason = resolveRunType(e.RunAsked)
+			e.RunType, e.RunTypeReason = holdfast.RunFull, whyFull(e.RunAsked)
 		}
 	})
 	if err != nil {
@@ -159,15 +164,16 @@ func (d *Dispatcher) start(ctx context.Context, tx store.Tx, w holdfast.Worker, 
 	return ended, orderParts{}, err
 }
 
-// resolveRunType says what a backup runs as. This release makes full backups
-// only: unchanged blocks are found again, and are not stored twice.
-func resolveRunType(asked holdfast.RunType) (holdfast.RunType, string) {
+// whyFull says why a backup runs as FULL when another run type was asked for.
+// This release makes full backups only: unchanged blocks are found again, and
+// are not stored twice.
+func whyFull(asked holdfast.RunType) string {
 	switch asked {
 	case holdfast.RunDelta, holdfast.RunCumulative:
-		return holdfast.RunFull, fmt.Sprintf("%s runs as FULL: this release reads everything, and stores only what is new", asked)
+		return fmt.Sprintf("%s runs as FULL: this release reads everything, and stores only what is new", asked)
 	case holdfast.RunFull:
 	}
-	return holdfast.RunFull, ""
+	return ""
 }
 
 // failStart ends an execution whose order cannot be made.

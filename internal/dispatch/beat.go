@@ -31,7 +31,7 @@ func (d *Dispatcher) handleBeat(ctx context.Context, m *nats.Msg) {
 		answer, err = d.strangeBeat(ctx, w, id, beat)
 		if err != nil {
 			// Not knowing is no reason to end the execution.
-			answer = wire.BeatReply{Failure: d.fail(ctx, "beat not looked up", err, "execution", int64(id))}
+			answer = wire.BeatReply{Failure: d.fail(ctx, wire.KindBeat, err, "execution", int64(id))}
 		}
 	}
 	d.reply(ctx, m, wire.InboxPrefix(w), &answer)

@@ -208,7 +208,9 @@ func startMaintenance(ctx context.Context, p plan, server *dispatch.Server, log 
 	w := worker.New(worker.Config{ID: p.Maintenance, Name: "maintenance", Conn: conn, Opener: id, OpenBucket: openBucket, Log: log})
 	go func() { done <- w.Run(ctx) }()
 	return func() {
-		<-done
+		if err := <-done; err != nil {
+			say("error %v", err)
+		}
 		conn.Close()
 	}, nil
 }

@@ -85,7 +85,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	defer d.conn.Close()
 	if err := d.load(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // it was told to end before it had begun
+			return nil // it was told to end before it had begun
 		}
 		return err
 	}
@@ -170,15 +170,16 @@ func (d *Dispatcher) reply(ctx context.Context, m *nats.Msg, inbox string, answe
 }
 
 // fail logs what only we may see of an error, and returns what the worker may.
-func (d *Dispatcher) fail(ctx context.Context, what string, err error, attrs ...any) *wire.Failure {
+func (d *Dispatcher) fail(ctx context.Context, kind wire.Kind, err error, attrs ...any) *wire.Failure {
+	level := slog.LevelInfo
 	switch holdfast.ErrorCode(err) {
 	case holdfast.CodeInternal:
-		d.log.ErrorContext(ctx, what, append(attrs, "error", err)...)
+		level = slog.LevelError
 	case holdfast.CodeUnavailable, holdfast.CodeExhausted:
-		d.log.WarnContext(ctx, what, append(attrs, "error", err)...)
-	default:
-		d.log.InfoContext(ctx, what, append(attrs, "error", err)...)
+		level = slog.LevelWarn
+	case holdfast.CodeInvalid, holdfast.CodeUnauthenticated, holdfast.CodeForbidden, holdfast.CodeNotFound, holdfast.CodeConflict:
 	}
+	d.log.Log(ctx, level, "message of a worker refused", append(attrs, "kind", string(kind), "error", err)...)
 	return wire.NewFailure(err)
 }
 

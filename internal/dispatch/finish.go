@@ -30,7 +30,7 @@ func (d *Dispatcher) handleFinish(ctx context.Context, m *nats.Msg) {
 	}
 	r := wire.Reply{Wanted: wanted}
 	if err != nil {
-		r.Failure = d.fail(ctx, "finish refused", err, "worker_id", int64(w), "execution", int64(id), "fence", uint64(f.Fence))
+		r.Failure = d.fail(ctx, wire.KindFinish, err, "worker_id", int64(w), "execution", int64(id), "fence", uint64(f.Fence))
 	}
 	d.reply(ctx, m, wire.InboxPrefix(w), &r)
 }
@@ -136,24 +136,20 @@ func sameFinish(e holdfast.Execution, from holdfast.WorkerID, f wire.Finish) boo
 	if e.Fence != f.Fence || e.Worker != from {
 		return false
 	}
-	switch f.Move {
-	case holdfast.MoveSucceed:
-		return e.Outcome == holdfast.OutcomeSucceeded && sameJSON(e.Result, f.Result)
-	case holdfast.MoveWarn:
-		return e.Outcome == holdfast.OutcomeWarning && sameJSON(e.Result, f.Result)
-	case holdfast.MoveFail:
-		return e.Outcome == holdfast.OutcomeFailed && e.Reason == holdfast.ReasonError && e.Detail == f.Detail
-	case holdfast.MoveHandBack:
-		return e.State == holdfast.StateQueued && e.Reason == holdfast.ReasonHandedBack || e.State != holdfast.StateQueued && rested(e)
-	case holdfast.MoveRetry:
-		return e.State == holdfast.StateQueued && e.Reason == holdfast.ReasonTransient ||
-			e.Outcome == holdfast.OutcomeFailed && e.Reason == holdfast.ReasonError && e.Detail == f.Detail ||
-			rested(e) && e.State != holdfast.StateQueued
-	case holdfast.MoveRest:
-		return rested(e)
-	default:
-		return false
+	same := map[holdfast.Move]bool{
+		holdfast.MoveSucceed: e.Outcome == holdfast.OutcomeSucceeded && sameJSON(e.Result, f.Result),
+		holdfast.MoveWarn:    e.Outcome == holdfast.OutcomeWarning && sameJSON(e.Result, f.Result),
+		holdfast.MoveFail:    failedAlike(e, f),
+		// The wish decides where these lead.
+		holdfast.MoveRest:     rested(e),
+		holdfast.MoveHandBack: rested(e),
+		holdfast.MoveRetry:    rested(e) || failedAlike(e, f),
 	}
+	return same[f.Move]
+}
+
+func failedAlike(e holdfast.Execution, f wire.Finish) bool {
+	return e.Outcome == holdfast.OutcomeFailed && e.Reason == holdfast.ReasonError && e.Detail == f.Detail
 }
 
 // rested reports whether a worker has let go of the execution: whatever it says

@@ -26,7 +26,7 @@ func (d *Dispatcher) handleIntend(ctx context.Context, m *nats.Msg) {
 	}
 	r := wire.Reply{Wanted: wanted}
 	if err != nil {
-		r.Failure = d.fail(ctx, "intend refused", err, "worker_id", int64(w), "execution", int64(id), "fence", uint64(in.Fence))
+		r.Failure = d.fail(ctx, wire.KindIntend, err, "worker_id", int64(w), "execution", int64(id), "fence", uint64(in.Fence))
 	}
 	d.reply(ctx, m, wire.InboxPrefix(w), &r)
 }

@@ -20,7 +20,7 @@ func (d *Dispatcher) handleJoin(ctx context.Context, m *nats.Msg) {
 	r := &wire.JoinReply{}
 	w, err := d.join(ctx, j)
 	if err != nil {
-		r.Failure = d.fail(ctx, "join refused", err, "worker", j.Name)
+		r.Failure = d.fail(ctx, wire.KindJoin, err, "worker", j.Name)
 	} else {
 		r.Worker, r.Name, r.Pools = w.ID, w.Name, w.Pools
 		d.log.InfoContext(ctx, "worker joined", "worker", w.Name, "worker_id", int64(w.ID))

@@ -28,7 +28,7 @@ func (d *Dispatcher) handleLog(ctx context.Context, m *nats.Msg) {
 	}
 	r := wire.ChunkReply{Next: next}
 	if err != nil {
-		r.Failure = d.fail(ctx, "log not taken", err, "worker_id", int64(w), "execution", int64(id))
+		r.Failure = d.fail(ctx, wire.KindLog, err, "worker_id", int64(w), "execution", int64(id))
 	}
 	d.reply(ctx, m, wire.InboxPrefix(w), &r)
 }

@@ -340,8 +340,8 @@ func (l *Logs) Expire(ctx context.Context) error {
 			return err
 		}
 		for _, entry := range logs {
-			if ctx.Err() != nil {
-				return nil
+			if err := ctx.Err(); err != nil {
+				return err
 			}
 			if err := l.expireOne(shard.Name(), entry.Name(), before); err != nil {
 				return err
@@ -354,7 +354,7 @@ func (l *Logs) Expire(ctx context.Context) error {
 func (l *Logs) expireOne(shard, name string, before time.Time) error {
 	id, err := strconv.ParseInt(name, 10, 64)
 	if err != nil {
-		return nil //nolint:nilerr // not ours
+		return nil // not ours
 	}
 	e := holdfast.ExecutionID(id)
 	starts, err := l.segments(e)
@@ -376,8 +376,7 @@ func (l *Logs) expireOne(shard, name string, before time.Time) error {
 }
 
 func logError(err error, e holdfast.ExecutionID) error {
-	var known *holdfast.Error
-	if errors.As(err, &known) {
+	if _, known := errors.AsType[*holdfast.Error](err); known {
 		return err
 	}
 	return holdfast.Wrap(holdfast.CodeUnavailable, err, "the log of execution %d cannot be reached", e)

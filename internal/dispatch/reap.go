@@ -61,8 +61,8 @@ func (d *Dispatcher) reapAll(ctx context.Context) error {
 		return err
 	}
 	for _, c := range orphans {
-		if ctx.Err() != nil {
-			return nil
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 		if d.reapDue(c.ID) {
 			d.reap(ctx, c)

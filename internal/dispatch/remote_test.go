@@ -2,6 +2,7 @@ package dispatch_test
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -261,8 +262,15 @@ func (p *spy) request(t testing.TB, subject string, m wire.Message, reply any) {
 	t.Helper()
 	b, err := wire.Encode(m)
 	require(t, err)
-	answer, err := p.conn.Request(subject, b, 3*time.Second)
-	require(t, err)
+	var answer *nats.Msg
+	eventually(t, 5*time.Second, func() string {
+		answer, err = p.conn.Request(subject, b, 3*time.Second)
+		if errors.Is(err, nats.ErrNoResponders) {
+			return "the control plane does not listen yet"
+		}
+		require(t, err)
+		return ""
+	})
 	require(t, json.Unmarshal(answer.Data, reply))
 }
 

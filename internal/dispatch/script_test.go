@@ -110,12 +110,6 @@ func (s *shelf) RemoveSnapshot(_ context.Context, snapshot string) (bool, error)
 	return found, nil
 }
 
-func (s *shelf) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.snapshots)
-}
-
 type shelfWriter struct{ shelf *shelf }
 
 func (w *shelfWriter) Add(_ context.Context, f engine.File) error {

@@ -33,6 +33,7 @@ func (w testWriter) Write(b []byte) (int, error) {
 }
 
 func testLog(t testing.TB) *slog.Logger {
+	t.Helper()
 	if !testing.Verbose() {
 		return slog.New(slog.DiscardHandler)
 	}
@@ -101,6 +102,7 @@ func (s *stand) startWorker(t testing.TB, name string, e engine.Engine, shelf *s
 }
 
 func workerConfig(t testing.TB, row holdfast.Worker, conn *nats.Conn, id *seal.Identity, e engine.Engine, shelf *shelf) worker.Config {
+	t.Helper()
 	return worker.Config{
 		ID: row.ID, Name: row.Name, Pools: row.Pools, Slots: row.Slots, Version: "test", Conn: conn, Opener: id,
 		Engines:    map[holdfast.Engine]engine.Engine{holdfast.EnginePhysical: e},

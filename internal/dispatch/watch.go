@@ -251,17 +251,17 @@ func (d *Dispatcher) acted(old watch) {
 
 // explain says in the execution why it was moved on.
 func (d *Dispatcher) explain(a act, e *holdfast.Execution) {
-	switch a.move {
-	case holdfast.MoveSilence:
+	if a.move == holdfast.MoveSilence {
 		e.Detail = fmt.Sprintf("worker %d was not heard of for %s", e.Worker, d.cfg.SilenceLimit)
 		if e.State == holdfast.StateEnded && e.Outcome == holdfast.OutcomeFailed {
 			e.Detail += fmt.Sprintf("; this was attempt %d, and the last", e.Attempts)
 		}
-	case holdfast.MoveDecide:
+	}
+	if a.move == holdfast.MoveDecide {
 		e.Detail = fmt.Sprintf("worker %d did not confirm the wish to %s within %s", e.Worker, e.Wanted, d.cfg.KillLimit)
-	case holdfast.MoveAbort:
+	}
+	if a.move == holdfast.MoveAbort {
 		e.Detail = fmt.Sprintf("its time limit of %s has passed", e.AbortAfter)
-	default:
 	}
 }
 

@@ -40,8 +40,8 @@ func (w *world) logs() string        { return filepath.Join(w.dir, "logs") }
 func (w *world) certificate() string { return filepath.Join(w.dir, "workers.pem") }
 
 // newWorld makes an installation with one host, site, repository and job. The
-// repository is a real one when real is set, else only its row exists.
-func newWorld(t testing.TB, real bool) *world {
+// repository is a real one when asked for, else only its row exists.
+func newWorld(t testing.TB, withRepository bool) *world {
 	t.Helper()
 	w := &world{dir: t.TempDir()}
 	var err error
@@ -51,7 +51,7 @@ func newWorld(t testing.TB, real bool) *world {
 	require(t, err)
 	t.Cleanup(func() { require(t, w.store.Close()) })
 	formatID := ""
-	if real {
+	if withRepository {
 		formatID = w.createRepository(t)
 	}
 	w.insert(t, formatID)

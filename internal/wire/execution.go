@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/holdfast-backup/holdfast"
 )
@@ -64,9 +65,10 @@ type Finish struct {
 
 // Validate checks the report.
 func (f *Finish) Validate() error {
-	switch f.Move {
-	case holdfast.MoveSucceed, holdfast.MoveWarn, holdfast.MoveFail, holdfast.MoveRest, holdfast.MoveHandBack, holdfast.MoveRetry:
-	default:
+	moves := []holdfast.Move{
+		holdfast.MoveSucceed, holdfast.MoveWarn, holdfast.MoveFail, holdfast.MoveRest, holdfast.MoveHandBack, holdfast.MoveRetry,
+	}
+	if !slices.Contains(moves, f.Move) {
 		return holdfast.Errorf(holdfast.CodeInvalid, "an order does not finish with the move %q", Clip(string(f.Move), maxText))
 	}
 	if f.StoredBytes < 0 {

@@ -50,7 +50,7 @@ func (l *line) watch(ctx context.Context, again func()) {
 			}
 			l.mu.Lock()
 			l.cut()
-			l.up, l.cut = context.WithCancel(context.Background())
+			l.up, l.cut = context.WithCancel(context.Background()) //nolint:fatcontext // not nested: a new one takes the place of the old
 			l.mu.Unlock()
 		}
 	}
@@ -69,7 +69,7 @@ func request[T any, M interface {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	stop := context.AfterFunc(l.current(), cancel)
+	stop := context.AfterFunc(l.current(), cancel) //nolint:contextcheck // not of this request: it ends with the connection
 	defer stop()
 	reply, err := l.conn.RequestWithContext(ctx, subject, b)
 	switch {

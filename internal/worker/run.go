@@ -184,7 +184,7 @@ func (r *run) reportDone(f *wire.Finish, res engine.Result) *wire.Finish {
 	if len(res.Warnings) > 0 || res.Damaged != "" {
 		f.Move = holdfast.MoveWarn
 		for _, line := range res.Warnings {
-			r.log.WarnContext(r.link, line)
+			r.log.WarnContext(r.link, "left out or damaged", "text", line)
 		}
 		f.Detail = warningText(res)
 	}
