@@ -33,6 +33,8 @@ func TestMain(m *testing.M) {
 		run = writeForever
 	case "migrate":
 		run = migrateSlowly
+	case "create":
+		run = create
 	default:
 		os.Exit(m.Run())
 	}
@@ -186,7 +188,7 @@ func TestKilledWriterKeepsItsPromises(t *testing.T) {
 
 // slowSteps are migrations that take long enough to be killed in.
 func slowSteps() []string {
-	long := "INSERT INTO %[1]s WITH RECURSIVE i (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM i WHERE i < 60000) SELECT i FROM i;"
+	long := "INSERT INTO %[1]s WITH RECURSIVE i (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM i WHERE i < 20000) SELECT i FROM i;"
 	var steps []string
 	for _, table := range []string{"later2", "later3", "later4"} {
 		steps = append(steps, fmt.Sprintf("CREATE TABLE %[1]s (x INTEGER); "+long+" CREATE INDEX %[1]s_x ON %[1]s (x);", table))
@@ -228,7 +230,7 @@ func TestKilledMigrationGoesOn(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "holdfast.db")
 	old := open(t, path)
-	seed(t, old, 5000)
+	seed(t, old, 1000)
 	id := installation(t, old)
 	closeStore(t, old)
 	files, err := slowSchema()
@@ -236,7 +238,7 @@ func TestKilledMigrationGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	kills := 0
-	for life := 10 * time.Millisecond; ; life += 25 * time.Millisecond {
+	for life := 10 * time.Millisecond; ; life += life / 3 {
 		if len(child(t, "migrate", path, life)) > 0 {
 			break
 		}
@@ -247,13 +249,13 @@ func TestKilledMigrationGoesOn(t *testing.T) {
 		t.Errorf("got installation %q, want %q", got, id)
 	}
 	for _, table := range []string{"later2", "later3", "later4"} {
-		if got := number(t, s, "SELECT count(*) FROM "+table); got != 60000 {
-			t.Errorf("%s: got %d rows, want 60000", table, got)
+		if got := number(t, s, "SELECT count(*) FROM "+table); got != 20000 {
+			t.Errorf("%s: got %d rows, want 20000", table, got)
 		}
 	}
 	copied := open(t, path+".before-2")
-	if got := number(t, copied, "SELECT count(*) FROM executions"); got != 5000 {
-		t.Errorf("got %d executions in the copy, want 5000", got)
+	if got := number(t, copied, "SELECT count(*) FROM executions"); got != 1000 {
+		t.Errorf("got %d executions in the copy, want 1000", got)
 	}
 	if left, _ := filepath.Glob(path + "*.part"); len(left) > 0 {
 		t.Errorf("got half copies left over: %v", left)
@@ -261,16 +263,21 @@ func TestKilledMigrationGoesOn(t *testing.T) {
 	t.Logf("killed %d times", kills)
 }
 
+// create makes a new database.
+func create(ctx context.Context, path string) error {
+	s, err := sqlite.Open(ctx, path)
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}
+
 func TestKilledCreationGoesOn(t *testing.T) {
 	t.Parallel()
-	for life := time.Duration(0); life < 60*time.Millisecond; life += 6 * time.Millisecond {
+	for life := time.Duration(0); life < 60*time.Millisecond; life += 4 * time.Millisecond {
 		path := filepath.Join(t.TempDir(), "state", "holdfast.db")
-		child(t, "migrate", path, life)
-		files, err := slowSchema()
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := open(t, path, sqlite.WithSchema(files))
+		child(t, "create", path, life)
+		s := open(t, path)
 		if got := number(t, s, "SELECT count(*) FROM accounts"); got != 1 {
 			t.Errorf("after %s: got %d accounts, want 1", life, got)
 		}
