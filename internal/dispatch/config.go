@@ -21,7 +21,7 @@ const (
 	reloadEvery = 2 * time.Second // running executions are read again: a push may have been lost
 	seenEvery   = 30 * time.Second
 	storeLimit  = 15 * time.Second // for one transaction, waiting for a locked database included
-	inFlight    = 128              // messages that are being worked on at once
+	inFlight    = 128              // messages of a kind that are being worked on at once
 )
 
 // Opener opens secrets that are stored under the master key.

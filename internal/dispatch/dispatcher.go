@@ -31,7 +31,6 @@ type Dispatcher struct {
 	epoch time.Time // when it was made; clock counts from here
 
 	installation string
-	slots        chan struct{} // a message holds one while it is worked on
 	handlers     sync.WaitGroup
 	heardAt      atomic.Int64 // clock of the newest (re)connection to NATS
 
@@ -41,7 +40,7 @@ type Dispatcher struct {
 	reaps   map[holdfast.CopyID]*reapAttempt // orphans that could not be reaped yet
 	kick    chan struct{}                    // wakes the reaper
 
-	releases chan release // what ended without its engine
+	releases chan release // fences that were closed without their engines
 }
 
 // New returns a Dispatcher that is connected to the server of its config. Its
@@ -51,7 +50,6 @@ func New(cfg Config) (*Dispatcher, error) {
 		cfg:      cfg.withDefaults(),
 		log:      cfg.Log,
 		epoch:    time.Now(),
-		slots:    make(chan struct{}, inFlight),
 		watches:  map[holdfast.ExecutionID]*watch{},
 		seen:     map[holdfast.WorkerID]*sighting{},
 		reaps:    map[holdfast.CopyID]*reapAttempt{},
@@ -93,7 +91,10 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	work := context.WithoutCancel(ctx)
 	subs := make([]*nats.Subscription, 0, 8)
 	subscribe := func(subject string, h func(context.Context, *nats.Msg)) error {
-		sub, err := d.conn.QueueSubscribe(subject, queueGroup, func(m *nats.Msg) { d.spawn(work, m, h) })
+		// Each kind has its own: asks that wait for a locked database must not keep
+		// beats from being heard.
+		slots := make(chan struct{}, inFlight)
+		sub, err := d.conn.QueueSubscribe(subject, queueGroup, func(m *nats.Msg) { d.spawn(work, slots, m, h) })
 		if err != nil {
 			return fmt.Errorf("subscribe to %s: %w", subject, err)
 		}
@@ -137,12 +138,12 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-// spawn works on a message beside others; while too many are worked on, the
+// spawn works on a message beside others; while all slots are taken, the
 // subscription waits, and its later messages with it.
-func (d *Dispatcher) spawn(ctx context.Context, m *nats.Msg, h func(context.Context, *nats.Msg)) {
-	d.slots <- struct{}{}
+func (d *Dispatcher) spawn(ctx context.Context, slots chan struct{}, m *nats.Msg, h func(context.Context, *nats.Msg)) {
+	slots <- struct{}{}
 	d.handlers.Go(func() {
-		defer func() { <-d.slots }()
+		defer func() { <-slots }()
 		ctx, cancel := context.WithTimeout(ctx, storeLimit)
 		defer cancel()
 		h(ctx, m)

@@ -14,9 +14,9 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/engine"
 )
 
-// The tests of this file are the lines of the failure matrix in
-// docs/architecture.md: what dies, when, and what must happen then. Control
-// plane and workers are processes; they speak over the TLS listener.
+// Each test of this file is a line of the failure matrix: what dies, when, and
+// what must happen then. Control plane and workers are processes; they speak
+// over the TLS listener.
 
 // startLimit is how long a worker may take to begin what has been submitted.
 const startLimit = 10 * time.Second

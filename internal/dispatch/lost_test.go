@@ -29,7 +29,7 @@ func newSealKey(t testing.TB) string {
 func TestAttemptsEnd(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, func(c *dispatch.Config, _ *dispatch.ServerConfig) { c.SilenceLimit = 300 * time.Millisecond })
-	released := make(chan engine.Backup, 1)
+	released := make(chan engine.Backup, 2*holdfast.DefaultAttempts)
 	s.startWorker(t, "helper", script{release: func(req engine.Backup) { released <- req }}, newShelf(), func(c *worker.Config) { c.Pools = nil })
 	row := s.newWorker(t, "mute", "", newSealKey(t), 1)
 	conn, err := s.server.ConnectWorker(row.ID)
@@ -59,13 +59,15 @@ func TestAttemptsEnd(t *testing.T) {
 	if e.Reason != holdfast.ReasonLost || e.Attempts != holdfast.DefaultAttempts {
 		t.Errorf("got reason %s after %d attempts, want %s after %d", e.Reason, e.Attempts, holdfast.ReasonLost, holdfast.DefaultAttempts)
 	}
-	select {
-	case req := <-released:
-		if req.Execution != id || req.Fence != holdfast.DefaultAttempts || req.Site.Password.Reveal() != sitePassword {
-			t.Errorf("released: got execution %d, fence %d", req.Execution, req.Fence)
+	for n := range holdfast.DefaultAttempts {
+		select {
+		case req := <-released:
+			if req.Execution != id || req.Fence != holdfast.Fence(n+1) || req.Site.Password.Reveal() != sitePassword {
+				t.Errorf("released: got execution %d, fence %d, want %d, %d", req.Execution, req.Fence, id, n+1)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("what fence %d left on the server was not released", n+1)
 		}
-	case <-time.After(10 * time.Second):
-		t.Error("what it left on the server was not released")
 	}
 }
 

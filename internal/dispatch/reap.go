@@ -193,7 +193,7 @@ func (d *Dispatcher) lateSnapshot(ctx context.Context, e holdfast.Execution, f w
 	d.kickReaper()
 }
 
-// release is an execution that ended without its engine.
+// release is a fence that was closed without its engine.
 type release struct {
 	execution holdfast.Execution
 	fence     holdfast.Fence

@@ -214,7 +214,7 @@ func (d *Dispatcher) act(ctx context.Context, a act) {
 		if prev.State != holdfast.StateRunning || prev.Fence != a.watch.fence {
 			return holdfast.Errorf(holdfast.CodeConflict, "the execution has moved on")
 		}
-		if a.move == holdfast.MoveSilence && prev.Beat != a.watch.written && prev.Beat != a.watch.number {
+		if a.move == holdfast.MoveSilence && (prev.Beat != a.watch.written && prev.Beat != a.watch.number || d.heardSince(a.watch)) {
 			return errNotSilent
 		}
 		next, err = d.settle(ctx, tx, actorDispatch, a.move, prev, func(e *holdfast.Execution) { d.explain(a, e) })
@@ -238,6 +238,15 @@ func (d *Dispatcher) act(ctx context.Context, a act) {
 		d.cfg.Step("silence.committed")
 		d.closed(prev, next)
 	}
+}
+
+// heardSince reports whether a beat has come since the watch was looked at: the
+// database may have let us wait.
+func (d *Dispatcher) heardSince(old watch) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w := d.watches[old.id]
+	return w != nil && w.fence == old.fence && w.number != old.number
 }
 
 // acted lets the watch call for the next act.
@@ -272,8 +281,8 @@ func (d *Dispatcher) closed(prev, next holdfast.Execution) {
 	// dead to us, before its next beat.
 	if next.State == holdfast.StateEnded {
 		d.push(prev.Worker, wire.Command{Kind: wire.CommandWish, Execution: prev.ID, Fence: prev.Fence, Wanted: holdfast.WantKill})
-		d.release(next, prev.Fence)
 	}
+	d.release(next, prev.Fence)
 	d.Ring(next.Pool)
 	d.kickReaper()
 }

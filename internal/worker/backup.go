@@ -155,6 +155,7 @@ func (r *run) intend(ctx context.Context, snapshot string) error {
 	r.w.cfg.Step("intend.before")
 	subject := wire.ExecutionSubject(wire.KindIntend, r.w.cfg.ID, r.order.Execution)
 	in := &wire.Intend{Fence: r.order.Fence, Snapshot: snapshot}
+	failures := 0
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
 		reply, err := request[wire.Reply](ctx, r.w.line, subject, in, requestLimit)
 		if err == nil {
@@ -170,7 +171,7 @@ func (r *run) intend(ctx context.Context, snapshot string) error {
 			return fmt.Errorf("%w: %w", engine.ErrWish, err)
 		case holdfast.ErrorCode(err) == holdfast.CodeConflict:
 			return fmt.Errorf("%w: %w", engine.ErrStale, err)
-		case !passing(err):
+		case !passing(err, &failures):
 			return err
 		}
 		select {
@@ -181,8 +182,13 @@ func (r *run) intend(ctx context.Context, snapshot string) error {
 	}
 }
 
-// passing reports whether the same message may be answered later.
-func passing(err error) bool {
+// passing reports whether the same message may be answered later. A control
+// plane that fails inside may be mended, but not for ever: failures counts.
+func passing(err error, failures *int) bool {
 	code := holdfast.ErrorCode(err)
-	return code == holdfast.CodeUnavailable || code == holdfast.CodeExhausted || code == holdfast.CodeInternal
+	if code == holdfast.CodeInternal {
+		*failures++
+		return *failures < internalMost
+	}
+	return code == holdfast.CodeUnavailable || code == holdfast.CodeExhausted
 }

@@ -21,6 +21,7 @@ const (
 	lastWords    = 10 * time.Second // for cancelled work to end, once the drain is over
 	retryFirst   = 200 * time.Millisecond
 	retryMost    = 5 * time.Second
+	internalMost = 20 // answers that the control plane has failed, before its failure is ours
 	askMost      = time.Second
 )
 

@@ -14,12 +14,14 @@ func (r *run) finish(f *wire.Finish) {
 	r.w.cfg.Step("finish.before")
 	subject := wire.ExecutionSubject(wire.KindFinish, r.w.cfg.ID, r.order.Execution)
 	log := r.w.log.With("execution", int64(r.order.Execution), "fence", uint64(r.order.Fence), "move", string(f.Move))
+	failures := 0
 	for wait := retryFirst; r.link.Err() == nil; wait = min(2*wait, retryMost) {
 		reply, err := request[wire.Reply](r.link, r.w.line, subject, f, requestLimit)
 		if err == nil {
 			r.hear()
 			err = reply.Failure.Err()
 		}
+		final := err != nil && !passing(err, &failures)
 		switch {
 		case err == nil:
 			r.w.cfg.Step("finish.answered")
@@ -30,11 +32,11 @@ func (r *run) finish(f *wire.Finish) {
 		case holdfast.ErrorCode(err) == holdfast.CodeConflict:
 			log.WarnContext(r.link, "finish refused: the order is outdated", "error", err)
 			return
-		case !passing(err) && f.Move != holdfast.MoveFail:
+		case final && f.Move != holdfast.MoveFail && holdfast.ErrorCode(err) != holdfast.CodeInternal:
 			log.ErrorContext(r.link, "finish refused", "error", err)
 			f = &wire.Finish{Fence: f.Fence, Move: holdfast.MoveFail, Detail: fmt.Sprintf("the control plane refused the result: %s", detailOf(err)), Progress: f.Progress}
 			continue
-		case !passing(err):
+		case final:
 			log.ErrorContext(r.link, "finish refused", "error", err)
 			return
 		case r.alone():

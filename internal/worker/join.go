@@ -110,16 +110,34 @@ func Join(ctx context.Context, j Joining) (Membership, error) {
 		return Membership{}, joinError(err, token.Address)
 	}
 	defer conn.Close()
-	r, err := request[wire.JoinReply](ctx, newLine(conn), wire.JoinSubject, &wire.Join{
+	r, err := introduce(ctx, newLine(conn), &wire.Join{
 		Secret: token.Secret.Reveal(), Name: j.Name, Key: key, SealKey: sealKey, Slots: max(j.Slots, 1), Version: j.Version,
-	}, joinLimit)
+	})
 	if err != nil {
 		return Membership{}, err
 	}
-	if err := r.Failure.Err(); err != nil {
-		return Membership{}, err
-	}
 	return Membership{Address: token.Address, Pin: token.Pin, Worker: r.Worker, Name: r.Name, Pools: r.Pools}, nil
+}
+
+// introduce asks until it is answered: the same question of the same worker is
+// answered alike.
+func introduce(ctx context.Context, l *line, j *wire.Join) (wire.JoinReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, joinLimit)
+	defer cancel()
+	for {
+		r, err := request[wire.JoinReply](ctx, l, wire.JoinSubject, j, requestLimit)
+		if err == nil {
+			err = r.Failure.Err()
+		}
+		if err == nil || holdfast.ErrorCode(err) != holdfast.CodeUnavailable {
+			return r, err
+		}
+		select {
+		case <-ctx.Done():
+			return r, err
+		case <-time.After(retryFirst):
+		}
+	}
 }
 
 func joinError(err error, address string) error {

@@ -100,7 +100,7 @@ func (s *shipper) close() {
 
 func (s *shipper) loop(ctx context.Context) {
 	defer close(s.ended)
-	lost := false
+	lost, failures := false, 0
 	for wait := retryFirst; ; {
 		c := s.next(lost)
 		if c == nil {
@@ -122,7 +122,7 @@ func (s *shipper) loop(ctx context.Context) {
 			lost = s.acknowledge(reply.Next)
 			wait = retryFirst
 			continue
-		case !passing(err):
+		case !passing(err, &failures):
 			s.kill()
 			return
 		}
