@@ -210,7 +210,8 @@ func TestNoQueryReadsTheWholeHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := foreign(t, s.Path())
-	scan := regexp.MustCompile(`^SCAN (executions|[eonqr])( |$)`) // the names that queries give it
+	scan := regexp.MustCompile(`^SCAN (executions|[eonqr])( |$)`)   // the names that queries give it
+	history := regexp.MustCompile(`executions_(account|job|site) `) // is mostly what has ended
 	checked := 0
 	for _, text := range append(sqlite.Statements(s), sqlite.GroupHeads()) {
 		if !strings.Contains(text, "FROM executions") {
@@ -218,7 +219,7 @@ func TestNoQueryReadsTheWholeHistory(t *testing.T) {
 		}
 		checked++
 		for _, line := range plan(t, other, text) {
-			if scan.MatchString(line) {
+			if scan.MatchString(line) || strings.Contains(text, "state <> 'ENDED'") && history.MatchString(line) {
 				t.Errorf("%s\n%s", line, text)
 			}
 		}

@@ -53,7 +53,7 @@ func (r reader) DuePlanned(ctx context.Context, now time.Time, limit int) ([]hol
 
 // headScan bounds how many queued executions are looked at one by one, before
 // the queue is looked at by groups.
-const headScan = 200
+const headScan = 32
 
 // startable is what keeps a queued execution q from starting, but for its time,
 // pool and host.

@@ -82,6 +82,48 @@ func testNextQueued(t *testing.T, f *fixture) {
 	f.wantNext(t, "the first of a job that is not busy", ask, first.ID)
 }
 
+// testQueueBehindMany has more blocked executions at the head of the queue than
+// anyone would look at one by one, and behind them jobs of which only a part is
+// blocked.
+func testQueueBehindMany(t *testing.T, f *fixture) {
+	ask := store.Ask{Pool: holdfast.DefaultPool, Hosts: []holdfast.HostID{f.host.ID}, Now: at(10)}
+	busy, twoRepositories, twoSites := f.job, f.addJob(t, f.site, "two repositories"), f.addJob(t, f.site, "two sites")
+	full := f.addSite(t, "full", func(s *holdfast.Site) { s.MaxRunning = 1 })
+	roomy := f.addSite(t, "roomy", func(s *holdfast.Site) { s.MaxRunning = 1 })
+	slow := holdfast.Repository{Account: f.account, Name: "slow", MaxRunning: 1}
+	fast := holdfast.Repository{Account: f.account, Name: "fast", MaxRunning: 1}
+	f.update(t, func(ctx context.Context, tx store.Tx) error {
+		return firstError(func() error { return tx.InsertRepository(ctx, &slow) }, func() error { return tx.InsertRepository(ctx, &fast) })
+	})
+	f.move(t, f.add(t, busy, func(e *holdfast.Execution) { e.Repository = slow.ID }), holdfast.MoveStart)
+	f.move(t, f.add(t, f.addJob(t, full, "holder"), nil), holdfast.MoveStart)
+	f.update(t, func(ctx context.Context, tx store.Tx) error {
+		for range 300 {
+			e := f.execution(busy)
+			e.Due = at(-100)
+			if err := tx.InsertExecution(ctx, &e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	f.wantNext(t, "nothing but what is blocked", ask, 0)
+	f.add(t, twoRepositories, func(e *holdfast.Execution) { e.Repository, e.Due = slow.ID, at(0) })
+	later := f.add(t, twoRepositories, func(e *holdfast.Execution) { e.Repository, e.Due = fast.ID, at(5) })
+	f.wantNext(t, "the repository that has room", ask, later.ID)
+	f.add(t, twoSites, func(e *holdfast.Execution) { e.Site, e.Due = full.ID, at(0) })
+	f.wantNext(t, "with another at a full site", ask, later.ID)
+	sooner := f.add(t, twoSites, func(e *holdfast.Execution) { e.Site, e.Due = roomy.ID, at(4) })
+	f.wantNext(t, "the site that has room, due for longer", ask, sooner.ID)
+	f.add(t, twoSites, func(e *holdfast.Execution) { e.Site, e.Due = roomy.ID, at(4) })
+	f.add(t, twoSites, func(e *holdfast.Execution) { e.Site, e.Due = roomy.ID, at(11) })
+	f.wantNext(t, "the lowest id of those", ask, sooner.ID)
+	f.move(t, sooner, holdfast.MoveStart)
+	f.wantNext(t, "when that one runs", ask, later.ID)
+	f.move(t, later, holdfast.MoveStart)
+	f.wantNext(t, "when both run", ask, 0)
+}
+
 // queueModel is what the queue should do, with everything in memory.
 type queueModel struct {
 	sites        []holdfast.Site
@@ -222,16 +264,21 @@ func (f *fixture) drawQueue(rt *rapid.T, t *testing.T, round int) *queueModel {
 				jobs = append(jobs, j)
 			}
 		}
-		for range rapid.IntRange(0, 25).Draw(rt, "executions") {
+		n, spread := rapid.IntRange(0, 25).Draw(rt, "executions"), 3
+		if rapid.Bool().Draw(rt, "crowded") { // many that differ in little
+			n, spread = n+150, 1
+		}
+		for range n {
 			e := f.execution(rapid.SampledFrom(jobs).Draw(rt, "job"))
 			e.Status = rapid.SampledFrom(queueStatuses()).Draw(rt, "status")
-			e.Priority = holdfast.Priority(rapid.IntRange(1, 3).Draw(rt, "priority"))
+			e.Priority = holdfast.Priority(rapid.IntRange(1, spread).Draw(rt, "priority"))
 			e.Due = at(rapid.IntRange(-2, 5).Draw(rt, "due"))
-			e.Host = holdfast.HostID(rapid.IntRange(1, 3).Draw(rt, "host"))
+			e.Host = holdfast.HostID(rapid.IntRange(1, spread).Draw(rt, "host"))
 			e.Pool = fmt.Sprintf("p%d", round)
 			if rapid.IntRange(0, 9).Draw(rt, "elsewhere") == 0 {
 				e.Pool += "x"
 			}
+			e.Site = rapid.SampledFrom(m.sites).Draw(rt, "site").ID // a job may have moved
 			e.Repository = rapid.SampledFrom(m.repositories).Draw(rt, "repository").ID
 			if err := tx.InsertExecution(ctx, &e); err != nil {
 				return err

@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		"beats belong to a fence":                    testBeat,
 		"live executions are found":                  testLive,
 		"the next of the queue":                      testNextQueued,
+		"the next behind many that wait":             testQueueBehindMany,
 		"the queue is as its model":                  testQueueModel,
 		"an error leaves no trace":                   testRollback,
 		"a panic leaves no trace":                    testPanic,
