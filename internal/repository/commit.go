@@ -56,6 +56,9 @@ func (w *Writer) Commit(ctx context.Context, c Commit, intend func(ctx context.C
 	if err := w.repo.put(ctx, kindSnapshot(), id, sealed); err != nil {
 		return id.String(), w.fail(err)
 	}
+	if err := w.lockGood(); err != nil { // frozen while it was put: what it names may be gone
+		return id.String(), w.fail(err)
+	}
 	return id.String(), nil
 }
 

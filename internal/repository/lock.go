@@ -63,8 +63,9 @@ type lock struct {
 	lost  error         // why it is no longer ours
 }
 
-// errNoLock means that the bucket does not let us write a lock.
-var errNoLock = errors.New("the object store refuses to take a lock")
+// errNoLock means that the bucket does not let us write a lock, or has no room for
+// one.
+var errNoLock = errors.New("the object store does not take a lock")
 
 // takeLock takes a shared lock. An exclusive one of somebody else is
 // CodeConflict.
@@ -82,7 +83,7 @@ func (r *Repository) takeLock(ctx context.Context, holder, hostname string, log 
 		return nil, err
 	}
 	if err := l.write(ctx); err != nil {
-		if holdfast.ErrorCode(err) == holdfast.CodeForbidden {
+		if code := holdfast.ErrorCode(err); code == holdfast.CodeForbidden || code == holdfast.CodeExhausted {
 			return nil, errors.Join(errNoLock, err)
 		}
 		return nil, err
@@ -153,9 +154,14 @@ func (l *lock) write(ctx context.Context) error {
 	defer l.mu.Unlock()
 	if !l.id.IsZero() {
 		l.old = append(l.old, l.id)
+		// The process may have been frozen between its last look at the old lock and
+		// now: then nothing has protected it meanwhile, and a new lock heals nothing.
+		if l.lost == nil && l.repo.clock.boot()-l.since >= lockLife {
+			l.lost = errLockOutlived()
+		}
 	}
 	l.id, l.body, l.since = id, body, since
-	return nil
+	return l.lost
 }
 
 // refresh replaces the lock again and again until it is released or lost.
@@ -208,24 +214,41 @@ func (l *lock) refreshOnce(ctx context.Context) error {
 
 // check asks whether the lock is still ours: young enough, and there.
 func (l *lock) check(ctx context.Context) error {
-	if l.good() <= 0 {
-		return l.lose(holdfast.Errorf(holdfast.CodeConflict, "the lock on the repository could not be refreshed for %s", lockLife).
-			WithHint("run the job again; what it has stored is kept"))
+	for {
+		if l.good() <= 0 {
+			return l.lose(errLockOutlived())
+		}
+		id := l.current()
+		err := l.stat(ctx, id)
+		switch {
+		case err == nil:
+			return nil
+		case holdfast.ErrorCode(err) != holdfast.CodeNotFound:
+			return fmt.Errorf("look at our lock: %w", err)
+		case l.current() == id:
+			return l.lose(holdfast.Wrap(holdfast.CodeConflict, err, "somebody has removed our lock from the repository").
+				WithHint("run the job again; what it has stored is kept"))
+		}
+		// It was refreshed while we looked: we have removed the old one ourselves.
 	}
+}
+
+func (l *lock) current() hash.ID {
 	l.mu.Lock()
-	id := l.id
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	return l.id
+}
+
+func (l *lock) stat(ctx context.Context, id hash.ID) error {
 	ctx, cancel := withTimeout(ctx, callTimeout)
 	defer cancel()
 	_, err := l.repo.bucket.Stat(ctx, kindLock().name(id))
-	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
-		return l.lose(holdfast.Wrap(holdfast.CodeConflict, err, "somebody has removed our lock from the repository").
-			WithHint("run the job again; what it has stored is kept"))
-	}
-	if err != nil {
-		return fmt.Errorf("look at our lock: %w", err)
-	}
-	return nil
+	return err
+}
+
+func errLockOutlived() error {
+	return holdfast.Errorf(holdfast.CodeConflict, "the lock on the repository could not be refreshed for %s", lockLife).
+		WithHint("run the job again; what it has stored is kept")
 }
 
 func (l *lock) lose(err error) error {

@@ -231,6 +231,59 @@ func TestLockLostDuringIntend(t *testing.T) {
 	}
 }
 
+// TestFrozenWhileTheSnapshotIsPut: a process that is stopped in front of its last
+// write, for longer than its lock lives, must not take the set for a good one.
+func TestFrozenWhileTheSnapshotIsPut(t *testing.T) {
+	var asleep time.Duration
+	b := fault.Wrap(mem.New(), fault.Call(fault.Put, 1, func(string) { asleep = time.Hour }).Named("snapshots/"))
+	r := newRepository(t, b)
+	r.clock = bubbleClock(&asleep)
+	w := newWriter(t, r)
+	id, err := w.Commit(t.Context(), testCommit(), intendNothing)
+	wantError(t, err, holdfast.CodeConflict, "lock")
+	if id == "" {
+		t.Error("the snapshot's id is not told, so nobody can reap it")
+	}
+}
+
+// TestFrozenWhileTheLockIsRefreshed: a process that is stopped after it has looked
+// at its old lock, and before the new one is there, has had no lock meanwhile.
+func TestFrozenWhileTheLockIsRefreshed(t *testing.T) {
+	for _, op := range []fault.Op{fault.Stat, fault.Put} {
+		var asleep time.Duration
+		b := fault.Wrap(mem.New())
+		r := newRepository(t, b)
+		r.clock = bubbleClock(&asleep)
+		w := newWriter(t, r)
+		b.Add(fault.Call(op, 1, func(string) { asleep = time.Hour }).Named("locks/"))
+		wantError(t, w.lock.refreshOnce(t.Context()), holdfast.CodeConflict, "could not be refreshed")
+		_, err := w.Commit(t.Context(), testCommit(), intendNothing)
+		wantError(t, err, holdfast.CodeConflict, "could not be refreshed")
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+		if left := names(t, b, ""); len(left) != 2 { // config and key
+			t.Errorf("frozen at %s: left %v", op, left)
+		}
+	}
+}
+
+// TestCommitMeetsARefresh: the lock that the commit looks for was replaced by our
+// own refresh a moment ago.
+func TestCommitMeetsARefresh(t *testing.T) {
+	b := fault.Wrap(mem.New())
+	r := newRepository(t, b)
+	w := newWriter(t, r)
+	b.Add(fault.Call(fault.Stat, 1, func(string) {
+		if err := w.lock.refreshOnce(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}).Named("locks/"))
+	if _, err := w.Commit(t.Context(), testCommit(), intendNothing); err != nil {
+		t.Errorf("the commit took its own refresh for a stranger: %v", err)
+	}
+}
+
 func TestRefreshKeepsGoingWhenTheOldLockStays(t *testing.T) {
 	b := fault.Wrap(mem.New())
 	r := newRepository(t, b)
@@ -263,6 +316,18 @@ func TestReadOnlyStoreIsReadWithoutALock(t *testing.T) {
 	compare(t, readSet(t, r, id), want)
 	_, err := r.NewWriter(t.Context(), WriterOptions{})
 	wantError(t, err, holdfast.CodeForbidden, "read-only")
+}
+
+// TestFullStoreIsReadWithoutALock: a full disk is when a restore may be needed.
+func TestFullStoreIsReadWithoutALock(t *testing.T) {
+	b := fault.Wrap(mem.New())
+	r := newRepository(t, b)
+	want := set{"a": file(noise(1000, 1))}
+	id := backUp(t, r, want)
+	b.Add(fault.On(fault.Put, fault.Every, holdfast.Errorf(holdfast.CodeExhausted, "no room is left")))
+	compare(t, readSet(t, r, id), want)
+	_, err := r.NewWriter(t.Context(), WriterOptions{})
+	wantError(t, err, holdfast.CodeExhausted, "no room")
 }
 
 // TestResticSeesOurLock: a shared lock keeps exclusive work away, and restic

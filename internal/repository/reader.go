@@ -24,14 +24,14 @@ type Reader struct {
 	repo     *Repository
 	snapshot Snapshot
 	index    *index.Index
-	lock     *lock // nil: the store refuses locks, as a read-only copy does
+	lock     *lock // nil: the store takes none, as a read-only copy or a full disk
 	closed   func() error
 }
 
 var _ engine.Source = (*Reader)(nil)
 
-// NewReader takes a lock and loads the index. A bucket that may only be read is
-// read without a lock.
+// NewReader takes a lock and loads the index. A bucket that may only be read, or
+// that is full, is read without a lock: a restore must not wait for room.
 func (r *Repository) NewReader(ctx context.Context, snapshotID string) (_ *Reader, err error) {
 	host, _ := os.Hostname() // for people
 	rd := &Reader{repo: r}

@@ -290,8 +290,7 @@ func (w *Writer) lockGood() error {
 	if w.lock.good() > 0 {
 		return nil
 	}
-	return w.lock.lose(holdfast.Errorf(holdfast.CodeConflict, "the lock on the repository could not be refreshed for %s", lockLife).
-		WithHint("run the job again; what it has stored is kept"))
+	return w.lock.lose(errLockOutlived())
 }
 
 // Close ends the writer and removes its lock. What was not committed stays as
