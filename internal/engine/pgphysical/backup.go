@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -28,8 +29,9 @@ type backup struct {
 
 	session  *session
 	data     *dataDir
-	control  pg.Control // as it was right after the start
-	spaces   map[uint32]string
+	control  pg.Control        // as it was right after the start
+	spaces   map[uint32]string // oid → path of each tablespace, before the start
+	copied   map[string]bool   // oids of the tablespaces behind links that were copied
 	started  time.Time
 	start    pg.LSN
 	stopped  stopped
@@ -143,9 +145,11 @@ func (b *backup) copyFiles(ctx context.Context) error {
 		return err
 	}
 	b.total(1, pg.ControlFileSize)
-	if err := b.walker(func(e entry) error { return b.add(ctx, e) }).walk(ctx); err != nil {
+	files := b.walker(func(e entry) error { return b.add(ctx, e) })
+	if err := files.walk(ctx); err != nil {
 		return err
 	}
+	b.copied = files.visited
 	if err := b.sink.Flush(ctx); err != nil {
 		return err
 	}
@@ -372,8 +376,9 @@ func (s *session) tablespaces(ctx context.Context) (map[uint32]string, error) {
 	return all, nil
 }
 
-// checkTablespaces lists the set's tablespaces, and warns of one that was made
-// while the backup ran: replaying that makes it at its original path.
+// checkTablespaces lists the set's tablespaces. It refuses a backup that lacks one
+// of them, and warns of one that was made while the backup ran: replaying that
+// makes it at its original path.
 func (b *backup) checkTablespaces(ctx context.Context) ([]holdfast.Tablespace, error) {
 	now, err := b.session.tablespaces(ctx)
 	if err != nil {
@@ -384,6 +389,9 @@ func (b *backup) checkTablespaces(ctx context.Context) ([]holdfast.Tablespace, e
 		t := holdfast.Tablespace{OID: oid, Path: b.spaces[oid]}
 		if !filepath.IsAbs(t.Path) {
 			t.Path = ""
+		} else if _, still := now[oid]; still && !b.copied[strconv.FormatUint(uint64(oid), 10)] {
+			return nil, holdfast.Errorf(holdfast.CodeInvalid, "tablespace %d at %s does not hold the cluster's files on the worker's machine", oid, t.Path).
+				WithHint("mount its file system where the worker runs: the worker must see what the server sees")
 		}
 		list = append(list, t)
 	}

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
 	"github.com/holdfast-backup/holdfast/internal/engine/enginetest"
@@ -343,6 +345,54 @@ func TestServerStopVoidsBackup(t *testing.T) {
 	close(release)
 	if err := await(t, done); holdfast.ErrorCode(err) != holdfast.CodeUnavailable {
 		t.Errorf("got %v, want an error that may pass", err)
+	}
+}
+
+// TestTablespaceThatTheWorkerCannotSee: where the worker runs, the file system of
+// a tablespace is not mounted. The link leads to an empty directory, and a backup
+// that took it for a dropped one would lack its tables.
+func TestTablespaceThatTheWorkerCannotSee(t *testing.T) {
+	p := testkit.StartPostgres(t, testkit.PostgresOptions{Tablespaces: 1})
+	p.Exec(t, "", "CREATE TABLE a TABLESPACE ts1 AS SELECT i FROM generate_series(1, 1000) i")
+	p.Exec(t, "", "CHECKPOINT")
+	inside, err := filepath.Glob(filepath.Join(p.Tablespaces[0], "PG_*"))
+	if err != nil || len(inside) != 1 {
+		t.Fatalf("got %v, %v, want one directory", inside, err)
+	}
+	away := filepath.Join(filepath.Dir(p.Tablespaces[0]), "mounted elsewhere")
+	if err := os.Rename(inside[0], away); err != nil {
+		t.Fatal(err)
+	}
+	_, err = pgphysical.New(pgphysical.Options{}).Backup(t.Context(), backupOf(t, p), enginetest.NewDirSink(t))
+	wantError(t, err, holdfast.CodeInvalid, "does not hold the cluster's files", "mount its file system")
+	nothingLeft(t, p)
+	if err := os.Rename(away, inside[0]); err != nil {
+		t.Fatal(err)
+	}
+	enginetest.BackUp(t, pgphysical.New(pgphysical.Options{}), backupOf(t, p), enginetest.NewDirSink(t))
+}
+
+// TestStrangersCannotEndABackup: any role may call its session what it likes.
+func TestStrangersCannotEndABackup(t *testing.T) {
+	p := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	p.Exec(t, "", "CREATE ROLE stranger LOGIN")
+	for _, fence := range []string{"1", "99"} {
+		cfg, err := pgx.ParseConfig(p.ConnString(""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.User, cfg.RuntimeParams = "stranger", map[string]string{"application_name": "holdfast execution 1001 fence " + fence}
+		stranger, err := pgx.ConnectConfig(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		enginetest.BackUp(t, pgphysical.New(pgphysical.Options{}), backupOf(t, p), enginetest.NewDirSink(t))
+		if err := stranger.Ping(t.Context()); err != nil {
+			t.Errorf("the stranger's session was ended: %v", err)
+		}
+		if err := stranger.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

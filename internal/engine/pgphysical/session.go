@@ -178,12 +178,14 @@ func endSessionsOver(ctx context.Context, conn *pgx.Conn, x holdfast.ExecutionID
 	}
 }
 
+// sessions lists the execution's other sessions. Only those of our own role count:
+// anybody may give a session the name of ours.
 func sessions(ctx context.Context, conn *pgx.Conn, x holdfast.ExecutionID, upTo holdfast.Fence) ([]int32, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryLimit)
 	defer cancel()
 	prefix := sessionPrefix(x)
 	rows, err := conn.Query(ctx, `SELECT pid, application_name FROM pg_stat_activity
-		WHERE starts_with(application_name, $1::text) AND pid <> pg_backend_pid()`, prefix)
+		WHERE starts_with(application_name, $1::text) AND pid <> pg_backend_pid() AND usename = session_user`, prefix)
 	if err != nil {
 		return nil, queryError(err, "list the sessions")
 	}

@@ -35,6 +35,7 @@ type walker struct {
 	visit         func(entry) error
 
 	outside map[string]string // oid → directory of each tablespace behind a link
+	visited map[string]bool   // oids of those whose files have been visited
 	skip    map[fileID]bool   // tablespaces that lie in the data directory are walked once
 }
 
@@ -66,7 +67,7 @@ func (w *walker) walk(ctx context.Context) error {
 
 // tablespaces learns which of pg_tblspc lead elsewhere.
 func (w *walker) tablespaces() error {
-	w.outside, w.skip = map[string]string{}, map[fileID]bool{}
+	w.outside, w.visited, w.skip = map[string]string{}, map[string]bool{}, map[fileID]bool{}
 	dir := filepath.Join(w.root, "pg_tblspc")
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -104,8 +105,8 @@ func (w *walker) tablespace(ctx context.Context, oid, target string) error {
 	} {
 		fi, err := os.Stat(e.source)
 		if errors.Is(err, os.ErrNotExist) {
-			w.log.InfoContext(ctx, "tablespace has vanished", "oid", oid)
-			return nil
+			w.log.InfoContext(ctx, "tablespace is not there", "oid", oid)
+			return nil // when it was not dropped, checkTablespaces refuses the backup
 		}
 		if err != nil {
 			return readError(err, e.source)
@@ -115,6 +116,7 @@ func (w *walker) tablespace(ctx context.Context, oid, target string) error {
 			return err
 		}
 	}
+	w.visited[oid] = true
 	return w.dir(ctx, filepath.Join(target, w.tablespaceDir), "tablespaces/"+oid+"/"+w.tablespaceDir,
 		"pg_tblspc/"+oid+"/"+w.tablespaceDir, 0)
 }
