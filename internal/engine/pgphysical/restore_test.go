@@ -135,6 +135,9 @@ func TestRestoreRefuses(t *testing.T) {
 		"a running server's": {func(r *refusal) {
 			r.Roots, r.Spec.Directory = []string{filepath.Dir(p.DataDir)}, p.DataDir
 		}, holdfast.CodeConflict, []string{"server runs in directory", "stop it first"}},
+		"inside a running server's": {func(r *refusal) {
+			r.Roots, r.Spec.Directory = []string{filepath.Dir(p.DataDir)}, filepath.Join(p.DataDir, "base", "restored")
+		}, holdfast.CodeConflict, []string{"in which a PostgreSQL server runs", "outside of it"}},
 		"tablespaces without a directory": {func(r *refusal) {
 			r.Spec.Tablespaces = nil
 		}, holdfast.CodeInvalid, []string{oid + " (was " + p.Tablespaces[0] + ")", p.Tablespaces[1]}},

@@ -85,8 +85,17 @@ func resolve(dir string) (string, error) {
 	}
 }
 
-// inspect refuses a directory that holds anything but our own unfinished work.
+// inspect refuses a directory that holds anything but our own unfinished work, and
+// one inside a directory in which a server runs.
 func (t *target) inspect() error {
+	for dir := t.path; ; dir = filepath.Dir(dir) {
+		if err := t.refuseServer(dir); err != nil || dir == "/" {
+			if err != nil {
+				return err
+			}
+			break
+		}
+	}
 	names, err := readNames(t.path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -95,9 +104,6 @@ func (t *target) inspect() error {
 		return holdfast.Errorf(holdfast.CodeInvalid, "%s is not a directory", t.asked)
 	case err != nil:
 		return holdfast.Wrap(holdfast.CodeForbidden, err, "directory %s cannot be read", t.asked)
-	}
-	if err := t.refuseServer(); err != nil {
-		return err
 	}
 	if len(names) == 0 {
 		return nil
@@ -138,9 +144,10 @@ func errNotEmpty(dir string) error {
 		WithHint("a restore never overwrites: choose a directory that is empty or does not exist")
 }
 
-// refuseServer refuses a directory in which a server runs.
-func (t *target) refuseServer() error {
-	text, err := readLimited(filepath.Join(t.path, "postmaster.pid"), 1<<16)
+// refuseServer refuses the target when a server runs in the directory, which is
+// the target itself or lies above it.
+func (t *target) refuseServer(dir string) error {
+	text, err := readLimited(filepath.Join(dir, "postmaster.pid"), 1<<16)
 	if err != nil {
 		return nil //nolint:nilerr // without a readable one, no server that could be told
 	}
@@ -150,6 +157,10 @@ func (t *target) refuseServer() error {
 	}
 	if err := unix.Kill(p.PID, 0); err != nil && !errors.Is(err, unix.EPERM) {
 		return nil // no such process
+	}
+	if dir != t.path {
+		return holdfast.Errorf(holdfast.CodeConflict, "directory %s lies inside %s, in which a PostgreSQL server runs (process %d)", t.asked, dir, p.PID).
+			WithHint("choose a directory outside of it")
 	}
 	return holdfast.Errorf(holdfast.CodeConflict, "a PostgreSQL server runs in directory %s (process %d)", t.asked, p.PID).
 		WithHint("stop it first, or choose another directory")
