@@ -289,16 +289,16 @@ func TestAnInterruptedRunIsFoundByTheNext(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for deadline := 500; w.Stats().Packs < 2 && deadline > 0; deadline-- {
-		time.Sleep(10 * time.Millisecond)
+	listed := 0
+	for deadline := time.Now().Add(30 * time.Second); listed < 2 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		x, err := r.loadIndex(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		listed = x.Packs()
 	}
-	time.Sleep(50 * time.Millisecond)
-	x, err := r.loadIndex(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if x.Packs() < 2 {
-		t.Errorf("the index lists %d packs while the writer works", x.Packs())
+	if listed < 2 {
+		t.Errorf("the index lists %d packs while the writer works", listed)
 	}
 	cancel()
 	if err := w.Close(); err != nil {

@@ -45,9 +45,10 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// child starts this test's own program in a role, and kills it after a while. It
-// returns the lines that it could print.
-func child(t *testing.T, role, path string, life time.Duration) []string {
+// child starts this test's own program in a role, and kills it after a while,
+// which begins when it has printed some lines: how long it takes to start says
+// nothing. It returns the lines that it could print.
+func child(t *testing.T, role, path string, lines int, life time.Duration) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -62,16 +63,21 @@ func child(t *testing.T, role, path string, life time.Duration) []string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	kill := time.AfterFunc(life, func() { _ = cmd.Process.Kill() })
-	defer kill.Stop()
-	var lines []string
-	for in := bufio.NewScanner(out); in.Scan(); {
-		lines = append(lines, in.Text())
+	var kill *time.Timer
+	var printed []string
+	for in := bufio.NewScanner(out); ; printed = append(printed, in.Text()) {
+		if kill == nil && len(printed) >= lines {
+			kill = time.AfterFunc(life, func() { _ = cmd.Process.Kill() })
+			defer kill.Stop()
+		}
+		if !in.Scan() {
+			break
+		}
 	}
 	if err := cmd.Wait(); err != nil && failure.Len() > 0 {
 		t.Fatalf("child %s: %v\n%s", role, err, failure.String())
 	}
-	return lines
+	return printed
 }
 
 // writeForever inserts, moves and ends executions from several goroutines, and
@@ -139,7 +145,7 @@ func TestKilledWriterKeepsItsPromises(t *testing.T) {
 	closeStore(t, first)
 	promised := map[string]string{} // by execution
 	for range 6 {
-		for _, line := range child(t, "write", path, time.Duration(100+rand.IntN(300))*time.Millisecond) {
+		for _, line := range child(t, "write", path, 10, time.Duration(rand.IntN(300))*time.Millisecond) {
 			if words, id, ok := strings.Cut(line, " "); ok {
 				promised[id] = words
 			}
@@ -218,6 +224,7 @@ func migrateSlowly(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
+	fmt.Println("begun")
 	s, err := sqlite.Open(ctx, path, sqlite.WithSchema(files))
 	if err != nil {
 		return err
@@ -239,7 +246,7 @@ func TestKilledMigrationGoesOn(t *testing.T) {
 	}
 	kills := 0
 	for life := 10 * time.Millisecond; ; life += life / 3 {
-		if len(child(t, "migrate", path, life)) > 0 {
+		if len(child(t, "migrate", path, 1, life)) > 1 {
 			break
 		}
 		kills++
@@ -265,6 +272,7 @@ func TestKilledMigrationGoesOn(t *testing.T) {
 
 // create makes a new database.
 func create(ctx context.Context, path string) error {
+	fmt.Println("begun")
 	s, err := sqlite.Open(ctx, path)
 	if err != nil {
 		return err
@@ -276,7 +284,7 @@ func TestKilledCreationGoesOn(t *testing.T) {
 	t.Parallel()
 	for life := time.Duration(0); life < 60*time.Millisecond; life += 4 * time.Millisecond {
 		path := filepath.Join(t.TempDir(), "state", "holdfast.db")
-		child(t, "create", path, life)
+		child(t, "create", path, 1, life)
 		s := open(t, path)
 		if got := number(t, s, "SELECT count(*) FROM accounts"); got != 1 {
 			t.Errorf("after %s: got %d accounts, want 1", life, got)
