@@ -147,10 +147,11 @@ type created struct {
 // Sync leaves it to syncTargets, which makes everything durable at once: a cluster
 // has thousands of small files, and waiting for each costs more than writing it.
 func (c *created) Sync() error {
-	if syncAllTells() {
-		return nil
+	if !syncAllTells() {
+		return c.File.Sync()
 	}
-	return c.File.Sync()
+	startWriting(c.File)
+	return nil
 }
 
 func (c *created) Close() error {

@@ -30,3 +30,9 @@ func kernelAtLeast(release string, major, minor int) bool {
 	}
 	return x > major || x == major && y >= minor
 }
+
+// startWriting makes the kernel begin to write the file, so that the disk is not
+// idle until syncAll. It does not wait, and what goes wrong shows there.
+func startWriting(f *os.File) {
+	_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+}
