@@ -36,8 +36,11 @@ var layers = map[string][]string{
 	"":             nil, // the domain
 	"cmd/holdfast": everything,
 
+	"internal/certificate": nil,
+	"internal/durable":     nil,
+
 	"internal/pg":     domain,
-	"internal/seal":   domain,
+	"internal/seal":   {"", "internal/durable"},
 	"internal/wire":   domain,
 	"internal/config": domain,
 
@@ -48,7 +51,7 @@ var layers = map[string][]string{
 	"internal/objstore/objstoretest": bucket,
 
 	"internal/store":           domain,
-	"internal/store/sqlite":    metadata,
+	"internal/store/sqlite":    {"", "internal/durable", "internal/store"},
 	"internal/store/storetest": metadata,
 
 	"internal/engine":            domain,
@@ -65,11 +68,11 @@ var layers = map[string][]string{
 		"internal/repository/hash", "internal/repository/index", "internal/repository/pack",
 	},
 
-	"internal/worker":   {"", "internal/engine", "internal/objstore", "internal/repository", "internal/seal", "internal/wire"},
-	"internal/dispatch": {"", "internal/engine", "internal/seal", "internal/store", "internal/wire"},
+	"internal/worker":   {"", "internal/durable", "internal/engine", "internal/objstore", "internal/repository", "internal/seal", "internal/wire"},
+	"internal/dispatch": {"", "internal/certificate", "internal/durable", "internal/engine", "internal/seal", "internal/store", "internal/wire"},
 	"internal/service":  {"", "internal/engine", "internal/store"},
 
-	"internal/server":             {"", "internal/service"},
+	"internal/server":             {"", "internal/certificate", "internal/durable"},
 	"internal/api/native":         dialect,
 	"internal/api/native/client":  {"", "internal/api/native"}, // the wire types are native's
 	"internal/api/baas":           dialect,

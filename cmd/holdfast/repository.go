@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/api/native"
+	"github.com/holdfast-backup/holdfast/internal/durable"
 	"github.com/holdfast-backup/holdfast/internal/repository"
 )
 
@@ -142,11 +143,7 @@ func (k *kitFile) write(r native.CreatedRepository) (err error) {
 	if err := errors.Join(k.file.Sync(), k.file.Close()); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(k.path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.SyncDir(filepath.Dir(k.path))
 }
 
 func (a *app) printRepositories(v any, all ...native.Repository) error {

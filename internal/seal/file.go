@@ -2,14 +2,11 @@ package seal
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/holdfast-backup/holdfast"
 )
@@ -64,40 +61,4 @@ func loadKey(what, path string, size int) ([]byte, error) {
 			WithHint("put the file back from where you keep its copy")
 	}
 	return key, nil
-}
-
-// createFile makes a file that only its owner may read, whole or not at all:
-// [fs.ErrExist] when there is one. On return the file and its name are durable.
-func createFile(path string, data []byte) (err error) {
-	dir := filepath.Dir(path)
-	tmp := filepath.Join(dir, fmt.Sprintf(".%s.%s", filepath.Base(path), rand.Text()))
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fmt.Errorf("create file: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.Remove(tmp)) }()
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("write file: %w", err)
-	}
-	// Unlike a rename, a link never takes the place of a file that is there.
-	if err := os.Link(tmp, path); err != nil {
-		return fmt.Errorf("name file: %w", err)
-	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) (err error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	defer func() { err = errors.Join(err, d.Close()) }()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/durable"
 )
 
 // What is sealed to a worker is
@@ -59,7 +60,7 @@ func CreateIdentity(path string) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode curve key: %w", err)
 	}
-	err = createFile(path, fmt.Appendf(nil, "%s\n%s\n", userSeed, curveSeed))
+	err = durable.Create(path, fmt.Appendf(nil, "%s\n%s\n", userSeed, curveSeed), 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return nil, holdfast.Wrap(holdfast.CodeConflict, err, "identity file %s exists already", path)
 	}

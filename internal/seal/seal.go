@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/durable"
 )
 
 // A sealed secret is
@@ -111,7 +112,7 @@ func CreateMaster(path string) (*Master, error) {
 	if _, err := rand.Read(key); err != nil {
 		return nil, fmt.Errorf("make master key: %w", err)
 	}
-	err := createFile(path, fmt.Appendf(nil, "%x\n", key))
+	err := durable.Create(path, fmt.Appendf(nil, "%x\n", key), 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return nil, holdfast.Wrap(holdfast.CodeConflict, err, "master key file %s exists already", path)
 	}

@@ -1,17 +1,9 @@
 package server
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
-	"fmt"
 	"io/fs"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,6 +11,8 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/certificate"
+	"github.com/holdfast-backup/holdfast/internal/durable"
 )
 
 // The files of a certificate that signs itself.
@@ -29,8 +23,8 @@ const (
 	reloadPeriod = 10 * time.Second // between two looks at the files
 )
 
-// certificate is a key pair from files, which may be renewed while we run.
-type certificate struct {
+// keyPair is a key pair from files, which may be renewed while we run.
+type keyPair struct {
 	cert, key string
 
 	mu      sync.Mutex // guards the fields below
@@ -39,8 +33,8 @@ type certificate struct {
 	looked  time.Time
 }
 
-func loadCertificate(cert, key string) (*certificate, error) {
-	c := &certificate{cert: cert, key: key}
+func loadCertificate(cert, key string) (*keyPair, error) {
+	c := &keyPair{cert: cert, key: key}
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
 		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "the TLS certificate %s with the key %s cannot be used: %v", cert, key, err).
@@ -52,7 +46,7 @@ func loadCertificate(cert, key string) (*certificate, error) {
 
 // get returns the newest pair that could be read: a renewal that is half written
 // changes nothing.
-func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (c *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
@@ -97,71 +91,23 @@ func SelfSigned(dir string) (certFile, keyFile string, err error) {
 		return "", "", err
 	}
 	// The certificate comes last: when it is there, both are.
-	if err := errors.Join(os.MkdirAll(dir, 0o700), writeFile(keyFile, key, 0o600)); err != nil {
-		return "", "", err
+	for _, write := range []func() error{
+		func() error { return durable.MkdirAll(dir, 0o700) },
+		func() error { return durable.Replace(keyFile, key, 0o600) },
+		func() error { return durable.Replace(certFile, cert, 0o644) },
+	} {
+		if err := write(); err != nil {
+			return "", "", holdfast.Wrap(holdfast.CodeUnavailable, err, "the certificate %s cannot be written: %v", certFile, err)
+		}
 	}
-	return certFile, keyFile, writeFile(certFile, cert, 0o644)
+	return certFile, keyFile, nil
 }
 
 func selfSigned(now time.Time) (cert, key []byte, err error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, fmt.Errorf("make TLS key: %w", err)
-	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
-		return nil, nil, fmt.Errorf("make TLS serial number: %w", err)
-	}
 	names := []string{"localhost"}
 	if host, err := os.Hostname(); err == nil && host != "" && host != names[0] {
 		names = append(names, host)
 	}
-	template := &x509.Certificate{
-		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: "holdfast " + names[len(names)-1]},
-		NotBefore:             now.Add(-time.Hour),
-		NotAfter:              now.Add(selfLife),
-		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		BasicConstraintsValid: true,
-		IsCA:                  true, // some clients trust only what may sign
-		MaxPathLenZero:        true,
-		DNSNames:              names,
-		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		return nil, nil, fmt.Errorf("make TLS certificate: %w", err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return nil, nil, fmt.Errorf("encode TLS key: %w", err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), nil
-}
-
-// writeFile makes the file whole and durable, or not at all.
-func writeFile(path string, b []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tls-*") // mode 0600
-	if err != nil {
-		return holdfast.Wrap(holdfast.CodeUnavailable, err, "cannot write %s: %v", path, err)
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err == nil {
-		err = errors.Join(os.Rename(f.Name(), path), syncDir(filepath.Dir(path)))
-	}
-	if err != nil {
-		return errors.Join(holdfast.Wrap(holdfast.CodeUnavailable, err, "cannot write %s: %v", path, err), os.Remove(f.Name()))
-	}
-	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	ips := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	return certificate.SelfSigned("holdfast "+names[len(names)-1], names, ips, now, selfLife)
 }

@@ -89,7 +89,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 }
 
 func listenTCP(ctx context.Context, cfg Config) (net.Listener, error) {
-	var certificates *certificate
+	var certificates *keyPair
 	if cfg.Cert != "" {
 		c, err := loadCertificate(cfg.Cert, cfg.Key)
 		if err != nil {

@@ -10,12 +10,12 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/durable"
 	"github.com/holdfast-backup/holdfast/internal/seal"
 	"github.com/holdfast-backup/holdfast/internal/wire"
 )
@@ -43,23 +43,10 @@ func (m Membership) Save(path string) error {
 	if err != nil {
 		return fmt.Errorf("encode membership: %w", err)
 	}
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
-		return holdfast.Wrap(holdfast.CodeUnavailable, err, "%s cannot be written", path)
-	}
-	if err := errors.Join(syncPath(tmp), os.Rename(tmp, path), syncPath(filepath.Dir(path))); err != nil {
+	if err := durable.Replace(path, append(b, '\n'), 0o600); err != nil {
 		return holdfast.Wrap(holdfast.CodeUnavailable, err, "%s cannot be written", path)
 	}
 	return nil
-}
-
-func syncPath(path string) (err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	return f.Sync()
 }
 
 // LoadMembership reads what Save wrote; CodeNotFound when the worker has not

@@ -17,6 +17,7 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/durable"
 )
 
 //go:embed migrations/*.sql
@@ -126,8 +127,8 @@ func keepCopy(ctx context.Context, db *sql.DB, path string, next int64) error {
 	if err := os.Rename(part, final); err != nil {
 		return fileError(err, "copy the metadata database to "+final)
 	}
-	if err := syncPath(filepath.Dir(path)); err != nil {
-		return err
+	if err := durable.SyncDir(filepath.Dir(path)); err != nil {
+		return fileError(err, "copy the metadata database to "+final)
 	}
 	copies, err := listCopies(path)
 	if err != nil {

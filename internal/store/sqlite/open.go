@@ -15,6 +15,7 @@ import (
 	driver "modernc.org/sqlite"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/durable"
 )
 
 // applicationID marks a database of this program: "Hold" in ASCII. The first
@@ -78,8 +79,8 @@ func prepareFile(path string) (string, error) {
 	if err != nil {
 		return "", fileError(err, "find the metadata database")
 	}
-	if err := makeDir(filepath.Dir(path)); err != nil {
-		return "", err
+	if err := durable.MkdirAll(filepath.Dir(path), dirMode); err != nil {
+		return "", fileError(err, "make the state directory "+filepath.Dir(path))
 	}
 	info, err := os.Stat(path)
 	switch {
@@ -98,35 +99,14 @@ func prepareFile(path string) (string, error) {
 	return path, nil
 }
 
-// makeDir makes the directory and those above it, each durable.
-func makeDir(dir string) error {
-	if _, err := os.Stat(dir); err == nil {
-		return nil
-	}
-	parent := filepath.Dir(dir)
-	if parent != dir {
-		if err := makeDir(parent); err != nil {
-			return err
-		}
-	}
-	if err := os.Mkdir(dir, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fileError(err, "make the state directory "+dir)
-	}
-	return syncPath(parent)
-}
-
 func createFile(path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
-	if err != nil {
+	if err := durable.Create(path, nil, fileMode); err != nil {
 		return fileError(err, "make the metadata database "+path)
 	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return fileError(err, "make the metadata database "+path)
-	}
-	return syncPath(filepath.Dir(path))
+	return nil
 }
 
-// syncPath makes a file's content, or a directory's names, durable.
+// syncPath makes a file's content durable.
 func syncPath(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
