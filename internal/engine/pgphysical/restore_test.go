@@ -346,7 +346,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 		"a torn pg_control":   {"global/pg_control", func(s string) string { return s[:50] + "x" + s[51:] }, `"global/pg_control" has the checksum`},
 		"missing WAL":         {"pg_wal/" + filepath.Base(segments[0]), func(string) string { return "" }, "is missing"},
 		"short WAL":           {"pg_wal/" + filepath.Base(segments[0]), func(s string) string { return s[:8192] }, "size of a segment"},
-		"WAL of another time": {"pg_wal/" + filepath.Base(segments[0]), func(s string) string { return strings.Repeat("\x01", len(s)) }, "is damaged at"},
+		"WAL of another time": {"pg_wal/" + filepath.Base(segments[0]), func(s string) string { return strings.Repeat("\x01", len(s)) }, "is damaged: a page"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(dir, c.file)

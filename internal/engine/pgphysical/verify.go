@@ -241,6 +241,8 @@ func (v *verifier) wal(ctx context.Context, m pg.Manifest) {
 }
 
 // segment looks at the addresses of a WAL segment's pages up to the end.
+//
+// Their content is checked by recovery itself, record by record.
 func (v *verifier) segment(name string, start, end pg.LSN, c pg.Control) {
 	f, err := os.Open(filepath.Join(v.dir, "pg_wal", name))
 	if err != nil {
@@ -253,11 +255,17 @@ func (v *verifier) segment(name string, start, end pg.LSN, c pg.Control) {
 		v.problem("WAL segment %s has not the size of a segment", name)
 		return
 	}
-	header := make([]byte, pg.WALPageHeaderSize)
-	for p := pg.LSN(0); p < pg.LSN(c.WALSegmentSize) && start+p < end; p += pg.LSN(c.WALBlockSize) {
-		if _, err := f.ReadAt(header, int64(p)); err != nil || !pg.CheckWALPage(header, start+p) {
-			v.problem("WAL segment %s is damaged at %s", name, start+p)
+	pages := newWALPages(name, start, end, c)
+	buf := make([]byte, 256<<10)
+	for offset := int64(0); offset < fi.Size(); offset += int64(len(buf)) {
+		n, err := f.ReadAt(buf, offset)
+		if err != nil && !errors.Is(err, io.EOF) {
+			v.problem("WAL segment %s cannot be read: %s", name, err)
 			return
 		}
+		pages.see(offset, buf[:n])
+	}
+	if !pages.good() {
+		v.problem("WAL segment %s is damaged: a page is missing, or of another place", name)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -22,6 +23,7 @@ func (b *backup) addWAL(ctx context.Context) error {
 	segSize := uint64(b.control.WALSegmentSize)
 	first, last := pg.SegmentNumber(b.label.Start, segSize), pg.LastSegmentNumber(b.stopped.stop, segSize)
 	b.total(int64(last-first+1), int64((last-first+1)*segSize))
+	var segments []*walPages
 	for n := first; n <= last; n++ {
 		name := pg.SegmentFile(b.label.Timeline, n, segSize)
 		if n == last {
@@ -29,9 +31,11 @@ func (b *backup) addWAL(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := b.addWALFile(ctx, dir, name, pg.LSN(n*segSize)); err != nil {
+		pages := newWALPages(name, pg.LSN(n*segSize), b.stopped.stop, b.control)
+		if err := b.addWALFile(ctx, dir, name, pages); err != nil {
 			return err
 		}
+		segments = append(segments, pages)
 	}
 	names, err := readNames(dir)
 	if err != nil {
@@ -40,17 +44,24 @@ func (b *backup) addWAL(ctx context.Context) error {
 	for _, name := range names {
 		if tli, ok := pg.ParseHistoryName(name); ok && tli <= b.label.Timeline {
 			b.total(1, 0)
-			if err := b.addWALFile(ctx, dir, name, 0); err != nil {
+			if err := b.addWALFile(ctx, dir, name, nil); err != nil {
 				return err
 			}
 		}
 	}
-	return b.sink.Flush(ctx)
+	if err := b.sink.Flush(ctx); err != nil {
+		return err
+	}
+	for _, pages := range segments {
+		if !pages.good() {
+			return errWALGone(pages.name)
+		}
+	}
+	return nil
 }
 
-// addWALFile adds a file of pg_wal. The pages of a segment that begins at start
-// must be of that segment: what was recycled for later use shows other addresses.
-func (b *backup) addWALFile(ctx context.Context, dir, name string, start pg.LSN) error {
+// addWALFile adds a file of pg_wal; a segment's pages are shown to pages.
+func (b *backup) addWALFile(ctx context.Context, dir, name string, pages *walPages) error {
 	source := filepath.Join(dir, name)
 	fi, err := os.Stat(source)
 	if errors.Is(err, os.ErrNotExist) {
@@ -59,19 +70,8 @@ func (b *backup) addWALFile(ctx context.Context, dir, name string, start pg.LSN)
 	if err != nil {
 		return readError(err, source)
 	}
-	page := int64(b.control.WALBlockSize)
-	check := func(offset int64, block []byte) error {
-		for p := (offset + page - 1) / page * page; p < offset+int64(len(block)) && start > 0; p += page {
-			addr := start + pg.LSN(p)
-			if addr >= b.stopped.stop {
-				break
-			}
-			if rest := block[p-offset:]; len(rest) >= pg.WALPageHeaderSize && !pg.CheckWALPage(rest, addr) {
-				return errWALGone(name)
-			}
-		}
-		b.report.Done(0, int64(len(block)))
-		return nil
+	if pages != nil && fi.Size() != int64(b.control.WALSegmentSize) {
+		return holdfast.Errorf(holdfast.CodeUnavailable, "WAL segment %s has %d bytes, not those of a segment", name, fi.Size())
 	}
 	return b.sink.Add(ctx, engine.File{
 		Node: node("pgdata/pg_wal/"+name, fi),
@@ -85,9 +85,66 @@ func (b *backup) addWALFile(ctx context.Context, dir, name string, start pg.LSN)
 			}
 			return f, nil
 		},
-		Inspect: check,
-		Done:    b.stored,
+		Inspect: func(offset int64, block []byte) error {
+			pages.see(offset, block)
+			b.report.Done(0, int64(len(block)))
+			return nil
+		},
+		Done: b.stored,
 	})
+}
+
+// walPages checks that a segment holds the WAL that recovery needs of it. A page
+// that was recycled for later use shows another address. After a switch to the
+// next segment the rest of a segment is zero, page headers and all; so zeros may
+// stand at its end, when it is not the last one, and nowhere else.
+type walPages struct {
+	name  string
+	start pg.LSN // of the segment
+	end   pg.LSN // where what is needed ends
+	size  int64  // of the segment
+	page  int64  // size of a page
+
+	mu    sync.Mutex // guards the fields below
+	last  int64      // offset of the last page with its own address; -1: none
+	zero  int64      // offset of the first page of zeros; size: none
+	wrong bool       // there is a page of another address
+}
+
+func newWALPages(name string, start, end pg.LSN, c pg.Control) *walPages {
+	size := int64(c.WALSegmentSize)
+	return &walPages{name: name, start: start, end: end, size: size, page: int64(c.WALBlockSize), last: -1, zero: size}
+}
+
+// see takes a block of the segment, in any order. A nil walPages takes anything.
+func (w *walPages) see(offset int64, block []byte) {
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for p := (offset + w.page - 1) / w.page * w.page; p < offset+int64(len(block)); p += w.page {
+		rest := block[p-offset:]
+		rest = rest[:min(w.page, int64(len(rest)))]
+		switch addr := w.start + pg.LSN(p); {
+		case addr >= w.end:
+			return
+		case len(rest) < pg.WALPageHeaderSize || pg.CheckWALPage(rest, addr):
+			w.last = max(w.last, p)
+		case pg.PageIsZero(rest):
+			w.zero = min(w.zero, p)
+		default:
+			w.wrong = true
+		}
+	}
+}
+
+// good reports whether the segment holds what is needed; all of it was seen.
+func (w *walPages) good() bool {
+	if w.wrong || w.last < 0 || w.last > w.zero {
+		return false
+	}
+	return w.zero == w.size || w.end > w.start+pg.LSN(w.size)
 }
 
 // awaitWAL returns when the last page before the stop is written: stopping has
