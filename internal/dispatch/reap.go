@@ -239,7 +239,7 @@ func (d *Dispatcher) releaseOne(ctx context.Context, r release) {
 		})
 		if err == nil {
 			_, err = d.commandSite(ctx, site, releaseLimit, wire.Command{
-				Kind: wire.CommandRelease, Engine: r.execution.Engine, Execution: r.execution.ID, Fence: r.fence,
+				Kind: wire.CommandRelease, Installation: d.installation, Engine: r.execution.Engine, Execution: r.execution.ID, Fence: r.fence,
 			})
 		}
 		if err == nil || errors.Is(err, context.Canceled) || holdfast.ErrorCode(err) == holdfast.CodeNotFound {

@@ -54,12 +54,15 @@ type Site struct {
 
 // Backup asks for one backup set.
 type Backup struct {
-	Site      Site
-	Execution holdfast.ExecutionID
-	Fence     holdfast.Fence
-	RunType   holdfast.RunType
-	Report    Report
-	Log       *slog.Logger // goes to the execution's log
+	Site Site
+	// Installation is the control plane's own id: executions of several may meet on
+	// one server.
+	Installation string
+	Execution    holdfast.ExecutionID
+	Fence        holdfast.Fence
+	RunType      holdfast.RunType
+	Report       Report
+	Log          *slog.Logger // goes to the execution's log
 }
 
 // Restore asks for one backup set to be written to a directory.

@@ -17,10 +17,11 @@ const (
 
 // Command is what the control plane wants of one worker.
 type Command struct {
-	Kind      CommandKind          `json:"kind"`
-	Execution holdfast.ExecutionID `json:"execution,omitempty"`
-	Fence     holdfast.Fence       `json:"fence,omitempty"`
-	Wanted    holdfast.Wanted      `json:"wanted"`
+	Kind         CommandKind          `json:"kind"`
+	Installation string               `json:"installation,omitempty"` // for release
+	Execution    holdfast.ExecutionID `json:"execution,omitempty"`
+	Fence        holdfast.Fence       `json:"fence,omitempty"`
+	Wanted       holdfast.Wanted      `json:"wanted"`
 
 	Engine     holdfast.Engine `json:"engine,omitempty"`     // for test and release
 	Site       *Site           `json:"site,omitempty"`       // for test and release
@@ -31,7 +32,7 @@ type Command struct {
 
 // Validate checks the command.
 func (c *Command) Validate() error {
-	if err := short("secrets", string(c.Sealed), maxSealed); err != nil {
+	if err := first(short("secrets", string(c.Sealed), maxSealed), short("installation", c.Installation, maxText)); err != nil {
 		return err
 	}
 	switch c.Kind {

@@ -82,7 +82,7 @@ func (r *run) backup(e engine.Engine, secrets wire.Secrets) (res engine.Result, 
 		err = errors.Join(err, closeErr)
 	}()
 	res, err = e.Backup(r.soft, engine.Backup{
-		Site: siteOf(r.order.Site, secrets.Site), Execution: r.order.Execution, Fence: r.order.Fence,
+		Site: siteOf(r.order.Site, secrets.Site), Installation: r.order.Installation, Execution: r.order.Execution, Fence: r.order.Fence,
 		RunType: r.order.RunType, Report: &r.progress, Log: r.log,
 	}, writer)
 	if err != nil {

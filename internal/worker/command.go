@@ -82,7 +82,7 @@ func (w *Worker) command(ctx context.Context, c wire.Command) (wire.Answer, erro
 			return wire.Answer{}, err
 		}
 		return wire.Answer{}, e.Release(ctx, engine.Backup{
-			Site: siteOf(*c.Site, secrets.Site), Execution: c.Execution, Fence: c.Fence, Report: &progress{}, Log: w.log,
+			Site: siteOf(*c.Site, secrets.Site), Installation: c.Installation, Execution: c.Execution, Fence: c.Fence, Report: &progress{}, Log: w.log,
 		})
 	case wire.CommandReap:
 		repo, err := w.openRepository(ctx, *c.Repository, secrets.Repository)

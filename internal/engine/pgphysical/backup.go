@@ -18,14 +18,14 @@ import (
 
 // backup is one backup while it runs.
 type backup struct {
-	site      engine.Site
-	execution holdfast.ExecutionID
-	fence     holdfast.Fence
-	report    engine.Report
-	log       *slog.Logger
-	tempDir   string
-	sink      engine.Sink
-	cancel    context.CancelCauseFunc
+	site    engine.Site
+	by      owner
+	fence   holdfast.Fence
+	report  engine.Report
+	log     *slog.Logger
+	tempDir string
+	sink    engine.Sink
+	cancel  context.CancelCauseFunc
 
 	session  *session
 	data     *dataDir
@@ -85,7 +85,7 @@ func (b *backup) run(ctx context.Context) (engine.Result, error) {
 
 // begin connects and proves that the data directory is the server's.
 func (b *backup) begin(ctx context.Context) (err error) {
-	if b.session, err = beginSession(ctx, b.site, b.execution, b.fence); err != nil {
+	if b.session, err = beginSession(ctx, b.site, b.by, b.fence); err != nil {
 		return err
 	}
 	rights, err := rightFindings(ctx, b.session.conn, b.session.version)
@@ -115,7 +115,7 @@ func (b *backup) startBackup(ctx context.Context) (err error) {
 	if err := b.session.reserve(ctx); err != nil {
 		return err
 	}
-	if b.started, b.start, err = b.session.start(ctx, sessionName(b.execution, b.fence)); err != nil {
+	if b.started, b.start, err = b.session.start(ctx, b.by.session(b.fence)); err != nil {
 		return err
 	}
 	b.log.InfoContext(ctx, "backup started", "lsn", b.start.String())
@@ -343,7 +343,7 @@ func (b *backup) leave(ctx context.Context) {
 	if b.session != nil {
 		closeSession(ctx, b.session.conn)
 	}
-	err := endSessions(ctx, b.site, b.execution, b.fence)
+	err := endSessions(ctx, b.site, b.by, b.fence)
 	if err == nil || b.session == nil {
 		return
 	}

@@ -292,6 +292,26 @@ func TestOlderFenceGivesWay(t *testing.T) {
 	}
 }
 
+// TestTwoInstallationsOneServer: both are young, so both run their execution 1001.
+func TestTwoInstallationsOneServer(t *testing.T) {
+	p := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	sink, reached, release := stuck(t)
+	done := begin(t.Context(), backupOf(t, p), sink)
+	<-reached
+	for _, fence := range []holdfast.Fence{1, 2} {
+		other := backupOf(t, p)
+		other.Installation, other.Fence = "elsewhere", fence
+		if err := pgphysical.New(pgphysical.Options{}).Release(t.Context(), other); err != nil {
+			t.Error(err)
+		}
+		enginetest.BackUp(t, pgphysical.New(pgphysical.Options{}), other, enginetest.NewDirSink(t))
+	}
+	close(release)
+	if err := await(t, done); err != nil {
+		t.Errorf("the other installation's execution has disturbed ours: %v", err)
+	}
+}
+
 func TestRelease(t *testing.T) {
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	sink, reached, release := stuck(t)
@@ -315,6 +335,36 @@ func TestRelease(t *testing.T) {
 	// The watch sees that the session has died, and ends the backup by itself.
 	if err := await(t, done); holdfast.ErrorCode(err) != holdfast.CodeUnavailable {
 		t.Errorf("the backup without its session: got %v, want it to be void", err)
+	}
+}
+
+// TestWALSwitchWhileABackupRuns: after a switch, as archive_timeout makes one, the
+// rest of the segment is zero, page headers and all.
+func TestWALSwitchWhileABackupRuns(t *testing.T) {
+	for _, size := range []string{"1", "16"} {
+		t.Run(size+" MiB segments", func(t *testing.T) {
+			p := testkit.StartPostgres(t, testkit.PostgresOptions{InitDB: []string{"--wal-segsize=" + size}})
+			sink, reached, release := stuck(t)
+			done := begin(t.Context(), backupOf(t, p), sink)
+			<-reached
+			for i := range 3 {
+				p.Exec(t, "", fmt.Sprintf("CREATE TABLE switched%d AS SELECT i FROM generate_series(1, 10000) i", i))
+				p.Exec(t, "", "SELECT pg_switch_wal()")
+			}
+			p.Exec(t, "", "INSERT INTO switched0 SELECT 1")
+			close(release)
+			if err := await(t, done); err != nil {
+				t.Fatal(err)
+			}
+			req := restoreTo(t)
+			enginetest.RestoreAll(t, pgphysical.New(pgphysical.Options{}), req, sink.Source())
+			verify(t, req.Spec.Directory)
+			p.Stop(t, testkit.Fast)
+			r := testkit.StartRestored(t, req.Spec.Directory)
+			if got := r.Value(t, "", "SELECT count(*) FROM switched0"); got != "10001" {
+				t.Errorf("the copy has %s rows, want 10001", got)
+			}
+		})
 	}
 }
 
@@ -381,7 +431,7 @@ func TestStrangersCannotEndABackup(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cfg.User, cfg.RuntimeParams = "stranger", map[string]string{"application_name": "holdfast execution 1001 fence " + fence}
+		cfg.User, cfg.RuntimeParams = "stranger", map[string]string{"application_name": "holdfast fcec9150 execution 1001 fence " + fence}
 		stranger, err := pgx.ConnectConfig(t.Context(), cfg)
 		if err != nil {
 			t.Fatal(err)

@@ -71,7 +71,7 @@ func (b *backup) relationNames(ctx context.Context, database string, bad []pageI
 	site.Server.Database = database
 	ctx, cancel := context.WithTimeout(ctx, nameLimit)
 	defer cancel()
-	conn, err := connect(ctx, site, sessionName(b.execution, b.fence))
+	conn, err := connect(ctx, site, b.by.session(b.fence))
 	if err != nil {
 		return err
 	}

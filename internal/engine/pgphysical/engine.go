@@ -55,7 +55,7 @@ func (e *Engine) Backup(ctx context.Context, req engine.Backup, sink engine.Sink
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	b := &backup{
-		site: req.Site, execution: req.Execution, fence: req.Fence, report: req.Report, log: req.Log, tempDir: e.tempDir,
+		site: req.Site, by: ownerOf(req), fence: req.Fence, report: req.Report, log: req.Log, tempDir: e.tempDir,
 		sink: sink, cancel: cancel,
 	}
 	res, err := b.run(inner)
@@ -76,7 +76,7 @@ func (e *Engine) Backup(ctx context.Context, req engine.Backup, sink engine.Sink
 func (e *Engine) Release(ctx context.Context, req engine.Backup) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveLimit)
 	defer cancel()
-	return endSessions(ctx, req.Site, req.Execution, req.Fence)
+	return endSessions(ctx, req.Site, ownerOf(req), req.Fence)
 }
 
 // errStandby is the answer to a site that is in recovery.

@@ -23,7 +23,7 @@ func siteOf(p *testkit.Postgres) engine.Site {
 func backupOf(t *testing.T, p *testkit.Postgres, log ...testkit.LogOption) engine.Backup {
 	t.Helper()
 	return engine.Backup{
-		Site: siteOf(p), Execution: 1001, Fence: 1, RunType: holdfast.RunFull, Report: &enginetest.Report{}, Log: testkit.Logger(t, log...),
+		Site: siteOf(p), Installation: "here", Execution: 1001, Fence: 1, RunType: holdfast.RunFull, Report: &enginetest.Report{}, Log: testkit.Logger(t, log...),
 	}
 }
 
@@ -76,7 +76,7 @@ func verify(t *testing.T, dir string, more ...string) {
 // server.
 func nothingLeft(t *testing.T, p *testkit.Postgres) {
 	t.Helper()
-	rows := p.Rows(t, "", `SELECT 'session ' || application_name FROM pg_stat_activity WHERE application_name LIKE 'holdfast execution%'
+	rows := p.Rows(t, "", `SELECT 'session ' || application_name FROM pg_stat_activity WHERE application_name LIKE 'holdfast % fence %'
 		UNION ALL SELECT 'slot ' || slot_name FROM pg_replication_slots`)
 	if len(rows) != 0 {
 		t.Errorf("left on the server: %v", rows)

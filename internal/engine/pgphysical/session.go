@@ -2,6 +2,8 @@ package pgphysical
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -16,20 +18,40 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/pg"
 )
 
-// sessionPrefix begins the application_name of every backup session of an
-// execution; its fence follows.
-func sessionPrefix(x holdfast.ExecutionID) string {
-	return fmt.Sprintf("holdfast execution %d fence ", x)
+// owner is the execution that sessions and slots on a server belong to. Several
+// installations may back up one server, and each counts its executions from 1001.
+type owner struct {
+	installation string
+	execution    holdfast.ExecutionID
 }
 
-func sessionName(x holdfast.ExecutionID, f holdfast.Fence) string {
-	return sessionPrefix(x) + strconv.FormatUint(uint64(f), 10)
+func ownerOf(b engine.Backup) owner { return owner{b.Installation, b.Execution} }
+
+// prefix begins the application_name of every backup session of the owner; the
+// fence follows. The server keeps 63 bytes of it, so the installation is shortened.
+func (o owner) prefix() string {
+	if o.installation == "" {
+		return fmt.Sprintf("holdfast execution %d fence ", o.execution)
+	}
+	return fmt.Sprintf("holdfast %s execution %d fence ", o.short(), o.execution)
 }
 
-// slotName is the name of the slot that a backup holds. It is temporary: it lives
-// as long as its session.
-func slotName(x holdfast.ExecutionID, f holdfast.Fence) string {
-	return fmt.Sprintf("holdfast_%d_%d", x, f)
+func (o owner) session(f holdfast.Fence) string {
+	return o.prefix() + strconv.FormatUint(uint64(f), 10)
+}
+
+// slot is the name of the slot that a backup holds. It is temporary: it lives as
+// long as its session.
+func (o owner) slot(f holdfast.Fence) string {
+	if o.installation == "" {
+		return fmt.Sprintf("holdfast_%d_%d", o.execution, f)
+	}
+	return fmt.Sprintf("holdfast_%s_%d_%d", o.short(), o.execution, f)
+}
+
+func (o owner) short() string {
+	sum := sha256.Sum256([]byte(o.installation))
+	return hex.EncodeToString(sum[:4])
 }
 
 // connect opens a session. Its limits are those of the caller's contexts: the
@@ -142,21 +164,21 @@ func queryRow(ctx context.Context, conn *pgx.Conn, limit time.Duration, sql stri
 
 // endSessions terminates the execution's sessions up to the fence over a session
 // of its own, and returns when they have ended.
-func endSessions(ctx context.Context, site engine.Site, x holdfast.ExecutionID, upTo holdfast.Fence) error {
-	conn, err := connect(ctx, site, fmt.Sprintf("holdfast cleanup of execution %d", x))
+func endSessions(ctx context.Context, site engine.Site, o owner, upTo holdfast.Fence) error {
+	conn, err := connect(ctx, site, fmt.Sprintf("holdfast cleanup of execution %d", o.execution))
 	if err != nil {
 		return err
 	}
 	defer closeSession(ctx, conn)
-	return endSessionsOver(ctx, conn, x, upTo)
+	return endSessionsOver(ctx, conn, o, upTo)
 }
 
 // endSessionsOver terminates the execution's other sessions up to the fence, and
 // returns when they have ended. A session with a higher fence makes us the
 // outdated one: [engine.ErrStale].
-func endSessionsOver(ctx context.Context, conn *pgx.Conn, x holdfast.ExecutionID, upTo holdfast.Fence) error {
+func endSessionsOver(ctx context.Context, conn *pgx.Conn, o owner, upTo holdfast.Fence) error {
 	for deadline := time.Now().Add(goneLimit); ; {
-		pids, err := sessions(ctx, conn, x, upTo)
+		pids, err := sessions(ctx, conn, o, upTo)
 		if err != nil || len(pids) == 0 {
 			return err
 		}
@@ -180,10 +202,10 @@ func endSessionsOver(ctx context.Context, conn *pgx.Conn, x holdfast.ExecutionID
 
 // sessions lists the execution's other sessions. Only those of our own role count:
 // anybody may give a session the name of ours.
-func sessions(ctx context.Context, conn *pgx.Conn, x holdfast.ExecutionID, upTo holdfast.Fence) ([]int32, error) {
+func sessions(ctx context.Context, conn *pgx.Conn, o owner, upTo holdfast.Fence) ([]int32, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryLimit)
 	defer cancel()
-	prefix := sessionPrefix(x)
+	prefix := o.prefix()
 	rows, err := conn.Query(ctx, `SELECT pid, application_name FROM pg_stat_activity
 		WHERE starts_with(application_name, $1::text) AND pid <> pg_backend_pid() AND usename = session_user`, prefix)
 	if err != nil {
@@ -225,20 +247,20 @@ type session struct {
 }
 
 // beginSession connects, ends what older fences left, and learns the version.
-func beginSession(ctx context.Context, site engine.Site, x holdfast.ExecutionID, f holdfast.Fence) (*session, error) {
-	conn, err := connect(ctx, site, sessionName(x, f))
+func beginSession(ctx context.Context, site engine.Site, o owner, f holdfast.Fence) (*session, error) {
+	conn, err := connect(ctx, site, o.session(f))
 	if err != nil {
 		return nil, err
 	}
-	s := &session{conn: conn, pid: conn.PgConn().PID(), slot: slotName(x, f)}
-	if err := s.prepare(ctx, x, f); err != nil {
+	s := &session{conn: conn, pid: conn.PgConn().PID(), slot: o.slot(f)}
+	if err := s.prepare(ctx, o, f); err != nil {
 		closeSession(ctx, conn)
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *session) prepare(ctx context.Context, x holdfast.ExecutionID, f holdfast.Fence) error {
+func (s *session) prepare(ctx context.Context, o owner, f holdfast.Fence) error {
 	var standby bool
 	err := queryRow(ctx, s.conn, queryLimit, "SELECT current_setting('server_version_num')::int, pg_is_in_recovery()", nil, &s.version, &standby)
 	switch {
@@ -249,7 +271,7 @@ func (s *session) prepare(ctx context.Context, x holdfast.ExecutionID, f holdfas
 	case standby:
 		return errStandby()
 	}
-	return endSessionsOver(ctx, s.conn, x, f)
+	return endSessionsOver(ctx, s.conn, o, f)
 }
 
 func errVersion(v pg.Version) error {
