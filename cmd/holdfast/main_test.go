@@ -197,17 +197,50 @@ func TestChooseSet(t *testing.T) {
 		{Snapshot: "ddddddddeeee", Set: "1001"},
 	}
 	for ref, want := range map[string]string{"latest": "1003", "1001": "1001", "dddddddd": "1001", "aaaaaaaac": "1002"} {
-		if got, err := chooseSet(sets, ref); err != nil || got.Set != want {
+		if got, err := chooseSet(sets, ref, ""); err != nil || got.Set != want {
 			t.Errorf("%s: got %v, %v, want set %s", ref, got, err, want)
 		}
 	}
 	for ref, want := range map[string]holdfast.Code{"1009": holdfast.CodeNotFound, "dddd": holdfast.CodeNotFound, "aaaaaaaa": holdfast.CodeInvalid} {
-		if _, err := chooseSet(sets, ref); holdfast.ErrorCode(err) != want {
+		if _, err := chooseSet(sets, ref, ""); holdfast.ErrorCode(err) != want {
 			t.Errorf("%s: got %v, want %s", ref, err, want)
 		}
 	}
-	if _, err := chooseSet(nil, "latest"); holdfast.ErrorCode(err) != holdfast.CodeNotFound {
+	if _, err := chooseSet(nil, "latest", ""); holdfast.ErrorCode(err) != holdfast.CodeNotFound {
 		t.Errorf("an empty repository: got %v", err)
+	}
+}
+
+// TestChooseSetIsNeverAGuess: several sites and installations keep their sets in
+// one repository.
+func TestChooseSetIsNeverAGuess(t *testing.T) {
+	sets := []offlineSet{
+		{Snapshot: "11111111aaaa", Set: "1002", Site: "berlin", From: "x"},
+		{Snapshot: "22222222aaaa", Set: "1002", Site: "berlin", From: "x"}, // left by a dead attempt
+		{Snapshot: "33333333aaaa", Set: "1001", Site: "paris", From: "x"},
+		{Snapshot: "44444444aaaa", Set: "1001", Site: "berlin", From: "y"},
+	}
+	for _, c := range []struct {
+		ref, site, want string
+		words           string
+	}{
+		{ref: "latest", words: "several sites, such as berlin and paris"},
+		{ref: "latest", site: "paris", want: "33333333aaaa"},
+		{ref: "latest", site: "berlin", words: "different origin"},
+		{ref: "1002", want: "11111111aaaa"},
+		{ref: "1001", words: "different origin"},
+		{ref: "1001", site: "paris", want: "33333333aaaa"},
+		{ref: "44444444", want: "44444444aaaa"},
+		{ref: "44444444", site: "paris", words: "no backup set"},
+	} {
+		got, err := chooseSet(sets, c.ref, c.site)
+		if c.words != "" {
+			if err == nil || !strings.Contains(err.Error(), c.words) || holdfast.ErrorHint(err) == "" {
+				t.Errorf("%s of %q: got %v, %v, want %q", c.ref, c.site, got, err, c.words)
+			}
+		} else if err != nil || got.Snapshot != c.want {
+			t.Errorf("%s of %q: got %v, %v, want %s", c.ref, c.site, got, err, c.want)
+		}
 	}
 }
 

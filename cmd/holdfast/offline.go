@@ -29,6 +29,7 @@ type offlineSet struct {
 	Snapshot string    `json:"snapshot"`
 	Set      string    `json:"set,omitempty"`
 	Site     string    `json:"site,omitempty"`
+	From     string    `json:"installation,omitempty"` // the installation's id
 	RunType  string    `json:"run_type,omitempty"`
 	Time     time.Time `json:"time"`
 	Hostname string    `json:"hostname"`
@@ -55,7 +56,7 @@ func (a *app) restoreOffline(ctx context.Context, in restoreFlags, ref string) e
 			}
 		})
 	}
-	set, err := chooseSet(sets, ref)
+	set, err := chooseSet(sets, ref, in.site)
 	if err != nil {
 		return err
 	}
@@ -127,6 +128,7 @@ func (a *app) offlineSets(ctx context.Context, repo *repository.Repository) ([]o
 			continue
 		}
 		o.Site, _ = s.Tag("site")
+		o.From, _ = s.Tag("installation")
 		o.RunType, _ = s.Tag("run_type")
 		sets = append(sets, o)
 	}
@@ -134,23 +136,34 @@ func (a *app) offlineSets(ctx context.Context, repo *repository.Repository) ([]o
 }
 
 // chooseSet finds a set by its id, the beginning of its snapshot's id, or as the
-// latest.
-func chooseSet(sets []offlineSet, ref string) (offlineSet, error) {
+// latest; with a site only among that site's. A repository may hold sets of
+// several sites, and of several installations, which all count from 1001: one that
+// may not be the one that is meant is refused. Of sets that an installation gave
+// one id the newest counts: the others are what dead attempts left.
+func chooseSet(sets []offlineSet, ref, site string) (offlineSet, error) {
 	var found []offlineSet
 	for _, s := range sets {
-		if ref == "latest" || s.Set == ref {
-			return s, nil
+		byID := ref == "latest" || s.Set == ref
+		if site != "" && s.Site != site || !byID && (len(ref) < 8 || !strings.HasPrefix(s.Snapshot, ref)) {
+			continue
 		}
-		if len(ref) >= 8 && strings.HasPrefix(s.Snapshot, ref) {
-			found = append(found, s)
+		if byID && len(found) > 0 && found[0].Site == s.Site && found[0].From == s.From {
+			continue
 		}
+		found = append(found, s)
 	}
-	switch len(found) {
-	case 0:
+	switch {
+	case len(found) == 0:
 		return offlineSet{}, holdfast.Errorf(holdfast.CodeNotFound, "the repository has no backup set %q", ref).
 			WithHint("see: holdfast restore --offline --kit FILE list")
-	case 1:
+	case len(found) == 1:
 		return found[0], nil
+	case ref == "latest" && found[0].Site != found[1].Site:
+		return offlineSet{}, holdfast.Errorf(holdfast.CodeInvalid, "the repository holds sets of several sites, such as %s and %s", cell(found[0].Site), cell(found[1].Site)).
+			WithHint("say which with --site, or give the id of a set: holdfast restore --offline --kit FILE list")
+	case found[0].Set == ref || ref == "latest":
+		return offlineSet{}, holdfast.Errorf(holdfast.CodeInvalid, "%d sets of different origin are meant by %q", len(found), ref).
+			WithHint("give the beginning of the snapshot's id: holdfast restore --offline --kit FILE list")
 	}
 	return offlineSet{}, holdfast.Errorf(holdfast.CodeInvalid, "%d snapshots begin with %q", len(found), ref).WithHint("give more of the id")
 }
