@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,12 +88,8 @@ func (k Kit) Encode() ([]byte, error) {
 	if name == "" {
 		name = k.FormatID[:8]
 	}
-	path, isDir := strings.CutPrefix(k.Location, "file://")
-	if !isDir {
-		path = k.Location
-	}
 	var b strings.Builder
-	fmt.Fprintf(&b, kitText, name, path, k.FormatID)
+	fmt.Fprintf(&b, kitText, name, shellWord(k.place()), k.FormatID)
 	b.WriteString("\n" + kitBegin + "\n")
 	for _, f := range kitFields() {
 		if v := k.field(f); v != "" {
@@ -101,6 +98,26 @@ func (k Kit) Encode() ([]byte, error) {
 	}
 	b.WriteString(kitEnd + "\n")
 	return []byte(b.String()), nil
+}
+
+// place returns the location as restic wants it: a directory without the escapes
+// of a URL.
+func (k Kit) place() string {
+	if u, err := url.Parse(k.Location); err == nil && u.Scheme == "file" && u.Path != "" {
+		return u.Path
+	}
+	return k.Location
+}
+
+// shellWord quotes what a shell would take for more than a word.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-:@+=,%", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 const kitText = `HOLDFAST RECOVERY KIT for the backup repository %[1]s

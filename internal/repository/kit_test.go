@@ -62,6 +62,22 @@ func TestKitRoundTrip(t *testing.T) {
 	}
 }
 
+// TestKitsCommandsCanBePasted: a directory's name with a space stands in a URL as
+// %20, which restic does not understand.
+func TestKitsCommandsCanBePasted(t *testing.T) {
+	k := testKit(t)
+	for location, want := range map[string]string{
+		"file:///srv/backup":                      "restic -r /srv/backup snapshots",
+		"file:///srv/backup%20with%20%27it%27%3B": `restic -r '/srv/backup with '\''it'\'';' snapshots`,
+		"s3://host/bucket":                        "restic -r s3://host/bucket snapshots",
+	} {
+		k.Location = location
+		if text := encodeKit(t, k); !strings.Contains(text, want) {
+			t.Errorf("%s: the kit does not say %s", location, want)
+		}
+	}
+}
+
 func TestKitNoticesSlips(t *testing.T) {
 	k := testKit(t)
 	text := encodeKit(t, k)
