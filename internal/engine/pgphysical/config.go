@@ -37,7 +37,7 @@ type configuration struct {
 // Without it a restored directory may not start.
 func (b *backup) addConfiguration(ctx context.Context) error {
 	s := b.data.settings
-	r := &includeReader{local: b.data.path, server: s.dataDirectory, seen: map[string]bool{}, files: map[string][]byte{}}
+	r := &includeReader{local: b.data.path, server: s.dataDirectory, as: readerOf(b.owner), seen: map[string]bool{}, files: map[string][]byte{}}
 	r.read(s.configFile, confIncludes, 0)
 	r.read(s.hbaFile, hbaIncludes, 0)
 	r.read(s.identFile, hbaIncludes, 0)
@@ -76,6 +76,7 @@ func (b *backup) addConfiguration(ctx context.Context) error {
 type includeReader struct {
 	local  string // the data directory
 	server string // the same as the server calls it, which may be in a container
+	as     reader // as whom
 	seen   map[string]bool
 	files  map[string][]byte // those outside, by path
 	failed []string
@@ -103,7 +104,7 @@ func (r *includeReader) read(name string, includes func(string) []include, depth
 		return
 	}
 	r.seen[name] = true
-	content, err := readLimited(name, maxConfigFile)
+	content, err := r.as.read(name, maxConfigFile)
 	if err != nil {
 		if depth == 0 || !errors.Is(err, os.ErrNotExist) {
 			r.failed = append(r.failed, fmt.Sprintf("%s: %s", name, err))

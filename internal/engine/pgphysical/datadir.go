@@ -182,9 +182,13 @@ func readLimited(name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close() //nolint:errcheck // read only
+	return readAll(f, limit)
+}
+
+func readAll(f *os.File, limit int64) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(b)) > limit {
-		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s is larger than %d bytes", name, limit)
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s is larger than %d bytes", f.Name(), limit)
 	}
 	return b, err
 }
