@@ -100,7 +100,7 @@ type Reason string
 const (
 	ReasonNone       Reason = ""
 	ReasonLost       Reason = "lost"        // its workers fell silent too often
-	ReasonHandedBack Reason = "handed_back" // its worker is draining
+	ReasonHandedBack Reason = "handed_back" // its worker is draining, or its workers did so too often
 	ReasonTransient  Reason = "transient"   // failed in a way that may pass
 	ReasonError      Reason = "error"       // failed for good
 	ReasonDamaged    Reason = "damaged"     // the source, or the set, is damaged

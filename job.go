@@ -61,6 +61,7 @@ const (
 	DefaultPriority  = LowestPriority
 	DefaultAttempts  = 5                // starts lost to silence before an execution fails
 	DefaultRetries   = 5                // transient failures before an execution fails
+	DefaultHandBacks = 20               // hand-backs by draining workers before an execution fails
 	SilenceLimit     = 10 * time.Second // without a beat, before an execution moves on
 	KillLimit        = 10 * time.Second // without a confirmation, before a kill is decided
 	BeatInterval     = 3 * time.Second

@@ -5,13 +5,14 @@ import "fmt"
 // Status is the part of an execution that decides what may happen to it. Every
 // change is a compare-and-set on (State, Wanted, Fence).
 type Status struct {
-	State    State
-	Wanted   Wanted
-	Outcome  Outcome
-	Reason   Reason
-	Fence    Fence
-	Attempts int // starts lost to silence
-	Retries  int // transient failures
+	State     State
+	Wanted    Wanted
+	Outcome   Outcome
+	Reason    Reason
+	Fence     Fence
+	Attempts  int // starts lost to silence
+	Retries   int // transient failures
+	HandBacks int // by draining workers
 }
 
 // Move is something that happens to an execution.
@@ -142,7 +143,14 @@ func (s Status) nextRunning(m Move) (Status, bool) {
 	case MoveRest:
 		s = s.rested(ReasonNone)
 	case MoveHandBack:
-		s = s.rested(ReasonHandedBack)
+		if s.Wanted == WantRun {
+			s.HandBacks++
+		}
+		if s.Wanted == WantRun && s.HandBacks >= DefaultHandBacks {
+			s = s.ended(OutcomeFailed, ReasonHandedBack)
+		} else {
+			s = s.rested(ReasonHandedBack)
+		}
 	case MoveRetry:
 		if s.Wanted == WantRun {
 			s.Retries++

@@ -14,7 +14,7 @@ import (
 // moves is the whole table of how an execution lives, as the design has it
 // (state, wish, outcome): what is not here is refused. From: the state (QUEUED
 // as NEW when it never started, as AGAIN when it did), the wish, and LAST when
-// this was the last attempt or retry that it had. To: the state, the wish, the
+// this was the last attempt, retry or hand-back that it had. To: the state, the wish, the
 // outcome, the reason ("=" keeps it), and what is counted.
 const moves = `
 PLANNED   run      | due       | QUEUED    run      -         =           -
@@ -48,7 +48,8 @@ RUNNING   run      | succeed   | ENDED     run      SUCCEEDED none        -
 RUNNING   run      | warn      | ENDED     run      WARNING   damaged     -
 RUNNING   run      | fail      | ENDED     run      FAILED    error       -
 RUNNING   run      | rest      | QUEUED    run      -         none        -
-RUNNING   run      | hand_back | QUEUED    run      -         handed_back -
+RUNNING   run      | hand_back | QUEUED    run      -         handed_back hand_back
+RUNNING   run LAST | hand_back | ENDED     run      FAILED    handed_back hand_back
 RUNNING   run      | retry     | QUEUED    run      -         transient   retry
 RUNNING   run LAST | retry     | ENDED     run      FAILED    error       retry
 RUNNING   run      | silence   | QUEUED    run      -         lost        attempt
@@ -126,7 +127,8 @@ func lookUp(table map[string]row, s holdfast.Status, m holdfast.Move) (row, bool
 	}
 	key := fmt.Sprintf("%s %s", from, s.Wanted)
 	last := m == holdfast.MoveSilence && s.Attempts+1 == holdfast.DefaultAttempts ||
-		m == holdfast.MoveRetry && s.Retries+1 == holdfast.DefaultRetries
+		m == holdfast.MoveRetry && s.Retries+1 == holdfast.DefaultRetries ||
+		m == holdfast.MoveHandBack && s.HandBacks+1 == holdfast.DefaultHandBacks
 	if last {
 		if r, ok := table[key+" LAST "+string(m)]; ok {
 			return r, true
@@ -160,6 +162,8 @@ func apply(t *testing.T, s holdfast.Status, r row) holdfast.Status {
 		s.Attempts++
 	case "retry":
 		s.Retries++
+	case "hand_back":
+		s.HandBacks++
 	case "-":
 	default:
 		t.Fatalf("the table counts %q", r.counts)
@@ -168,7 +172,7 @@ func apply(t *testing.T, s holdfast.Status, r row) holdfast.Status {
 }
 
 // combinations returns every state × wish × outcome, each with and without a
-// start behind it, at the first and the last attempt and retry.
+// start behind it, at the first and the last attempt, retry and hand-back.
 func combinations() []holdfast.Status {
 	var all []holdfast.Status
 	for _, state := range holdfast.States() {
@@ -177,9 +181,12 @@ func combinations() []holdfast.Status {
 				for _, fence := range []holdfast.Fence{0, 1, 7} {
 					for _, attempts := range []int{0, holdfast.DefaultAttempts - 2, holdfast.DefaultAttempts - 1} {
 						for _, retries := range []int{0, holdfast.DefaultRetries - 1} {
-							all = append(all, holdfast.Status{
-								State: state, Wanted: wanted, Outcome: outcome, Fence: fence, Attempts: attempts, Retries: retries,
-							})
+							for _, handBacks := range []int{0, holdfast.DefaultHandBacks - 1} {
+								all = append(all, holdfast.Status{
+									State: state, Wanted: wanted, Outcome: outcome, Fence: fence,
+									Attempts: attempts, Retries: retries, HandBacks: handBacks,
+								})
+							}
 						}
 					}
 				}
@@ -339,11 +346,11 @@ func TestPropertiesOfEveryHistory(t *testing.T) {
 				t.Fatalf("%+v, %s: %+v: %v", s, m, n, n.Check())
 			case n.Wanted < s.Wanted && (m != holdfast.MoveResume || s.Wanted != holdfast.WantSuspend || n.Wanted != holdfast.WantRun):
 				t.Fatalf("%+v, %s: the wish falls to %s", s, m, n.Wanted)
-			case n.Fence < s.Fence, n.Attempts < s.Attempts, n.Retries < s.Retries:
+			case n.Fence < s.Fence, n.Attempts < s.Attempts, n.Retries < s.Retries, n.HandBacks < s.HandBacks:
 				t.Fatalf("%+v, %s: a counter falls: %+v", s, m, n)
 			case (n.Fence != s.Fence) != (m == holdfast.MoveStart || m == holdfast.MoveDecide):
 				t.Fatalf("%+v, %s: the fence goes to %d", s, m, n.Fence)
-			case n.Attempts > holdfast.DefaultAttempts, n.Retries > holdfast.DefaultRetries:
+			case n.Attempts > holdfast.DefaultAttempts, n.Retries > holdfast.DefaultRetries, n.HandBacks > holdfast.DefaultHandBacks:
 				t.Fatalf("%+v, %s: more attempts than allowed: %+v", s, m, n)
 			case n.Outcome == holdfast.OutcomeCancelled && started:
 				t.Fatalf("%+v, %s: cancelled after a start", s, m)
@@ -376,7 +383,27 @@ func TestSilenceEndsAfterTheLastAttempt(t *testing.T) {
 	}
 	want := holdfast.Status{
 		State: holdfast.StateEnded, Outcome: holdfast.OutcomeFailed, Reason: holdfast.ReasonLost,
-		Fence: 2 * holdfast.DefaultAttempts, Attempts: holdfast.DefaultAttempts,
+		Fence: 2 * holdfast.DefaultAttempts, Attempts: holdfast.DefaultAttempts, HandBacks: holdfast.DefaultAttempts,
+	}
+	if s != want {
+		t.Errorf("got %+v, want %+v", s, want)
+	}
+}
+
+func TestHandBacksHaveALimitOfTheirOwn(t *testing.T) {
+	s := holdfast.Status{State: holdfast.StateQueued}
+	for range holdfast.DefaultHandBacks {
+		for _, m := range []holdfast.Move{holdfast.MoveStart, holdfast.MoveHandBack} {
+			n, err := s.Next(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s = n
+		}
+	}
+	want := holdfast.Status{
+		State: holdfast.StateEnded, Outcome: holdfast.OutcomeFailed, Reason: holdfast.ReasonHandedBack,
+		Fence: holdfast.DefaultHandBacks, HandBacks: holdfast.DefaultHandBacks,
 	}
 	if s != want {
 		t.Errorf("got %+v, want %+v", s, want)

@@ -213,6 +213,25 @@ func TestTransient(t *testing.T) {
 	}
 }
 
+// TestHandedBackTooOften lets a worker be shut down once too often while an
+// execution runs: it ends, and says why.
+func TestHandedBackTooOften(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, nil)
+	started := make(chan engine.Backup, 1)
+	w := s.startWorker(t, "local", until(nil, started), newShelf(), nil)
+	e := s.queued(s.job)
+	e.HandBacks = holdfast.DefaultHandBacks - 1
+	id := s.submit(t, e)
+	s.dispatcher.Ring(holdfast.DefaultPool)
+	<-started
+	w.stop()
+	got := s.waitEnded(t, id, 5*time.Second, holdfast.OutcomeFailed)
+	if got.Reason != holdfast.ReasonHandedBack || got.HandBacks != holdfast.DefaultHandBacks || !strings.Contains(got.Detail, "20 times") {
+		t.Errorf("got reason %s, %d hand-backs, detail %q", got.Reason, got.HandBacks, got.Detail)
+	}
+}
+
 // TestFailed lets a backup fail for good: the execution says why and what to do.
 func TestFailed(t *testing.T) {
 	t.Parallel()

@@ -17,16 +17,17 @@ func actorWorker(name string) string { return "worker " + name }
 
 // moved is what an event of an execution's move says.
 type moved struct {
-	Move     holdfast.Move    `json:"move"`
-	State    holdfast.State   `json:"state"`
-	Wanted   holdfast.Wanted  `json:"wanted"`
-	Outcome  holdfast.Outcome `json:"outcome,omitempty"`
-	Reason   holdfast.Reason  `json:"reason,omitempty"`
-	Fence    holdfast.Fence   `json:"fence"`
-	Attempts int              `json:"attempts,omitempty"`
-	Retries  int              `json:"retries,omitempty"`
-	Worker   int64            `json:"worker,omitempty"`
-	Detail   string           `json:"detail,omitempty"`
+	Move      holdfast.Move    `json:"move"`
+	State     holdfast.State   `json:"state"`
+	Wanted    holdfast.Wanted  `json:"wanted"`
+	Outcome   holdfast.Outcome `json:"outcome,omitempty"`
+	Reason    holdfast.Reason  `json:"reason,omitempty"`
+	Fence     holdfast.Fence   `json:"fence"`
+	Attempts  int              `json:"attempts,omitempty"`
+	Retries   int              `json:"retries,omitempty"`
+	HandBacks int              `json:"hand_backs,omitempty"`
+	Worker    int64            `json:"worker,omitempty"`
+	Detail    string           `json:"detail,omitempty"`
 }
 
 // eventKinds names the event of an execution that has come to a state.
@@ -49,7 +50,7 @@ func move(ctx context.Context, tx store.Tx, now time.Time, actor string, m holdf
 	}
 	return event(ctx, tx, now, actor, next.Account, kind, subjectOf(next.ID), moved{
 		Move: m, State: next.State, Wanted: next.Wanted, Outcome: next.Outcome, Reason: next.Reason, Fence: next.Fence,
-		Attempts: next.Attempts, Retries: next.Retries, Worker: int64(next.Worker), Detail: next.Detail,
+		Attempts: next.Attempts, Retries: next.Retries, HandBacks: next.HandBacks, Worker: int64(next.Worker), Detail: next.Detail,
 	})
 }
 

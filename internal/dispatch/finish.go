@@ -92,6 +92,9 @@ func (d *Dispatcher) finishCurrent(ctx context.Context, tx store.Tx, e holdfast.
 	}
 	return d.settle(ctx, tx, actor, f.Move, e, func(n *holdfast.Execution) {
 		n.Detail, n.Result = f.Detail, json.RawMessage(f.Result)
+		if n.Outcome == holdfast.OutcomeFailed && n.Reason == holdfast.ReasonHandedBack {
+			n.Detail = fmt.Sprintf("its workers were shut down %d times while it ran, and handed it back", n.HandBacks)
+		}
 		n.Progress = f.Progress
 		n.StoredSize = f.StoredBytes
 	})
@@ -142,7 +145,7 @@ func sameFinish(e holdfast.Execution, from holdfast.WorkerID, f wire.Finish) boo
 		holdfast.MoveFail:    failedAlike(e, f),
 		// The wish decides where these lead.
 		holdfast.MoveRest:     rested(e),
-		holdfast.MoveHandBack: rested(e),
+		holdfast.MoveHandBack: rested(e) || e.Outcome == holdfast.OutcomeFailed && e.Reason == holdfast.ReasonHandedBack,
 		holdfast.MoveRetry:    rested(e) || failedAlike(e, f),
 	}
 	return same[f.Move]

@@ -42,6 +42,7 @@ type Execution struct {
 	Fence         holdfast.Fence        `json:"fence" doc:"How often it was started"`
 	Attempts      int                   `json:"attempts" doc:"Starts lost to silence"`
 	Retries       int                   `json:"retries" doc:"Failures that may pass"`
+	HandBacks     int                   `json:"hand_backs" doc:"Starts that a draining worker gave back"`
 	AbortAfter    int64                 `json:"abort_after_seconds,omitempty"`
 	Progress      holdfast.Progress     `json:"progress"`
 	Result        json.RawMessage       `json:"result,omitempty" doc:"What the engine reported at its end"`
@@ -80,7 +81,7 @@ func (n names) execution(e holdfast.Execution) Execution {
 		State: e.State, Wanted: e.Wanted, Outcome: e.Outcome, Reason: e.Reason, Detail: e.Detail,
 		RunAsked: e.RunAsked, RunType: e.RunType, RunTypeReason: e.RunTypeReason, Priority: e.Priority, Pool: e.Pool,
 		HostID: e.Host, Host: n.hosts[e.Host], RepositoryID: e.Repository, Repository: n.repositories[e.Repository],
-		SetID: e.Set, ParentID: e.Parent, WorkerID: e.Worker, Fence: e.Fence, Attempts: e.Attempts, Retries: e.Retries,
+		SetID: e.Set, ParentID: e.Parent, WorkerID: e.Worker, Fence: e.Fence, Attempts: e.Attempts, Retries: e.Retries, HandBacks: e.HandBacks,
 		AbortAfter: int64(e.AbortAfter / time.Second), Progress: e.Progress, Result: e.Result, StoredBytes: e.StoredSize,
 		Due: utc(e.Due), Submitted: utc(e.Submitted), Started: utc(e.Started), Restarted: utc(e.Restarted), Ended: utc(e.Ended),
 	}

@@ -39,11 +39,11 @@ func seed(t testing.TB, s *sqlite.Store, n int) {
 		}
 		return sqlite.Exec(ctx, tx, `
 			INSERT INTO executions (account, site, job, job_name, type, engine, name, submitted, state, wanted, outcome, reason, fence, attempts,
-				retries, detail, run_asked, run_type, run_type_reason, priority, pool, host, repository, due, abort_after, request, beat, progress, stored_size)
+				retries, hand_backs, detail, run_asked, run_type, run_type_reason, priority, pool, host, repository, due, abort_after, request, beat, progress, stored_size)
 			WITH RECURSIVE i (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM i WHERE i < ?1 - 1)
 			SELECT 1001, CASE WHEN i % 10 = 3 THEN 1002 ELSE 1001 END, CASE i % 10 WHEN 3 THEN 1002 WHEN 7 THEN 1003 ELSE 1001 END, 'nightly',
 				CASE i % 10 WHEN 7 THEN 'RESTORE' ELSE 'BACKUP' END, 'pgphysical', '', i, CASE WHEN i % 40 = 0 THEN 'QUEUED' ELSE 'ENDED' END, 0,
-				CASE WHEN i % 40 = 0 THEN '' ELSE 'SUCCEEDED' END, '', 1, 0, 0, 'everything was well', 'FULL', 'FULL', '', 5, 'default', 1001, 0, i, 0, '', 0,
+				CASE WHEN i % 40 = 0 THEN '' ELSE 'SUCCEEDED' END, '', 1, 0, 0, 0, 'everything was well', 'FULL', 'FULL', '', 5, 'default', 1001, 0, i, 0, '', 0,
 				'{"phase":"done","done_bytes":1000000,"total_bytes":1000000,"done_files":10,"total_files":10,"added_bytes":1000}', 1000000
 			FROM i WHERE i < ?1`, n)
 	})

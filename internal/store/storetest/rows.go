@@ -137,7 +137,7 @@ func makeFullRows(f *fixture) *fullRows {
 			Account: f.account, Site: f.site.ID, Job: f.job.ID, JobName: "before", Type: holdfast.JobRestore, Engine: holdfast.EnginePhysical, Name: "n",
 			Status: holdfast.Status{
 				State: holdfast.StateEnded, Wanted: holdfast.WantStop, Outcome: holdfast.OutcomeWarning, Reason: holdfast.ReasonDamaged,
-				Fence: 7, Attempts: 2, Retries: 3,
+				Fence: 7, Attempts: 2, Retries: 3, HandBacks: 4,
 			},
 			Detail: "page 4", RunAsked: holdfast.RunDelta, RunType: holdfast.RunFull, RunTypeReason: "no base", Priority: 3, Pool: "fast",
 			Host: f.host.ID, Repository: f.repository.ID, Restore: restore, Due: at(12), AbortAfter: time.Hour, Worker: 1700, Request: "r1",

@@ -164,6 +164,7 @@ CREATE TABLE executions (
 	fence           INTEGER NOT NULL,
 	attempts        INTEGER NOT NULL,
 	retries         INTEGER NOT NULL,
+	hand_backs      INTEGER NOT NULL,
 	detail          TEXT    NOT NULL,
 	run_asked       TEXT    NOT NULL,
 	run_type        TEXT    NOT NULL,
