@@ -63,9 +63,8 @@ func (t TLS) Enabled() bool { return t.SelfSigned || t.Cert != "" }
 
 // Worker is what a worker is given, inside serve or alone.
 type Worker struct {
-	Name         string        `koanf:"name"`  // empty: the machine's
-	Slots        int           `koanf:"slots"` // executions at once
-	Pools        []string      `koanf:"pools"`
+	Name         string        `koanf:"name"`          // empty: the machine's
+	Slots        int           `koanf:"slots"`         // executions at once
 	RestoreRoots []string      `koanf:"restore_roots"` // directories below which a restore may write
 	Drain        time.Duration `koanf:"drain"`         // how long running work may go on after a request to end
 }
@@ -81,7 +80,7 @@ func Default() Config {
 	return Config{
 		State:  DefaultState,
 		Listen: DefaultListen,
-		Worker: Worker{Slots: DefaultSlots, Pools: []string{holdfast.DefaultPool}, Drain: DefaultDrain},
+		Worker: Worker{Slots: DefaultSlots, Drain: DefaultDrain},
 		Log:    Log{Level: slog.LevelInfo, Format: "text"},
 	}
 }
@@ -169,14 +168,6 @@ func (w Worker) validate() error {
 	}
 	if w.Drain < 0 || w.Drain > maxDrain {
 		return holdfast.Errorf(holdfast.CodeInvalid, "worker.drain %s is out of range", w.Drain).WithHint("use 0s to %s", maxDrain)
-	}
-	if len(w.Pools) == 0 {
-		return holdfast.Errorf(holdfast.CodeInvalid, "worker.pools is empty").WithHint("name at least one pool, such as %s", holdfast.DefaultPool)
-	}
-	for _, p := range w.Pools {
-		if err := holdfast.ValidName("pool", p); err != nil {
-			return err
-		}
 	}
 	for _, r := range w.RestoreRoots {
 		if err := holdfast.CleanAbs("restore root", r); err != nil {

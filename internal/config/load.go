@@ -124,11 +124,8 @@ func loadEnv(k *koanf.Koanf) error {
 				}
 				return "", nil
 			}
-			switch key {
-			case "worker.pools":
-				return key, split(value, ",")
-			case "worker.restore_roots":
-				return key, split(value, string(filepath.ListSeparator))
+			if key == "worker.restore_roots" {
+				return key, split(value)
 			}
 			return key, value
 		},
@@ -151,9 +148,9 @@ func envName(key string) string {
 }
 
 // split cuts a list from the environment; an empty variable is an empty list.
-func split(value, sep string) []string {
+func split(value string) []string {
 	out := []string{}
-	for v := range strings.SplitSeq(value, sep) {
+	for v := range strings.SplitSeq(value, string(filepath.ListSeparator)) {
 		if v = strings.TrimSpace(v); v != "" {
 			out = append(out, v)
 		}

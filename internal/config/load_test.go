@@ -31,11 +31,11 @@ func TestLoad(t *testing.T) {
 		{name: "nothing set", want: def},
 		{
 			name: "file",
-			yaml: "listen: 0.0.0.0:9000\ntls: {self_signed: true}\nworker:\n  slots: 2\n  pools: [a, b]\n  restore_roots: [/srv/restore]\n  drain: 2m\nlog: {level: debug, format: json}\n",
+			yaml: "listen: 0.0.0.0:9000\ntls: {self_signed: true}\nworker:\n  slots: 2\n  restore_roots: [/srv/restore]\n  drain: 2m\nlog: {level: debug, format: json}\n",
 			want: with(func(c *config.Config) {
 				c.Listen = "0.0.0.0:9000"
 				c.TLS.SelfSigned = true
-				c.Worker = config.Worker{Slots: 2, Pools: []string{"a", "b"}, RestoreRoots: []string{"/srv/restore"}, Drain: 2 * time.Minute}
+				c.Worker = config.Worker{Slots: 2, RestoreRoots: []string{"/srv/restore"}, Drain: 2 * time.Minute}
 				c.Log = config.Log{Level: slog.LevelDebug, Format: "json"}
 			}),
 		},
@@ -43,7 +43,7 @@ func TestLoad(t *testing.T) {
 			name: "environment wins over the file",
 			yaml: "listen: 0.0.0.0:9000\nworker: {slots: 2, restore_roots: [/a]}\n",
 			env: map[string]string{
-				"HOLDFAST_LISTEN": "127.0.0.1:1", "HOLDFAST_WORKER_RESTORE_ROOTS": "/b:/c", "HOLDFAST_WORKER_POOLS": "x, y",
+				"HOLDFAST_LISTEN": "127.0.0.1:1", "HOLDFAST_WORKER_RESTORE_ROOTS": "/b:/c",
 				"HOLDFAST_TLS_SELF_SIGNED": "true", "HOLDFAST_WORKER_DRAIN": "5s",
 			},
 			want: with(func(c *config.Config) {
@@ -51,7 +51,6 @@ func TestLoad(t *testing.T) {
 				c.TLS.SelfSigned = true
 				c.Worker.Slots = 2
 				c.Worker.RestoreRoots = []string{"/b", "/c"}
-				c.Worker.Pools = []string{"x", "y"}
 				c.Worker.Drain = 5 * time.Second
 			}),
 		},
@@ -153,8 +152,6 @@ func TestValidate(t *testing.T) {
 		{"log format", func(c *config.Config) { c.Log.Format = "xml" }, "log.format"},
 		{"no slots", func(c *config.Config) { c.Worker.Slots = 0 }, "worker.slots"},
 		{"negative drain", func(c *config.Config) { c.Worker.Drain = -1 }, "worker.drain"},
-		{"no pools", func(c *config.Config) { c.Worker.Pools = nil }, "worker.pools"},
-		{"bad pool", func(c *config.Config) { c.Worker.Pools = []string{"a b"} }, "pool"},
 		{"bad worker name", func(c *config.Config) { c.Worker.Name = "a/b" }, "worker"},
 		{"restore root /", func(c *config.Config) { c.Worker.RestoreRoots = []string{"/"} }, "restore root"},
 		{"server without a scheme", func(c *config.Config) { c.Server = "backup:8480" }, "server"},

@@ -38,13 +38,14 @@ func (d *Dispatcher) handleAsk(ctx context.Context, m *nats.Msg) {
 		d.cfg.Step("ask.committed")
 		d.watch(g.execution)
 	}
-	d.reply(ctx, m, wire.InboxPrefix(w), &wire.AskReply{Order: g.order})
+	d.reply(ctx, m, wire.InboxPrefix(w), &wire.AskReply{Order: g.order, Pools: g.pools})
 }
 
 // given is what an ask got.
 type given struct {
 	order     *wire.Order // nil: nothing to do
 	execution holdfast.Execution
+	pools     []string // that the worker serves now; nil: it cannot have others
 }
 
 // give takes the next execution that may run, and makes its order.
@@ -68,15 +69,29 @@ func (d *Dispatcher) give(ctx context.Context, from holdfast.WorkerID, pool, req
 		e, parts, found, err = d.next(ctx, tx, worker, pool, request)
 		return err
 	})
-	if err != nil || !found {
+	if err != nil {
 		return given{}, err
+	}
+	g := given{pools: changeable(worker)}
+	if !found {
+		return g, nil
 	}
 	order, err := d.order(worker, e, parts)
 	if err != nil {
 		// Nobody will ever be able to run it: the secrets cannot be opened.
-		return given{}, d.failStart(ctx, e, err)
+		return g, d.failStart(ctx, e, err)
 	}
-	return given{order: order, execution: e}, nil
+	g.order, g.execution = order, e
+	return g, nil
+}
+
+// changeable returns the pools of a worker inside the process, which may serve
+// others from now on: its connection may say everything.
+func changeable(w holdfast.Worker) []string {
+	if w.Key != "" {
+		return nil
+	}
+	return w.Pools
 }
 
 func mayAsk(w holdfast.Worker, pool string) error {

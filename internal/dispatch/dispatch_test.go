@@ -213,6 +213,20 @@ func TestTransient(t *testing.T) {
 	}
 }
 
+// TestNewPool gives the worker inside the process another pool while it runs: it
+// takes that pool's work without a new start, and hears its bell.
+func TestNewPool(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, nil)
+	w := s.startWorker(t, "local", script{}, newShelf(), fastPoll)
+	row := w.row
+	row.Pools = append(row.Pools, "fast")
+	s.update(t, func(tx store.Tx) error { return tx.UpdateWorker(t.Context(), row) })
+	e := s.queued(s.job)
+	e.Pool = "fast"
+	s.waitEnded(t, s.submit(t, e), 5*time.Second, holdfast.OutcomeSucceeded)
+}
+
 // TestHandedBackTooOften lets a worker be shut down once too often while an
 // execution runs: it ends, and says why.
 func TestHandedBackTooOften(t *testing.T) {

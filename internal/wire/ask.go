@@ -33,12 +33,21 @@ func request(r string) error {
 type AskReply struct {
 	Failure *Failure `json:"failure,omitempty"`
 	Order   *Order   `json:"order,omitempty"` // nil: nothing to do
+	// Pools are those that the worker serves from now on. Nil: as before, which
+	// holds for a worker on another machine, whose connection is for the pools of
+	// its join.
+	Pools []string `json:"pools,omitempty"`
 }
 
 // Validate checks the answer.
 func (r *AskReply) Validate() error {
 	if err := r.Failure.validate(); err != nil {
 		return err
+	}
+	for _, p := range r.Pools {
+		if err := ValidPool(p); err != nil {
+			return err
+		}
 	}
 	if r.Order == nil {
 		return nil

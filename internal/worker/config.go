@@ -35,8 +35,8 @@ type Opener interface {
 type Config struct {
 	ID      holdfast.WorkerID
 	Name    string
-	Pools   []string
-	Slots   int // executions at once
+	Pools   []string // at first; the answer to an ask may name others
+	Slots   int      // executions at once
 	Version string
 	// Conn is the connection to the control plane, with the worker's own inbox
 	// prefix: from dispatch.Server.ConnectWorker inside serve, from Dial

@@ -24,6 +24,7 @@ type Worker struct {
 	cfg    Config
 	log    *slog.Logger
 	line   *line
+	pools  *pools
 	prefix string        // of this process's requests
 	asks   atomic.Uint64 // numbers them
 	turn   atomic.Uint64 // which pool is asked first
@@ -50,7 +51,7 @@ type runKey struct {
 // New returns a Worker.
 func New(cfg Config) *Worker {
 	cfg = cfg.withDefaults()
-	return &Worker{cfg: cfg, log: cfg.Log, line: newLine(cfg.Conn), prefix: rand.Text(), running: map[runKey]*run{}}
+	return &Worker{cfg: cfg, log: cfg.Log, line: newLine(cfg.Conn), pools: newPools(cfg.Conn), prefix: rand.Text(), running: map[runKey]*run{}}
 }
 
 // Run asks for work and does it until ctx ends. Then it takes no new orders,
@@ -76,10 +77,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		subs = append(subs, s)
 		return nil
 	}
-	for _, p := range w.cfg.Pools {
-		if err := subscribe(wire.BellSubject(p), func(*nats.Msg) { w.wake() }); err != nil {
-			return err
-		}
+	defer w.pools.close()
+	if _, err := w.pools.serve(w.cfg.Pools, w.wake); err != nil {
+		return err
 	}
 	if err := subscribe(wire.CommandSubject(w.cfg.ID), w.handleCommand); err != nil {
 		return err
@@ -189,12 +189,29 @@ func (w *Worker) slot() {
 // askAll asks for work of each pool, beginning with another one each time.
 func (w *Worker) askAll() *wire.Order {
 	turn := int(w.turn.Add(1) % (1 << 30))
-	for i := range w.cfg.Pools {
-		if order := w.ask(w.cfg.Pools[(turn+i)%len(w.cfg.Pools)]); order != nil {
+	pools := w.pools.served()
+	for i := range pools {
+		if order := w.ask(pools[(turn+i)%len(pools)]); order != nil {
 			return order
 		}
 	}
 	return nil
+}
+
+// learn takes in which pools the worker serves now. One that is new is asked for
+// at once.
+func (w *Worker) learn(pools []string) {
+	if len(pools) == 0 {
+		return
+	}
+	changed, err := w.pools.serve(pools, w.wake)
+	if err != nil {
+		w.log.WarnContext(w.life, "pools not changed; it is tried again", "pools", pools, "error", err)
+	}
+	if changed {
+		w.log.InfoContext(w.life, "worker serves other pools", "pools", pools)
+		w.wake()
+	}
 }
 
 // ask asks for one order. While there is no answer it asks again with the same
@@ -209,6 +226,7 @@ func (w *Worker) ask(pool string) *wire.Order {
 			err = reply.Failure.Err()
 		}
 		if err == nil {
+			w.learn(reply.Pools)
 			return reply.Order
 		}
 		if holdfast.ErrorCode(err) != holdfast.CodeUnavailable && holdfast.ErrorCode(err) != holdfast.CodeExhausted {
