@@ -32,6 +32,7 @@ type backup struct {
 	control  pg.Control        // as it was right after the start
 	spaces   map[uint32]string // oid → path of each tablespace, before the start
 	copied   map[string]bool   // oids of the tablespaces behind links that were copied
+	left     map[string]string // links in the data directory that were left out, and where they lead
 	started  time.Time
 	start    pg.LSN
 	stopped  stopped
@@ -149,7 +150,8 @@ func (b *backup) copyFiles(ctx context.Context) error {
 	if err := files.walk(ctx); err != nil {
 		return err
 	}
-	b.copied = files.visited
+	b.copied, b.left = files.visited, files.left
+	b.warnings = append(b.warnings, files.warnings()...)
 	if err := b.sink.Flush(ctx); err != nil {
 		return err
 	}
@@ -172,7 +174,7 @@ func (b *backup) copyFiles(ctx context.Context) error {
 func (b *backup) walker(visit func(entry) error) *walker {
 	return &walker{
 		root: b.data.path, tablespaceDir: pg.TablespaceDir(b.session.version.Major(), b.control.CatalogVersion),
-		log: b.log, visit: visit,
+		as: readerOf(b.owner), log: b.log, visit: visit,
 	}
 }
 

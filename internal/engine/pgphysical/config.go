@@ -5,10 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/holdfast-backup/holdfast/internal/engine"
 )
 
 // Limits of configuration that is saved from outside the data directory.
@@ -37,12 +41,18 @@ type configuration struct {
 // Without it a restored directory may not start.
 func (b *backup) addConfiguration(ctx context.Context) error {
 	s := b.data.settings
-	r := &includeReader{local: b.data.path, server: s.dataDirectory, as: readerOf(b.owner), seen: map[string]bool{}, files: map[string][]byte{}}
+	r := &includeReader{
+		local: b.data.path, server: s.dataDirectory, as: readerOf(b.owner), left: b.left,
+		seen: map[string]bool{}, files: map[string][]byte{}, linked: map[string][]byte{}, linkedDirs: map[string]bool{},
+	}
 	r.read(s.configFile, confIncludes, 0)
 	r.read(s.hbaFile, hbaIncludes, 0)
 	r.read(s.identFile, hbaIncludes, 0)
 	for _, w := range r.failed {
 		b.warnings = append(b.warnings, "configuration outside the data directory was left out: "+w)
+	}
+	if err := b.addLinked(ctx, r); err != nil {
+		return err
 	}
 	if len(r.files) == 0 {
 		return nil
@@ -72,14 +82,38 @@ func (b *backup) addConfiguration(ctx context.Context) error {
 	return nil
 }
 
+// addLinked puts what the server reads through links that were left out at its
+// place in the data directory: without it a restored server would not start.
+func (b *backup) addLinked(ctx context.Context, r *includeReader) error {
+	for _, rel := range sortedKeys(r.linkedDirs) {
+		n := b.ours("pgdata/"+rel, 0)
+		n.Mode = fs.ModeDir | 0o700
+		if err := b.sink.Add(ctx, engine.File{Node: n}); err != nil {
+			return err
+		}
+	}
+	for _, rel := range sortedKeys(r.linked) {
+		content := r.linked[rel]
+		b.total(1, int64(len(content)))
+		if err := b.addBytes(ctx, b.ours("pgdata/"+rel, int64(len(content))), rel, content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // includeReader reads configuration files and what they include.
 type includeReader struct {
-	local  string // the data directory
-	server string // the same as the server calls it, which may be in a container
-	as     reader // as whom
+	local  string            // the data directory
+	server string            // the same as the server calls it, which may be in a container
+	as     reader            // as whom
+	left   map[string]string // links in the data directory that the backup left out
 	seen   map[string]bool
 	files  map[string][]byte // those outside, by path
 	failed []string
+
+	linked     map[string][]byte // those behind links that were left out, by their place below the data directory
+	linkedDirs map[string]bool   // their directories, and included ones without files
 }
 
 func (r *includeReader) outside(p string) bool {
@@ -94,12 +128,42 @@ func (r *includeReader) outside(p string) bool {
 	return true
 }
 
-// read reads a file and, with includes, what it names.
-func (r *includeReader) read(name string, includes func(string) []include, depth int) {
+// here returns the path on the worker's side of one that the server gave.
+func (r *includeReader) here(name string) string {
 	name = filepath.Clean(name)
 	if below(name, r.server) {
-		name = r.local + strings.TrimPrefix(name, r.server)
+		return r.local + strings.TrimPrefix(name, r.server)
 	}
+	return name
+}
+
+// behindLink returns the place below the data directory of what is reached through
+// a link in it that the backup left out.
+func (r *includeReader) behindLink(name string) (rel string, ok bool) {
+	if rel, ok = strings.CutPrefix(name, r.local+"/"); !ok {
+		return "", false
+	}
+	for p := rel; p != "."; p = path.Dir(p) {
+		if _, ok := r.left[p]; ok {
+			return rel, true
+		}
+	}
+	return "", false
+}
+
+// keepDirs lists a directory and those above it that only the link led to.
+func (r *includeReader) keepDirs(rel string) {
+	for ; rel != "."; rel = path.Dir(rel) {
+		if _, ok := r.behindLink(r.local + "/" + rel); !ok {
+			return
+		}
+		r.linkedDirs[rel] = true
+	}
+}
+
+// read reads a file and, with includes, what it names.
+func (r *includeReader) read(name string, includes func(string) []include, depth int) {
+	name = r.here(name)
 	if !filepath.IsAbs(name) || r.seen[name] || depth > maxConfigDepth || len(r.seen) > maxConfigFiles {
 		return
 	}
@@ -111,26 +175,33 @@ func (r *includeReader) read(name string, includes func(string) []include, depth
 		}
 		return
 	}
-	if r.outside(name) {
+	if rel, ok := r.behindLink(name); ok {
+		r.linked[rel] = content
+		r.keepDirs(path.Dir(rel))
+	} else if r.outside(name) {
 		r.files[name] = content
 	}
 	for _, i := range includes(string(content)) {
-		path := i.path
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(filepath.Dir(name), path)
+		to := i.path
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(name), to)
 		}
 		if !i.dir {
-			r.read(path, includes, depth+1)
+			r.read(to, includes, depth+1)
 			continue
 		}
-		names, err := readNames(path)
+		to = r.here(to)
+		names, err := readNames(to)
 		if err != nil {
-			r.failed = append(r.failed, fmt.Sprintf("%s: %s", path, err))
+			r.failed = append(r.failed, fmt.Sprintf("%s: %s", to, err))
 			continue
+		}
+		if rel, ok := r.behindLink(to); ok {
+			r.keepDirs(rel) // the server does not start without it, even when it is empty
 		}
 		for _, n := range names {
 			if strings.HasSuffix(n, ".conf") && !strings.HasPrefix(n, ".") {
-				r.read(filepath.Join(path, n), includes, depth+1)
+				r.read(filepath.Join(to, n), includes, depth+1)
 			}
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/holdfast-backup/holdfast"
@@ -17,7 +16,7 @@ import (
 )
 
 // maxDepth bounds how deep directories may be nested: a cluster's own are five
-// deep, and links that lead back up must end somewhere.
+// deep.
 const maxDepth = 64
 
 // entry is a file or directory that is part of the backup.
@@ -31,12 +30,14 @@ type entry struct {
 type walker struct {
 	root          string // the data directory, without links
 	tablespaceDir string // PG_15_202209061
+	as            reader // as whom files behind links are read
 	log           *slog.Logger
 	visit         func(entry) error
 
 	outside map[string]string // oid → directory of each tablespace behind a link
 	visited map[string]bool   // oids of those whose files have been visited
 	skip    map[fileID]bool   // tablespaces that lie in the data directory are walked once
+	left    map[string]string // links that were left out, and where they lead
 }
 
 type fileID struct{ dev, ino uint64 }
@@ -67,7 +68,7 @@ func (w *walker) walk(ctx context.Context) error {
 
 // tablespaces learns which of pg_tblspc lead elsewhere.
 func (w *walker) tablespaces() error {
-	w.outside, w.visited, w.skip = map[string]string{}, map[string]bool{}, map[fileID]bool{}
+	w.outside, w.visited, w.skip, w.left = map[string]string{}, map[string]bool{}, map[fileID]bool{}, map[string]string{}
 	dir := filepath.Join(w.root, "pg_tblspc")
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -121,12 +122,11 @@ func (w *walker) tablespace(ctx context.Context, oid, target string) error {
 		"pg_tblspc/"+oid+"/"+w.tablespaceDir, 0)
 }
 
-// dir visits what is in a directory. A link in a data directory is followed, so
-// that none gets into the set; only pg_tblspc's are tablespaces.
+// dir visits what is in a directory.
 func (w *walker) dir(ctx context.Context, source, place, cluster string, depth int) error {
 	if depth > maxDepth {
 		return holdfast.Errorf(holdfast.CodeInvalid, "directories in %s are nested too deep", w.root).
-			WithHint("look for a symbolic link that leads back: %s", source)
+			WithHint("a cluster's own are not: move away what lies in %s", source)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -157,11 +157,9 @@ func (w *walker) dir(ctx context.Context, source, place, cluster string, depth i
 func (w *walker) one(ctx context.Context, e entry, place string, depth int) error {
 	fi, err := os.Lstat(e.source)
 	if err == nil && fi.Mode()&fs.ModeSymlink != 0 {
-		if oid, ok := strings.CutPrefix(e.cluster, "pg_tblspc/"); ok && w.outside[oid] != "" {
-			return nil // walked apart
-		}
-		if fi, err = os.Stat(e.source); errors.Is(err, os.ErrNotExist) {
-			w.log.InfoContext(ctx, "symbolic link leads nowhere and is left out", "path", e.cluster)
+		follow := false
+		if fi, follow, err = w.follow(e); err != nil || !follow {
+			return err
 		}
 	}
 	if errors.Is(err, os.ErrNotExist) {
