@@ -111,7 +111,7 @@ func TestRestoreRefuses(t *testing.T) {
 			r.Spec.Tablespaces[spaces[1]] = r.t.TempDir()
 		}, holdfast.CodeForbidden, []string{"allowed restore root"}},
 		"a path with dots": {func(r *refusal) {
-			r.Spec.Directory = r.Roots[0] + "/../elsewhere"
+			r.Spec.Directory = r.Roots[0] + "/inside/../elsewhere"
 		}, holdfast.CodeInvalid, []string{"clean absolute path"}},
 		"a directory that is not empty": {func(r *refusal) {
 			mkdir(r.t, r.Spec.Directory)
