@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -122,7 +121,7 @@ func (a *app) serve(ctx context.Context, c config.Config, withWorker bool) (err 
 	closers.add(state.Close)
 	log := a.logger(c.Log)
 
-	master, err := seal.OpenMaster(c.MasterKeyFile())
+	master, err := openMaster(c, state)
 	if err != nil {
 		return err
 	}
@@ -163,6 +162,21 @@ func (a *app) serve(ctx context.Context, c config.Config, withWorker bool) (err 
 	return err
 }
 
+// openMaster reads the master key, and makes it at the first start only: beside a
+// database, a new key would open none of the secrets that it holds.
+func openMaster(c config.Config, state *state) (*seal.Master, error) {
+	if !exists(state.path(databaseName)) {
+		return seal.OpenMaster(c.MasterKeyFile())
+	}
+	master, err := seal.LoadMaster(c.MasterKeyFile())
+	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
+		return nil, holdfast.Wrap(holdfast.CodeForbidden, err, "the master key file %s is missing, and secrets in %s are sealed with it",
+			c.MasterKeyFile(), state.path(databaseName)).
+			WithHint("put the file back from where you keep its copy, or name it with master_key in the configuration")
+	}
+	return master, err
+}
+
 // announce says on one line that requests are taken, and where.
 func (a *app) announce(c config.Config, front *server.Server, nats *dispatch.Server) {
 	scheme := "http"
@@ -186,12 +200,8 @@ func startDispatch(c config.Config, state *state, db store.Store, master *seal.M
 	nc := dispatch.ServerConfig{Store: db, Log: log, Listen: c.ListenWorkers}
 	if c.ListenWorkers != "" {
 		nc.Advertise = advertised(c)
-		cert, key, err := server.SelfSigned(state.path(workersDir))
-		if err != nil {
+		if nc.Certificate, err = dispatch.EnsureCertificate(state.path(workersCert), time.Now()); err != nil {
 			return nil, nil, nil, err
-		}
-		if nc.Certificate, err = tls.LoadX509KeyPair(cert, key); err != nil {
-			return nil, nil, nil, holdfast.Wrap(holdfast.CodeInvalid, err, "the certificate of the listener for workers cannot be used")
 		}
 	}
 	nats, err := dispatch.StartServer(nc)

@@ -20,7 +20,7 @@ const (
 	logsName     = "logs"
 	identityName = "worker.identity"
 	joinedName   = "worker.json"
-	workersDir   = "workers-tls" // certificate and key of the listener for workers
+	workersCert  = "workers.pem" // certificate and key of the listener for workers
 	tlsDir       = "tls"         // certificate and key of the APIs, when they are self-signed
 )
 
