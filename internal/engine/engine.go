@@ -34,7 +34,7 @@ type Engine interface {
 	Backup(ctx context.Context, req Backup, sink Sink) (Result, error)
 	// Restore writes the set into the directory that the request names. An
 	// interrupted restore cannot be started by mistake, and the same execution's
-	// next fence continues in its directory.
+	// next fence continues in its directory, or finds it complete and succeeds.
 	Restore(ctx context.Context, req Restore, src Source) (Result, error)
 	// Release ends what this execution, with any fence up to the given one, left
 	// on the server. It is called when an execution ends without its engine.
@@ -67,9 +67,11 @@ type Backup struct {
 
 // Restore asks for one backup set to be written to a directory.
 type Restore struct {
-	Execution holdfast.ExecutionID
-	Fence     holdfast.Fence
-	Spec      holdfast.RestoreSpec
+	// Installation is as in [Backup]; empty for a restore that no control plane asked for.
+	Installation string
+	Execution    holdfast.ExecutionID
+	Fence        holdfast.Fence
+	Spec         holdfast.RestoreSpec
 	// Roots are the directories below which a restore may write; nil allows every
 	// directory (an operator at the machine, offline).
 	Roots  []string

@@ -27,7 +27,7 @@ func (r *run) restore(e engine.Engine, secrets wire.Secrets) (res engine.Result,
 		err = errors.Join(err, closeErr)
 	}()
 	return e.Restore(r.soft, engine.Restore{
-		Execution: r.order.Execution, Fence: r.order.Fence, Spec: *r.order.Restore,
+		Installation: r.order.Installation, Execution: r.order.Execution, Fence: r.order.Fence, Spec: *r.order.Restore,
 		Roots: r.w.cfg.RestoreRoots, Report: &r.progress, Log: r.log,
 	}, reader)
 }

@@ -31,8 +31,8 @@ func (r *restore) fetchAll(ctx context.Context) error {
 		switch {
 		case n.Mode.IsDir():
 			return r.makeDir(n)
-		case n.Path == r.control.Path, where == "pgdata" && (rel == "recovery.signal" || rel == "standby.signal"):
-			return nil // pg_control comes last; a signal would start a recovery that nobody asked for
+		case n.Path == r.control.Path, isSignal(where, rel):
+			return nil // pg_control comes last
 		case r.trusted(ctx, n, where, rel):
 			r.files++
 			r.bytes += n.Size
@@ -47,6 +47,12 @@ func (r *restore) fetchAll(ctx context.Context) error {
 	}
 	r.trusts = nil
 	return r.fetch(ctx, files)
+}
+
+// isSignal reports whether the file is left out of a restore: it would start a
+// recovery that nobody asked for.
+func isSignal(where, rel string) bool {
+	return where == "pgdata" && (rel == "recovery.signal" || rel == "standby.signal")
 }
 
 // place returns the target of a node and its place there.

@@ -36,6 +36,7 @@ type restore struct {
 	index  *configuration     // files from outside the data directory; nil: none
 
 	files, bytes int64
+	whole        engine.Result // what there is to restore
 	control      engine.Node
 }
 
@@ -78,13 +79,12 @@ func (r *restore) targets() []*target {
 
 func (r *restore) run(ctx context.Context) error {
 	r.req.Report.Phase("prepare")
-	if err := r.prepare(ctx); err != nil {
-		return err
-	}
-	for _, t := range r.targets() {
-		if err := t.open(); err != nil {
-			return err
+	if err := r.begin(ctx); err != nil {
+		done, doneErr := r.completed(ctx)
+		if done || doneErr != nil {
+			return doneErr
 		}
+		return err
 	}
 	if err := r.continued(ctx); err != nil {
 		return err
@@ -118,9 +118,23 @@ func (r *restore) run(ctx context.Context) error {
 	return nil
 }
 
+// begin makes the targets ours.
+func (r *restore) begin(ctx context.Context) error {
+	if err := r.prepare(ctx); err != nil {
+		return err
+	}
+	for _, t := range r.targets() {
+		if err := t.open(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // plan is what the set holds.
 type plan struct {
-	needs map[string]int64 // bytes by "pgdata" and oid
+	needs map[string]int64           // bytes by "pgdata" and oid
+	names map[string]map[string]bool // what lies at the top of each tablespace, by oid
 	total int64
 	files int64
 }
@@ -135,6 +149,7 @@ func (r *restore) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.whole = engine.Result{Files: p.files, Bytes: p.total}
 	if err := r.readIndex(ctx); err != nil {
 		return err
 	}
@@ -158,7 +173,7 @@ func (r *restore) prepare(ctx context.Context) error {
 
 // plan walks the set once.
 func (r *restore) plan(ctx context.Context) (plan, error) {
-	p := plan{needs: map[string]int64{}}
+	p := plan{needs: map[string]int64{}, names: map[string]map[string]bool{}}
 	version := false
 	err := r.src.Walk(ctx, func(n engine.Node) error {
 		where, rel, err := split(n)
@@ -166,7 +181,12 @@ func (r *restore) plan(ctx context.Context) (plan, error) {
 			return err
 		}
 		p.needs[where] += n.Size
-		if !n.Mode.IsDir() {
+		if p.names[where] == nil {
+			p.names[where] = map[string]bool{}
+		}
+		top, _, _ := strings.Cut(rel, "/")
+		p.names[where][top] = true
+		if !n.Mode.IsDir() && !isSignal(where, rel) {
 			p.files++
 			p.total += n.Size
 		}
@@ -266,7 +286,7 @@ func (r *restore) mapTablespaces(ctx context.Context, p plan, own marker) error 
 		m := own
 		m.Source = "tablespaces/" + oid
 		t, err := findTarget(dir, r.req.Roots, m)
-		if err != nil && (t == nil || !t.adopt(r.data, oid)) {
+		if err != nil && (t == nil || !t.adopt(r.data, oid, p.names[oid])) {
 			return err
 		}
 		r.spaces[oid] = t

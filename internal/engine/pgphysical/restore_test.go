@@ -271,7 +271,7 @@ func TestInterruptedRestoreContinues(t *testing.T) {
 	last.Fence = 4
 	enginetest.RestoreAll(t, e, last, sink.Source())
 	verify(t, dir)
-	refusedRestore(t, last, sink.Source(), holdfast.CodeInvalid, "is not empty")
+	refusedRestore(t, req, sink.Source(), holdfast.CodeInvalid, "is not empty")
 	p.Stop(t, testkit.Fast)
 	r := testkit.StartRestored(t, dir)
 	if got := r.Value(t, "", "SELECT count(*) FROM a"); got != "1000" {

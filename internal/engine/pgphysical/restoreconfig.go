@@ -135,6 +135,6 @@ func adaptConf(text, dir, home string, main bool) string {
 // have the same system identifier, and their timelines would collide.
 func (r *restore) stopArchiving() error {
 	text := fmt.Sprintf("\n# Written by the restore of %s: a copy of a cluster must not archive into the archive of its source.\n"+
-		"# Remove these lines once this server has an archive of its own.\narchive_mode = 'off'\n", now())
+		"# Remove these lines once this server has an archive of its own.\n%s\narchive_mode = 'off'\n", now(), r.receipt())
 	return r.writeSmall(autoConf, []byte(text), os.O_APPEND)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,14 +32,15 @@ type marker struct {
 
 // target is a directory that a restore writes.
 type target struct {
-	asked   string   // as it was given
-	path    string   // without symbolic links
-	allowed string   // the root below which it lies, without symbolic links
-	own     marker   // what ours will say
-	root    *os.Root // nothing outside it can be touched through this
-	lock    *os.File // the marker, locked
-	again   bool     // an earlier fence of the same execution has been here
-	adopted bool     // that fence died while it removed its markers: this one is gone already
+	asked   string          // as it was given
+	path    string          // without symbolic links
+	allowed string          // the root below which it lies, without symbolic links
+	own     marker          // what ours will say
+	root    *os.Root        // nothing outside it can be touched through this
+	lock    *os.File        // the marker, locked
+	again   bool            // an earlier fence of the same execution has been here
+	adopted bool            // that fence died while it removed its markers: this one is gone already
+	known   map[string]bool // what may lie in an adopted directory, besides the marker
 }
 
 // findTarget resolves the directory and refuses one outside the roots, and one
@@ -116,10 +118,10 @@ func (t *target) inspect() error {
 }
 
 // take decides about the marker of an earlier attempt. An empty one was made just
-// before its process ended: then nothing else may be there.
-func (t *target) take(content []byte, alone bool) error {
+// before its process ended: then nothing foreign may be there.
+func (t *target) take(content []byte, clean bool) error {
 	if len(content) == 0 {
-		if alone || t.adopted {
+		if clean {
 			return nil
 		}
 		return errNotEmpty(t.asked)
@@ -142,6 +144,10 @@ func (t *target) take(content []byte, alone bool) error {
 func errNotEmpty(dir string) error {
 	return holdfast.Errorf(holdfast.CodeInvalid, "directory %s is not empty", dir).
 		WithHint("a restore never overwrites: choose a directory that is empty or does not exist")
+}
+
+func errChanged(dir string) error {
+	return holdfast.Errorf(holdfast.CodeUnavailable, "directory %s is changed by another process", dir)
 }
 
 // refuseServer refuses the target when a server runs in the directory, which is
@@ -194,7 +200,14 @@ func (t *target) open() (err error) {
 
 // mark locks the marker, looks once more, and writes it.
 func (t *target) mark() error {
-	f, err := t.root.OpenFile(markerName, os.O_RDWR|os.O_CREATE, 0o600)
+	flags := os.O_RDWR | os.O_CREATE
+	if t.again && !t.adopted {
+		flags = os.O_RDWR // it is there
+	}
+	f, err := t.root.OpenFile(markerName, flags, 0o600)
+	if errors.Is(err, os.ErrNotExist) {
+		return errChanged(t.asked) // the earlier attempt has just completed
+	}
 	if err != nil {
 		return writeError(err, t.asked)
 	}
@@ -208,7 +221,7 @@ func (t *target) mark() error {
 		return writeError(err, t.asked)
 	}
 	if now, err := t.root.Stat(markerName); err != nil || !os.SameFile(ours, now) {
-		return holdfast.Errorf(holdfast.CodeUnavailable, "directory %s is changed by another process", t.asked)
+		return errChanged(t.asked)
 	}
 	content, err := io.ReadAll(io.LimitReader(f, 1<<16))
 	if err != nil {
@@ -218,7 +231,7 @@ func (t *target) mark() error {
 	if err != nil {
 		return writeError(err, t.asked)
 	}
-	if err := t.take(content, len(names) == 1); err != nil {
+	if err := t.take(content, len(names) == 1 || t.adopted && !t.foreign(names)); err != nil {
 		if len(content) == 0 {
 			err = errors.Join(err, t.root.Remove(markerName)) // ours: somebody else was quicker
 		}
@@ -228,10 +241,13 @@ func (t *target) mark() error {
 	if err != nil {
 		return fmt.Errorf("mark directory %s: %w", t.asked, err)
 	}
-	if err := f.Truncate(0); err != nil {
+	// The old text is replaced by one write: were the file cut first, a process that
+	// dies between the two would leave a directory that nobody knows.
+	text = append(text, '\n')
+	if _, err := f.WriteAt(text, 0); err != nil {
 		return writeError(err, t.asked)
 	}
-	if _, err := f.WriteAt(append(text, '\n'), 0); err != nil {
+	if err := f.Truncate(int64(len(text))); err != nil {
 		return writeError(err, t.asked)
 	}
 	return errors.Join(f.Sync(), syncDir(t.root, "."))
@@ -367,12 +383,28 @@ func treeSize(dir string) (size int64) {
 
 // adopt takes a tablespace's directory that lost its marker when an earlier fence
 // of the same execution died at its very end: the data directory, which is still
-// marked, has a link to it.
-func (t *target) adopt(data *target, oid string) bool {
+// marked, has a link to it. The marker is back, but empty, when a further fence died
+// right after that. Nothing else may lie there than what the set holds.
+func (t *target) adopt(data *target, oid string, own map[string]bool) bool {
 	link, err := os.Readlink(filepath.Join(data.path, "pg_tblspc", oid))
-	t.adopted = data.again && err == nil && link == t.path && !exists(filepath.Join(t.path, markerName))
-	t.again = t.again || t.adopted
-	return t.adopted
+	if err != nil || link != t.path || !data.again {
+		return false
+	}
+	names, err := readNames(t.path)
+	t.known = own
+	if err != nil || t.foreign(names) {
+		return false
+	}
+	if b, err := readLimited(filepath.Join(t.path, markerName), 1<<16); !errors.Is(err, os.ErrNotExist) && (err != nil || len(b) > 0) {
+		return false
+	}
+	t.again, t.adopted = true, true
+	return true
+}
+
+// foreign reports whether one of the names is neither the marker's nor in the set.
+func (t *target) foreign(names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return name != markerName && !t.known[name] })
 }
 
 func exists(name string) bool {
