@@ -36,8 +36,12 @@ func (d *Dispatcher) queueDue(ctx context.Context) error {
 		return err
 	}
 	for _, e := range planned {
-		err := d.update(ctx, func(tx store.Tx) error {
-			_, err := d.settle(ctx, tx, actorDispatch, holdfast.MoveDue, e, nil)
+		err := d.update(ctx, func(tx store.Tx) (err error) {
+			// Read again: its site may have been moved to another host meanwhile.
+			if e, err = tx.Execution(ctx, 0, e.ID); err != nil {
+				return err
+			}
+			_, err = d.settle(ctx, tx, actorDispatch, holdfast.MoveDue, e, nil)
 			return err
 		})
 		if holdfast.ErrorCode(err) == holdfast.CodeConflict {

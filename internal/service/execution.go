@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/store"
@@ -15,6 +16,25 @@ const (
 )
 
 func executionWord(id holdfast.ExecutionID) string { return fmt.Sprintf("execution %d", id) }
+
+// live lists the account's executions that have not ended.
+func live(ctx context.Context, r store.Reader, actor holdfast.Actor) ([]holdfast.Execution, error) {
+	list, err := r.LiveExecutions(ctx, holdfast.StatePlanned, holdfast.StateQueued, holdfast.StateRunning, holdfast.StateSuspended)
+	return slices.DeleteFunc(list, func(e holdfast.Execution) bool { return e.Account != actor.Principal.Account }), err
+}
+
+// unneeded refuses to delete what an execution that has not ended needs.
+func unneeded(ctx context.Context, r store.Reader, actor holdfast.Actor, what string, needs func(holdfast.Execution) bool) error {
+	list, err := live(ctx, r, actor)
+	if err != nil {
+		return err
+	}
+	if i := slices.IndexFunc(list, needs); i >= 0 {
+		return holdfast.Errorf(holdfast.CodeConflict, "%s is needed by execution %d, which is %s", what, list[i].ID, list[i].State).
+			WithHint("wait until it has ended, or stop it")
+	}
+	return nil
+}
 
 // findExecution returns the execution when the actor may do op to it.
 func findExecution(ctx context.Context, r store.Reader, actor holdfast.Actor, op Operation, id holdfast.ExecutionID) (holdfast.Execution, error) {

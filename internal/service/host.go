@@ -140,11 +140,16 @@ func (s *Service) Host(ctx context.Context, actor holdfast.Actor, id holdfast.Ho
 	return h, nil
 }
 
-// DeleteHost deletes a host; CodeConflict while a site stands on it.
+// DeleteHost deletes a host; CodeConflict while a site stands on it, or an
+// execution that has not ended waits for its workers.
 func (s *Service) DeleteHost(ctx context.Context, actor holdfast.Actor, id holdfast.HostID) error {
 	now := s.now()
 	err := s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
 		h, err := findHost(ctx, tx, actor, opDeleteHost, id)
+		if err != nil {
+			return err
+		}
+		err = unneeded(ctx, tx, actor, hostWord(id), func(e holdfast.Execution) bool { return e.Host == id })
 		if err != nil {
 			return err
 		}

@@ -216,7 +216,7 @@ func (s *Service) Repository(ctx context.Context, actor holdfast.Actor, id holdf
 }
 
 // DeleteRepository forgets a repository; its files stay. CodeConflict while a
-// site, a job or a copy names it.
+// site, a job, a copy or an execution that has not ended names it.
 func (s *Service) DeleteRepository(ctx context.Context, actor holdfast.Actor, id holdfast.RepositoryID) error {
 	now := s.now()
 	err := s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
@@ -231,6 +231,10 @@ func (s *Service) DeleteRepository(ctx context.Context, actor holdfast.Actor, id
 		if i := slices.IndexFunc(jobs, func(j holdfast.Job) bool { return j.Repository == id }); i >= 0 {
 			return holdfast.Errorf(holdfast.CodeConflict, "repository %q is in use by job %d", repo.Name, jobs[i].ID).
 				WithHint("give the job another repository first")
+		}
+		err = unneeded(ctx, tx, actor, repositoryWord(id), func(e holdfast.Execution) bool { return e.Repository == id })
+		if err != nil {
+			return err
 		}
 		if err := tx.DeleteRepository(ctx, actor.Principal.Account, id); err != nil {
 			return err

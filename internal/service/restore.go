@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -37,7 +38,7 @@ func (s *Service) Restore(ctx context.Context, actor holdfast.Actor, in NewResto
 		}
 		e, ok, err := submitted(ctx, tx, set.Account, in.IdempotencyKey)
 		if err != nil || ok {
-			if ok && (e.Type != holdfast.JobRestore || e.Set != set.ID || e.Restore == nil || e.Restore.Directory != in.Spec.Directory) {
+			if ok && (e.Restore == nil || !sameSpec(*e.Restore, in.Spec)) {
 				err = errKeyUsed()
 			}
 			return e, false, err
@@ -65,6 +66,13 @@ func (s *Service) Restore(ctx context.Context, actor holdfast.Actor, in NewResto
 		e, err = insertExecution(ctx, tx, actor, e, in.IdempotencyKey)
 		return e, true, err
 	})
+}
+
+// sameSpec reports whether a request asks for what an earlier one has made. No
+// host is the one that it got then.
+func sameSpec(made, asked holdfast.RestoreSpec) bool {
+	return made.Set == asked.Set && made.Directory == asked.Directory && (asked.Host == 0 || made.Host == asked.Host) &&
+		made.Configuration == asked.Configuration && maps.Equal(made.Tablespaces, asked.Tablespaces)
 }
 
 // restoreName makes up a name that no job of the site has.

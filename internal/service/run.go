@@ -89,7 +89,7 @@ func (s *Service) Execute(ctx context.Context, actor holdfast.Actor, in Run) (ho
 		}
 		e, ok, err := submitted(ctx, tx, j.Account, in.IdempotencyKey)
 		if err != nil || ok {
-			if ok && e.Job != j.ID {
+			if ok && (e.Job != j.ID || e.Type == holdfast.JobBackup && e.RunAsked != in.RunType) {
 				err = errKeyUsed()
 			}
 			return e, false, err

@@ -183,6 +183,7 @@ func (s *Service) SiteBySlug(ctx context.Context, actor holdfast.Actor, slug str
 
 // UpdateSite puts in.Site in the place of the site with its id. Slug and time of
 // creation never change: empty keeps the slug, another one is CodeInvalid.
+// Executions that wait follow the site to another host or pool.
 func (s *Service) UpdateSite(ctx context.Context, actor holdfast.Actor, in NewSite) (holdfast.Site, error) {
 	// The decision comes first: nothing is sealed, and no mistake in the request
 	// is told, for somebody who may not.
@@ -195,6 +196,7 @@ func (s *Service) UpdateSite(ctx context.Context, actor holdfast.Actor, in NewSi
 	}
 	now := s.now()
 	var site holdfast.Site
+	var moved bool
 	err = s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
 		old, err := findSite(ctx, tx, actor, opUpdateSite, in.Site.ID)
 		if err != nil {
@@ -210,6 +212,12 @@ func (s *Service) UpdateSite(ctx context.Context, actor holdfast.Actor, in NewSi
 		if err := tx.UpdateSite(ctx, site); err != nil {
 			return err
 		}
+		moved = site.Host != old.Host || site.Pool != old.Pool
+		if moved {
+			if err := moveLive(ctx, tx, actor, site); err != nil {
+				return err
+			}
+		}
 		data := siteFacts(site)
 		data["password_changed"] = in.NoPassword || !in.Password.IsZero()
 		return record(ctx, tx, actor, now, siteWord(site.ID), "site.updated", data)
@@ -217,8 +225,39 @@ func (s *Service) UpdateSite(ctx context.Context, actor holdfast.Actor, in NewSi
 	if err != nil {
 		return holdfast.Site{}, err
 	}
+	if moved {
+		s.cfg.Dispatcher.Ring(site.Pool)
+	}
 	s.cfg.Log.InfoContext(ctx, "site updated", "site", site.ID, "actor", actor.String())
 	return site, nil
+}
+
+// moveLive lets the site's executions that have not ended follow it: nobody
+// serves what they waited for any more. One that runs goes on where it is, and
+// follows when it is queued again; a restore stays with its own host.
+func moveLive(ctx context.Context, tx store.Tx, actor holdfast.Actor, site holdfast.Site) error {
+	list, err := live(ctx, tx, actor)
+	if err != nil {
+		return err
+	}
+	for _, prev := range list {
+		if prev.Site != site.ID {
+			continue
+		}
+		next := prev
+		if next.Type == holdfast.JobRestore {
+			next.Pool, err = restorePool(ctx, tx, site, next.Host)
+		} else {
+			next.Host, next.Pool = site.Host, site.Pool
+		}
+		if err != nil {
+			return err
+		}
+		if err := tx.MoveExecution(ctx, prev, next); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func changedSite(old holdfast.Site, in NewSite, sealed []byte) (holdfast.Site, error) {

@@ -99,6 +99,9 @@ func (in Invite) clean() (Invite, error) {
 	if err := holdfast.ValidName("worker", in.Name); err != nil {
 		return in, err
 	}
+	if in.Name == LocalWorkerName {
+		return in, holdfast.Errorf(holdfast.CodeConflict, "the worker inside the server is called %q", in.Name).WithHint("choose another name")
+	}
 	if len(in.Hosts) == 0 {
 		return in, holdfast.Errorf(holdfast.CodeInvalid, "the worker stands on no host").
 			WithHint("name the hosts whose directories it may touch")
