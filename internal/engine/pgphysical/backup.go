@@ -174,7 +174,7 @@ func (b *backup) copyFiles(ctx context.Context) error {
 func (b *backup) walker(visit func(entry) error) *walker {
 	return &walker{
 		root: b.data.path, tablespaceDir: pg.TablespaceDir(b.session.version.Major(), b.control.CatalogVersion),
-		as: readerOf(b.owner), log: b.log, visit: visit,
+		as: readerOf(b.owner), logs: filepath.Clean(b.data.settings.logDirectory), log: b.log, visit: visit,
 	}
 }
 

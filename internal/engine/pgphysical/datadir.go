@@ -30,6 +30,7 @@ type settings struct {
 	configFile       string
 	hbaFile          string
 	identFile        string
+	logDirectory     string // as set: relative to the data directory, or absolute
 	started          time.Time
 	port             int
 }
@@ -38,8 +39,8 @@ func readSettings(ctx context.Context, conn *pgx.Conn) (settings, error) {
 	var s settings
 	var id int64
 	err := queryRow(ctx, conn, queryLimit, `SELECT system_identifier, current_setting('data_directory'), current_setting('config_file'),
-		current_setting('hba_file'), current_setting('ident_file'), pg_postmaster_start_time(), current_setting('port')::int
-		FROM pg_control_system()`, nil, &id, &s.dataDirectory, &s.configFile, &s.hbaFile, &s.identFile, &s.started, &s.port)
+		current_setting('hba_file'), current_setting('ident_file'), current_setting('log_directory'), pg_postmaster_start_time(), current_setting('port')::int
+		FROM pg_control_system()`, nil, &id, &s.dataDirectory, &s.configFile, &s.hbaFile, &s.identFile, &s.logDirectory, &s.started, &s.port)
 	if err != nil {
 		return s, queryError(err, "tell where its files are")
 	}

@@ -24,8 +24,8 @@ var clusterDirs = map[string]bool{
 
 // follow decides about a symbolic link, of which none gets into the set. The
 // server's own directories and relations are read through it, and so is a file
-// beside postgresql.conf, as configuration and certificates are; any other link is
-// left out, as PostgreSQL's own tools do. None of those that are followed can lead
+// beside postgresql.conf, as configuration and certificates are; its log directory
+// begins anew; any other link is left out, as PostgreSQL's own tools do. None of those that are followed can lead
 // in circles: they stand at a few fixed places.
 func (w *walker) follow(e entry) (fi fs.FileInfo, follow bool, err error) {
 	if oid, ok := strings.CutPrefix(e.cluster, "pg_tblspc/"); ok {
@@ -33,7 +33,7 @@ func (w *walker) follow(e entry) (fi fs.FileInfo, follow bool, err error) {
 			return nil, false, nil // walked apart, or made while the backup runs
 		}
 	}
-	if emptied[e.cluster] { // wherever it leads, an empty directory takes its place
+	if emptied[e.cluster] || e.cluster == w.logs { // wherever it leads, an empty directory takes its place
 		if fi, err = os.Stat(w.root); err != nil {
 			return nil, false, readError(err, w.root)
 		}

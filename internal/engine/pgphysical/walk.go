@@ -31,6 +31,7 @@ type walker struct {
 	root          string // the data directory, without links
 	tablespaceDir string // PG_15_202209061
 	as            reader // as whom files behind links are read
+	logs          string // the server's log directory, relative to root when it lies there
 	log           *slog.Logger
 	visit         func(entry) error
 
@@ -156,7 +157,8 @@ func (w *walker) dir(ctx context.Context, source, place, cluster string, depth i
 
 func (w *walker) one(ctx context.Context, e entry, place string, depth int) error {
 	fi, err := os.Lstat(e.source)
-	if err == nil && fi.Mode()&fs.ModeSymlink != 0 {
+	link := err == nil && fi.Mode()&fs.ModeSymlink != 0
+	if link {
 		follow := false
 		if fi, follow, err = w.follow(e); err != nil || !follow {
 			return err
@@ -178,7 +180,7 @@ func (w *walker) one(ctx context.Context, e entry, place string, depth int) erro
 	case w.skip[idOf(fi)]:
 		return nil
 	}
-	if err := w.visit(e); err != nil {
+	if err := w.visit(e); err != nil || link && e.cluster == w.logs {
 		return err
 	}
 	return w.dir(ctx, e.source, place, e.cluster, depth+1)
