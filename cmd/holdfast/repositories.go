@@ -18,6 +18,9 @@ import (
 // service.Repositories.
 type repositories struct{}
 
+// NewKitPassword implements service.Repositories.
+func (repositories) NewKitPassword() (holdfast.Secret, error) { return repository.NewKitPassword() }
+
 // Create makes an empty repository with two key slots. When it fails, a
 // directory that it made is gone again.
 func (repositories) Create(ctx context.Context, location string, svc, kit holdfast.Secret) (_ string, err error) {

@@ -128,6 +128,11 @@ func (s crashStore) Update(ctx context.Context, fn func(store.Tx) error) error {
 // noRepositories makes none: the world has one.
 type noRepositories struct{}
 
+// NewKitPassword implements service.Repositories.
+func (noRepositories) NewKitPassword() (holdfast.Secret, error) {
+	return holdfast.NewSecret("7Q4M-KIT0"), nil
+}
+
 func (noRepositories) Create(context.Context, string, holdfast.Secret, holdfast.Secret) (string, error) {
 	return "", errors.New("not in this test")
 }

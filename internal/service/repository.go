@@ -132,7 +132,7 @@ func (s *Service) CreateRepository(ctx context.Context, actor holdfast.Actor, in
 	if err != nil {
 		return fail(err)
 	}
-	kit, err := newSecret("")
+	kit, err := s.cfg.Repositories.NewKitPassword()
 	if err != nil {
 		return fail(err)
 	}

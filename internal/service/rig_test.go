@@ -113,6 +113,11 @@ func (d *recorder) Read(_ context.Context, _ holdfast.ExecutionID, offset int64,
 	return slices.Clone(d.log[from:min(from+int64(limit), size)]), size, nil
 }
 
+// NewKitPassword implements service.Repositories.
+func (*recorder) NewKitPassword() (holdfast.Secret, error) {
+	return holdfast.NewSecret("7Q4M-KIT0"), nil
+}
+
 func (d *recorder) Create(_ context.Context, location string, svc, kit holdfast.Secret) (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -38,6 +38,9 @@ type Logs interface {
 
 // Repositories makes repositories. It is called outside of transactions.
 type Repositories interface {
+	// NewKitPassword returns a new password for a recovery kit: one that a person
+	// can read out and type.
+	NewKitPassword() (holdfast.Secret, error)
 	// Create makes an empty repository at the location with two key slots, the
 	// service's and the recovery kit's, and returns its format id.
 	Create(ctx context.Context, location string, service, kit holdfast.Secret) (formatID string, err error)

@@ -160,3 +160,23 @@ func wantError(t *testing.T, err error, code holdfast.Code, msg string) {
 func asError(err error, to **holdfast.Error) bool {
 	return errors.As(err, to)
 }
+
+// What an event leaves out is empty: the reason of a first attempt does not stay
+// on an execution that has succeeded since.
+func TestWatchForgetsWhatIsGone(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, err := w.Write([]byte("event: execution\ndata: {\"id\":1001,\"state\":\"QUEUED\",\"detail\":\"the session has ended\"}\n\n" +
+			"event: ended\ndata: {\"id\":1001,\"state\":\"ENDED\",\"outcome\":\"SUCCEEDED\"}\n\n"))
+		noError(t, err)
+	}))
+	t.Cleanup(s.Close)
+	c, err := client.New(client.Options{Server: s.URL, Token: holdfast.NewSecret("token"), Version: "test"})
+	noError(t, err)
+	var details []string
+	last, err := c.Watch(t.Context(), 1001, func(e native.Execution) { details = append(details, e.Detail) })
+	noError(t, err)
+	if last.Detail != "" || len(details) != 2 || details[0] == "" || details[1] != "" {
+		t.Errorf("got %q at the end, after %q", last.Detail, details)
+	}
+}

@@ -73,6 +73,7 @@ func (c *Client) watch(ctx context.Context, e holdfast.ExecutionID, fn func(nati
 		case "event":
 			name = value
 		case "data":
+			last = native.Execution{} // what an event leaves out is empty now
 			if err := json.Unmarshal([]byte(value), &last); err != nil {
 				return last, seen, fmt.Errorf("decode an event: %w", err)
 			}
