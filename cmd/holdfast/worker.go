@@ -175,9 +175,9 @@ func (a *app) workerListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.print(workers, "ID NAME HOSTS POOLS SLOTS MAINTENANCE SEEN REMOVED", func(row func(...any)) {
+			return a.print(workers, "ID NAME HOSTS POOLS SLOTS MAINTENANCE SEEN", func(row func(...any)) {
 				for _, w := range workers {
-					row(w.ID, w.Name, w.Hosts, w.Pools, w.Slots, w.Maintenance, w.Seen, w.Removed)
+					row(w.ID, w.Name, w.Hosts, w.Pools, w.Slots, w.Maintenance, w.Seen)
 				}
 			})
 		},

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"path"
 	"strings"
 	"time"
 
@@ -154,16 +156,22 @@ func (a *api) serveSpec(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(a.spec) // a client that has gone needs no answer
 }
 
-// problems answers what no operation takes: unknown paths and wrong methods.
+// problems answers what no operation takes: unknown paths and wrong methods. The
+// mux would redirect a path that is not clean, and a redirected request may lose
+// its body.
 func (a *api) problems(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !clean(r.URL.EscapedPath()) {
+			writeProblem(w, nothingAt(r.URL))
+			return
+		}
 		if _, pattern := mux.Handler(r); pattern != "" {
 			mux.ServeHTTP(w, r)
 			return
 		}
 		probe := &discard{header: http.Header{}}
 		mux.ServeHTTP(probe, r)
-		p := &Problem{Status: http.StatusNotFound, Code: holdfast.CodeNotFound, Detail: "there is nothing at " + r.URL.Path}
+		p := nothingAt(r.URL)
 		if probe.status == http.StatusMethodNotAllowed {
 			p.Status, p.Code = probe.status, holdfast.CodeInvalid
 			p.Detail = r.Method + " is not taken here"
@@ -172,6 +180,13 @@ func (a *api) problems(mux *http.ServeMux) http.Handler {
 		}
 		writeProblem(w, p)
 	})
+}
+
+// clean reports whether the mux takes the path as it is.
+func clean(p string) bool { return strings.TrimSuffix(p, "/") == path.Clean(p) }
+
+func nothingAt(u *url.URL) *Problem {
+	return &Problem{Status: http.StatusNotFound, Code: holdfast.CodeNotFound, Detail: "there is nothing at " + u.Path}
 }
 
 func writeProblem(w http.ResponseWriter, p *Problem) {

@@ -72,6 +72,12 @@ func TestBadRequests(t *testing.T) {
 		{"a body that is too large", "POST", "/api/v1/hosts", `{"name":"` + strings.Repeat("a", 65<<10) + `"}`, 413, holdfast.CodeInvalid, "too large"},
 		{"a bad name", "POST", "/api/v1/hosts", `{"name":"a b"}`, 400, holdfast.CodeInvalid, "valid name"},
 		{"a name that is taken", "POST", "/api/v1/hosts", `{"name":"db1"}`, 409, holdfast.CodeConflict, "db1"},
+		{
+			"a number that does not fit", "POST", "/api/v1/sites", `{"slug":"a","host":"db1","data_dir":"/p","server":{"host":"h","user":"u","port":99999}}`,
+			422, holdfast.CodeInvalid, "validation failed: a number does not fit server.port (body)",
+		},
+		{"a path with an empty part", "POST", "/api/v1//hosts", `{"name":"a"}`, 404, holdfast.CodeNotFound, "nothing at"},
+		{"a path with two dots", "GET", "/api/v1/jobs/../hosts", "", 404, holdfast.CodeNotFound, "nothing at"},
 		{"an unknown host", "GET", "/api/v1/hosts/db9", "", 404, holdfast.CodeNotFound, "db9"},
 		{"an unknown site", "GET", "/api/v1/sites/9999", "", 404, holdfast.CodeNotFound, "9999"},
 		{"an unknown job", "GET", "/api/v1/jobs/berlin%2Fweekly", "", 404, holdfast.CodeNotFound, "weekly"},

@@ -3,6 +3,7 @@ package native
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -87,7 +88,7 @@ func problemOfModel(m *huma.ErrorModel) *Problem {
 		p.Code, p.Hint = holdfast.CodeInvalid, "see /api/v1/openapi.json"
 	}
 	for _, e := range m.Errors {
-		p.Errors = append(p.Errors, FieldError{Location: e.Location, Message: e.Message})
+		p.Errors = append(p.Errors, FieldError{Location: e.Location, Message: withoutValue(e.Message)})
 	}
 	if len(p.Errors) > 0 {
 		first := p.Errors[0]
@@ -97,6 +98,22 @@ func problemOfModel(m *huma.ErrorModel) *Problem {
 		}
 	}
 	return p
+}
+
+// withoutValue replaces what the decoder says of a number that does not fit: it
+// repeats the number, and names our types.
+func withoutValue(message string) string {
+	_, rest, found := strings.Cut(message, "json: cannot unmarshal ")
+	if !found {
+		return message
+	}
+	kind, rest, _ := strings.Cut(rest, " ")
+	if _, field, ok := strings.Cut(rest, "Go struct field "); ok {
+		field, _, _ = strings.Cut(field, " ")
+		_, field, _ = strings.Cut(field, ".") // our type's name comes first
+		return "a " + kind + " does not fit " + field
+	}
+	return "a " + kind + " does not fit here"
 }
 
 // hideValues replaces huma's errors, which repeat what was sent, by problems.

@@ -21,7 +21,6 @@ type Worker struct {
 	Version     string            `json:"version,omitempty"`
 	Created     time.Time         `json:"created"`
 	Seen        time.Time         `json:"seen,omitzero" doc:"Last message"`
-	Removed     time.Time         `json:"removed,omitzero"`
 }
 
 // NewInvitation asks for a token with which a worker joins.
@@ -40,7 +39,7 @@ func (n names) worker(w holdfast.Worker) Worker {
 	out := Worker{
 		ID: w.ID, Name: w.Name, Pools: append([]string{}, w.Pools...), HostIDs: append([]holdfast.HostID{}, w.Hosts...),
 		Slots: w.Slots, Maintenance: w.Maintenance, Version: w.Version,
-		Created: utc(w.Created), Seen: utc(w.Seen), Removed: utc(w.Removed),
+		Created: utc(w.Created), Seen: utc(w.Seen),
 	}
 	for _, id := range w.Hosts {
 		if name, ok := n.hosts[id]; ok {
@@ -55,7 +54,7 @@ type workerPath struct {
 }
 
 func (a *api) registerWorkers() {
-	register(a, operation{id: "list-workers", method: http.MethodGet, path: "/workers", tag: "workers", summary: "List workers, removed ones too"},
+	register(a, operation{id: "list-workers", method: http.MethodGet, path: "/workers", tag: "workers", summary: "List workers"},
 		func(ctx context.Context, actor holdfast.Actor, _ *none) (*listOutput[Worker], error) {
 			all, err := a.Service.Workers(ctx, actor)
 			if err != nil {
