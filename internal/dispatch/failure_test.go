@@ -347,8 +347,8 @@ func TestFailureDatabaseLocked(t *testing.T) {
 	id := f.mustExecute()
 	w.wait(startLimit, "started "+itoa(id)+" 1")
 	unlock := f.lock(t)
-	if _, refused := f.execute(""); refused != string(holdfast.CodeUnavailable) && refused != string(holdfast.CodeConflict) {
-		t.Errorf("execute a busy job: got %q", refused)
+	if _, refused := f.execute(""); refused != string(holdfast.CodeUnavailable) {
+		t.Errorf("submit: got %q, want %s", refused, holdfast.CodeUnavailable)
 	}
 	f.release(hold) // it finishes under the lock
 	time.Sleep(shortSilence + time.Second)
@@ -425,6 +425,38 @@ func TestFailureClockJumps(t *testing.T) {
 			s.waitEnded(t, id, 5*time.Second, holdfast.OutcomeSucceeded)
 		})
 	}
+}
+
+// TestFailureClockBackWhileQueued sets the wall clock back under executions that
+// wait: one was submitted at once, one waits after a failure, and one was
+// submitted before this control plane started. None waits for hours.
+func TestFailureClockBackWhileQueued(t *testing.T) {
+	t.Parallel()
+	var offset atomic.Int64
+	var failed atomic.Bool
+	now := func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+	s := newStand(t, func(c *dispatch.Config, _ *dispatch.ServerConfig) {
+		c.Now, c.RetryBase, c.RetryMax = now, time.Second, time.Second
+	})
+	future := func(name string, by time.Duration) holdfast.ExecutionID {
+		e := s.queued(s.newJob(t, name))
+		e.Due = e.Due.Add(by)
+		return s.submit(t, e)
+	}
+	before := future("before", 9*time.Hour)
+	w := s.startWorker(t, "local", script{backup: func(context.Context, engine.Backup, engine.Sink) (engine.Result, error) {
+		if failed.CompareAndSwap(false, true) {
+			return engine.Result{}, holdfast.Errorf(holdfast.CodeUnavailable, "the server is starting up")
+		}
+		return engine.Result{}, nil
+	}}, newShelf(), fastPoll)
+	s.waitEnded(t, before, 10*time.Second, holdfast.OutcomeSucceeded)
+	w.stop()
+	atOnce := future("at once", 0)
+	time.Sleep(1500 * time.Millisecond) // the clock is known
+	offset.Store(int64(-7 * time.Hour))
+	s.startWorker(t, "other", script{}, newShelf(), fastPoll)
+	s.waitEnded(t, atOnce, 5*time.Second, holdfast.OutcomeSucceeded)
 }
 
 // TestFailureTermHandsBack ends a worker whose execution does not come to an end
