@@ -92,7 +92,7 @@ func (s *Server) checkJoin(ctx context.Context, c natsserver.ClientAuthenticatio
 		cred, err = r.CredentialByHash(ctx, HashJoinSecret(secret.Reveal()))
 		return err
 	})
-	if err != nil || cred.Kind != holdfast.CredentialJoin || !cred.Valid(s.cfg.Now()) {
+	if err != nil || cred.Kind != holdfast.CredentialJoin || !mayJoin(cred, s.cfg.Now()) {
 		s.refuse(ctx, c, "its join token is unknown, used or expired")
 		return false
 	}
@@ -105,6 +105,17 @@ func (s *Server) checkJoin(ctx context.Context, c natsserver.ClientAuthenticatio
 		},
 	})
 	return true
+}
+
+// mayJoin reports whether a connection may introduce itself with the join token.
+// One that has been used may, until it expires: the worker that used it may have
+// lost the answer together with its connection. Everybody else is refused when
+// it says who it is, by its key.
+func mayJoin(c holdfast.Credential, now time.Time) bool {
+	if c.Revoked.Equal(c.LastUsed) {
+		c.Revoked = time.Time{}
+	}
+	return c.Valid(now)
 }
 
 func (s *Server) refuse(ctx context.Context, c natsserver.ClientAuthentication, why string) {

@@ -62,9 +62,9 @@ func (d *Dispatcher) finish(ctx context.Context, from holdfast.WorkerID, id hold
 		return prev.Wanted, nil
 	case holdfast.ErrorCode(err) == holdfast.CodeConflict && prev.Fence != 0:
 		d.lateSnapshot(ctx, prev, f)
-		return prev.Wanted, err
+		return wantedOf(prev, from), err
 	case err != nil:
-		return prev.Wanted, err
+		return wantedOf(prev, from), err
 	}
 	d.cfg.Step("finish.committed")
 	d.forget(id, f.Fence)

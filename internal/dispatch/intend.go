@@ -38,7 +38,7 @@ func (d *Dispatcher) intend(ctx context.Context, from holdfast.WorkerID, id hold
 	var wanted holdfast.Wanted
 	err := d.update(ctx, func(tx store.Tx) error {
 		e, err := current(ctx, tx, from, id, in.Fence)
-		wanted = e.Wanted
+		wanted = wantedOf(e, from)
 		if err != nil {
 			return err
 		}
@@ -94,6 +94,14 @@ func (d *Dispatcher) insertCopy(ctx context.Context, tx store.Tx, from holdfast.
 	})
 }
 
+// wantedOf is what the worker may know of what is wanted.
+func wantedOf(e holdfast.Execution, from holdfast.WorkerID) holdfast.Wanted {
+	if e.Worker != from {
+		return holdfast.WantRun
+	}
+	return e.Wanted
+}
+
 // current returns the execution when the worker holds its newest order;
 // CodeConflict when the order is outdated.
 func current(ctx context.Context, r store.Reader, from holdfast.WorkerID, id holdfast.ExecutionID, f holdfast.Fence) (holdfast.Execution, error) {
@@ -104,7 +112,10 @@ func current(ctx context.Context, r store.Reader, from holdfast.WorkerID, id hol
 	if err != nil {
 		return e, err
 	}
-	if e.State != holdfast.StateRunning || e.Fence != f || e.Worker != from {
+	if e.Worker != from { // what another one does is not for this one
+		return e, holdfast.Errorf(holdfast.CodeConflict, "the order with fence %d is outdated", f)
+	}
+	if e.State != holdfast.StateRunning || e.Fence != f {
 		return e, holdfast.Errorf(holdfast.CodeConflict, "the order with fence %d is outdated: execution %d is %s with fence %d", f, id, e.State, e.Fence)
 	}
 	return e, nil

@@ -68,6 +68,10 @@ func TestJoinTokenWorksOnce(t *testing.T) {
 	if holdfast.ErrorCode(err) != holdfast.CodeForbidden {
 		t.Errorf("second use: got %v, want %s", err, holdfast.CodeForbidden)
 	}
+	again, err := worker.Join(t.Context(), worker.Joining{Token: token, Name: "other", Identity: id, Slots: 2, Version: "v1"})
+	if err != nil || again.Worker != m.Worker {
+		t.Errorf("again, as the worker that lost its answer: got %+v, %v, want worker %d", again, err, m.Worker)
+	}
 	expired := s.invite(t, "late", time.Now().Add(-time.Second))
 	_, err = worker.Join(t.Context(), worker.Joining{Token: expired, Name: "late", Identity: second, Slots: 1})
 	if holdfast.ErrorCode(err) != holdfast.CodeForbidden {
@@ -244,10 +248,20 @@ func TestForeignFence(t *testing.T) {
 	if r.Failure == nil || r.Failure.Code != holdfast.CodeConflict {
 		t.Errorf("intend: got %+v, want %s", r, holdfast.CodeConflict)
 	}
+	s.update(t, func(tx store.Tx) error { // what is wanted of it is not the other's to know either
+		e, err := tx.Execution(t.Context(), 0, id)
+		require(t, err)
+		next := e
+		next.Wanted = holdfast.WantStop
+		return tx.MoveExecution(t.Context(), e, next)
+	})
 	r = wire.Reply{}
 	p.request(t, wire.ExecutionSubject(wire.KindFinish, a.Worker, id), &wire.Finish{Fence: 1, Move: holdfast.MoveFail}, &r)
 	if r.Failure == nil || r.Failure.Code != holdfast.CodeConflict {
 		t.Errorf("finish: got %+v, want %s", r, holdfast.CodeConflict)
+	}
+	if r.Wanted != holdfast.WantRun || r.Failure != nil && strings.Contains(r.Failure.Msg, "RUNNING") {
+		t.Errorf("finish: got wish %s and %q of another's execution", r.Wanted, r.Failure.Msg)
 	}
 	var chunk wire.ChunkReply
 	p.request(t, wire.ExecutionSubject(wire.KindLog, a.Worker, id), &wire.Chunk{Fence: 1, Data: []byte("forged")}, &chunk)
