@@ -98,7 +98,7 @@ func (j *jobFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&j.description, "description", "", "`text` for people")
 	f.IntVar(&j.priority, "priority", int(holdfast.DefaultPriority), "`number` from 1 (runs first) to 5")
-	f.IntVar(&j.retain, "retain", holdfast.DefaultRetention, "`number` of good backups that stay")
+	f.IntVar(&j.retain, "retain", holdfast.DefaultRetention, "`number` of good backups that are to stay (kept and shown; this version deletes nothing)")
 	f.StringVar(&j.unit, "retain-unit", "", "what --retain counts: `unit` sets or generations (default: by the job's schedules)")
 	f.StringVar(&j.repository, "repository", "", "`repository` for its backup sets (default: the site's)")
 	f.IntVar(&j.autoAbort, "auto-abort", 0, "`minutes` after which a run is ended; 0: never")

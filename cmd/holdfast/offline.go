@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/objstore"
 	"github.com/holdfast-backup/holdfast/internal/objstore/fs"
 	"github.com/holdfast-backup/holdfast/internal/repository"
+	"github.com/holdfast-backup/holdfast/internal/worker"
 )
 
 const (
@@ -33,6 +34,7 @@ type offlineSet struct {
 	RunType  string    `json:"run_type,omitempty"`
 	Time     time.Time `json:"time"`
 	Hostname string    `json:"hostname"`
+	Damaged  bool      `json:"damaged,omitempty"` // something in it was known to be bad when it was taken
 }
 
 // restoreOffline restores with nothing but the recovery kit and the repository.
@@ -50,9 +52,13 @@ func (a *app) restoreOffline(ctx context.Context, in restoreFlags, ref string) e
 		return err
 	}
 	if ref == "list" {
-		return a.print(sets, "SET SITE RUN-TYPE TAKEN HOST SNAPSHOT", func(row func(...any)) {
+		return a.print(sets, "SET SITE RUN-TYPE TAKEN HOST SNAPSHOT STATE", func(row func(...any)) {
 			for _, s := range sets {
-				row(s.Set, s.Site, s.RunType, s.Time, s.Hostname, s.Snapshot[:min(16, len(s.Snapshot))])
+				state := "good"
+				if s.Damaged {
+					state = "DAMAGED"
+				}
+				row(s.Set, s.Site, s.RunType, s.Time, s.Hostname, s.Snapshot[:min(16, len(s.Snapshot))], state)
 			}
 		})
 	}
@@ -130,6 +136,7 @@ func (a *app) offlineSets(ctx context.Context, repo *repository.Repository) ([]o
 		o.Site, _ = s.Tag("site")
 		o.From, _ = s.Tag("installation")
 		o.RunType, _ = s.Tag("run_type")
+		_, o.Damaged = s.Tag(worker.DamagedTag)
 		sets = append(sets, o)
 	}
 	return sets, nil
@@ -196,6 +203,10 @@ func (a *app) writeOffline(ctx context.Context, in restoreFlags, repo *repositor
 			err = closeErr
 		}
 	}()
+	damage, err := worker.Damage(ctx, reader)
+	if err != nil {
+		return err
+	}
 	began := time.Now()
 	report := a.newOfflineReport()
 	result, err := physicalEngine().Restore(ctx, engine.Restore{
@@ -205,6 +216,9 @@ func (a *app) writeOffline(ctx context.Context, in restoreFlags, repo *repositor
 	report.close()
 	if err != nil {
 		return err
+	}
+	if damage != "" {
+		result.Warnings = append(result.Warnings, damage)
 	}
 	return a.offlineDone(set, spec, result, time.Since(began))
 }

@@ -71,7 +71,7 @@ func TestWhatALiveExecutionNeedsStays(t *testing.T) {
 
 	h := must(r.svc.CreateHost(ctx, r.admin, service.NewHost{Name: "spare"}))(t)
 	_, set := r.backup(j, holdfast.CopyComplete)
-	restore := must(r.svc.Restore(ctx, r.admin, service.NewRestore{Spec: holdfast.RestoreSpec{Set: set.ID, Host: h.ID, Directory: "/restores/a"}}))(t)
+	restore := must(r.svc.Restore(ctx, r.admin, service.NewRestore{Spec: holdfast.RestoreSpec{Set: set.ID, Tablespaces: spaces(), Host: h.ID, Directory: "/restores/a"}}))(t)
 	wantCode(t, r.svc.DeleteHost(ctx, r.admin, h.ID), holdfast.CodeConflict)
 	must(r.svc.Kill(ctx, r.admin, restore.ID))(t)
 	if err := r.svc.DeleteHost(ctx, r.admin, h.ID); err != nil {
@@ -111,7 +111,7 @@ func TestAKeyIsForOneRequest(t *testing.T) {
 	must(r.svc.Kill(ctx, r.admin, e.ID))(t)
 
 	_, set := r.backup(j, holdfast.CopyComplete)
-	spec := holdfast.RestoreSpec{Set: set.ID, Directory: "/restores/a"}
+	spec := holdfast.RestoreSpec{Set: set.ID, Tablespaces: spaces(), Directory: "/restores/a"}
 	first := must(r.svc.Restore(ctx, r.admin, service.NewRestore{Spec: spec, IdempotencyKey: "k2"}))(t)
 	if again := must(r.svc.Restore(ctx, r.admin, service.NewRestore{Spec: spec, IdempotencyKey: "k2"}))(t); again.ID != first.ID {
 		t.Errorf("repeated: got %d, want %d", again.ID, first.ID)

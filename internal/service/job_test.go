@@ -56,7 +56,7 @@ func TestJobsThatAreRefused(t *testing.T) {
 			Site: site, Name: "x", Type: holdfast.JobRestore, Restore: &holdfast.RestoreSpec{Set: gone.ID, Directory: "/restore/a"},
 		}, holdfast.CodeConflict},
 		{"restore of another site's set", holdfast.Job{
-			Site: site, Name: "x", Type: holdfast.JobRestore, Restore: &holdfast.RestoreSpec{Set: set.ID, Directory: "/restore/a"},
+			Site: site, Name: "x", Type: holdfast.JobRestore, Restore: &holdfast.RestoreSpec{Set: set.ID, Tablespaces: spaces(), Directory: "/restore/a"},
 		}, holdfast.CodeInvalid},
 	} {
 		_, err := r.svc.CreateJob(t.Context(), r.admin, c.in)
@@ -169,8 +169,8 @@ func TestJobViewKnowsTheLastRuns(t *testing.T) {
 		t.Errorf("got view %+v of a new job, want no runs", v)
 	}
 	_, set := r.backup(j, holdfast.CopyComplete)
-	first := must(r.svc.Restore(ctx, r.admin, service.NewRestore{Spec: holdfast.RestoreSpec{Set: set.ID, Directory: "/restore/a"}}))(t)
-	second := must(r.svc.Restore(ctx, r.admin, service.NewRestore{Spec: holdfast.RestoreSpec{Set: set.ID, Directory: "/restore/b"}}))(t)
+	first := must(r.svc.Restore(ctx, r.admin, service.NewRestore{Spec: holdfast.RestoreSpec{Set: set.ID, Tablespaces: spaces(), Directory: "/restore/a"}}))(t)
+	second := must(r.svc.Restore(ctx, r.admin, service.NewRestore{Spec: holdfast.RestoreSpec{Set: set.ID, Tablespaces: spaces(), Directory: "/restore/b"}}))(t)
 	latest := r.run(j)
 	list, n, err := r.svc.Jobs(ctx, r.admin, store.JobFilter{})
 	if err != nil || n != 4 {

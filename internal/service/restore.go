@@ -159,6 +159,12 @@ func (s *Service) checkRestore(
 				WithHint("look at the set for its tablespaces")
 		}
 	}
+	for _, t := range set.Physical.Tablespaces {
+		if _, ok := spec.Tablespaces[t.OID]; !ok && t.Path != "" {
+			return restorable{}, holdfast.Errorf(holdfast.CodeInvalid, "backup set %d has tablespace %d (%s on the source), and no directory is given for it", set.ID, t.OID, t.Path).
+				WithHint("give each tablespace an empty directory of its own")
+		}
+	}
 	return restorable{set: set.BackupSet, copy: c}, insideNoServer(ctx, r, site.Account, *spec)
 }
 

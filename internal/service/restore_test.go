@@ -49,7 +49,7 @@ func TestARestoreJobMayBeRenamedWhenItsSetIsGone(t *testing.T) {
 	r := newRig(t)
 	ctx := t.Context()
 	_, set := r.backup(r.job(0, "full"), holdfast.CopyComplete)
-	e := must(r.svc.Restore(ctx, r.admin, service.NewRestore{Spec: holdfast.RestoreSpec{Set: set.ID, Directory: "/restore/a"}}))(t)
+	e := must(r.svc.Restore(ctx, r.admin, service.NewRestore{Spec: holdfast.RestoreSpec{Set: set.ID, Tablespaces: spaces(), Directory: "/restore/a"}}))(t)
 	must(r.svc.Kill(ctx, r.admin, e.ID))(t)
 	r.update(func(tx store.Tx) error {
 		copies, err := tx.Copies(ctx, set.Account, set.ID)
@@ -78,7 +78,7 @@ func TestRestoreElsewhere(t *testing.T) {
 	r := newRig(t)
 	ctx := t.Context()
 	_, set := r.backup(r.job(0, "full"), holdfast.CopyVerified)
-	spec := holdfast.RestoreSpec{Set: set.ID, Host: r.hosts[1].ID, Directory: "/restore/a"}
+	spec := holdfast.RestoreSpec{Set: set.ID, Tablespaces: spaces(), Host: r.hosts[1].ID, Directory: "/restore/a"}
 	e := must(r.svc.Restore(ctx, r.admin, service.NewRestore{Spec: spec, Name: "drill"}))(t)
 	if e.Host != r.hosts[1].ID || e.JobName != "drill" || e.Pool != holdfast.DefaultPool {
 		t.Errorf("got execution on host %d in pool %q for job %q", e.Host, e.Pool, e.JobName)
@@ -108,7 +108,7 @@ func TestRestoresThatAreRefused(t *testing.T) {
 	_, gone := r.backup(r.job(0, "gone"), holdfast.CopyDeleted)
 	_, writing := r.backup(r.job(0, "writing"), holdfast.CopyWriting)
 	_, orphan := r.backup(r.job(0, "orphan"), holdfast.CopyOrphaned)
-	ok := holdfast.RestoreSpec{Set: set.ID, Directory: "/restore/a"}
+	ok := holdfast.RestoreSpec{Set: set.ID, Tablespaces: spaces(), Directory: "/restore/a"}
 	with := func(change func(*holdfast.RestoreSpec)) service.NewRestore {
 		spec := ok
 		change(&spec)
@@ -134,6 +134,7 @@ func TestRestoresThatAreRefused(t *testing.T) {
 		{"tablespace inside the directory", with(func(s *holdfast.RestoreSpec) {
 			s.Tablespaces = map[uint32]string{16400: "/restore/a/space"}
 		}), holdfast.CodeInvalid},
+		{"tablespace without a directory", with(func(s *holdfast.RestoreSpec) { s.Tablespaces = nil }), holdfast.CodeInvalid},
 		{"unknown tablespace", with(func(s *holdfast.RestoreSpec) {
 			s.Tablespaces = map[uint32]string{1: "/restore/space"}
 		}), holdfast.CodeInvalid},
@@ -160,7 +161,7 @@ func TestARestoreNeedsToSeeItsHost(t *testing.T) {
 	r := newRig(t)
 	_, set := r.backup(r.job(0, "full"), holdfast.CopyComplete)
 	a := r.actor(holdfast.RoleOperator, r.sites[0].ID)
-	spec := holdfast.RestoreSpec{Set: set.ID, Host: r.hosts[1].ID, Directory: "/restore/a"}
+	spec := holdfast.RestoreSpec{Set: set.ID, Tablespaces: spaces(), Host: r.hosts[1].ID, Directory: "/restore/a"}
 	_, err := r.svc.Restore(t.Context(), a, service.NewRestore{Spec: spec})
 	wantCode(t, err, holdfast.CodeNotFound)
 	spec.Host = 0
@@ -176,7 +177,7 @@ func TestRestoreReadsTheBestCopy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec := holdfast.RestoreSpec{Set: set.ID, Directory: "/restore/a"}
+	spec := holdfast.RestoreSpec{Set: set.ID, Tablespaces: spaces(), Directory: "/restore/a"}
 	if e := must(r.svc.Restore(ctx, r.admin, service.NewRestore{Spec: spec}))(t); e.Repository != r.repo.ID {
 		t.Errorf("got repository %d, want the damaged copy's, the only one", e.Repository)
 	}
@@ -203,7 +204,7 @@ func TestTheSameRestoreKeyAtOnce(t *testing.T) {
 	for i := range racers {
 		wg.Go(func() {
 			e, err := r.svc.Restore(t.Context(), r.admin, service.NewRestore{
-				Spec: holdfast.RestoreSpec{Set: set.ID, Directory: "/restore/a"}, IdempotencyKey: "one",
+				Spec: holdfast.RestoreSpec{Set: set.ID, Tablespaces: spaces(), Directory: "/restore/a"}, IdempotencyKey: "one",
 			})
 			if err != nil {
 				t.Error(err)
@@ -218,7 +219,7 @@ func TestTheSameRestoreKeyAtOnce(t *testing.T) {
 		}
 	}
 	_, err := r.svc.Restore(t.Context(), r.admin, service.NewRestore{
-		Spec: holdfast.RestoreSpec{Set: set.ID, Directory: "/restore/b"}, IdempotencyKey: "one",
+		Spec: holdfast.RestoreSpec{Set: set.ID, Tablespaces: spaces(), Directory: "/restore/b"}, IdempotencyKey: "one",
 	})
 	wantCode(t, err, holdfast.CodeConflict)
 }
@@ -229,7 +230,7 @@ func TestALongDirectoryMakesAShortName(t *testing.T) {
 	_, set := r.backup(r.job(0, "full"), holdfast.CopyComplete)
 	dir := "/restore/" + strings.Repeat("é", 300) + "\n/end"
 	for range 3 {
-		e := must(r.svc.Restore(t.Context(), r.admin, service.NewRestore{Spec: holdfast.RestoreSpec{Set: set.ID, Directory: dir}}))(t)
+		e := must(r.svc.Restore(t.Context(), r.admin, service.NewRestore{Spec: holdfast.RestoreSpec{Set: set.ID, Tablespaces: spaces(), Directory: dir}}))(t)
 		if n := len([]rune(e.JobName)); n != holdfast.MaxJobName || strings.ContainsRune(e.JobName, '\n') || !strings.Contains(e.JobName, "/end #") {
 			t.Errorf("got a name of %d characters: %q", n, e.JobName)
 		}

@@ -385,3 +385,6 @@ func (r *rig) lastEvent() holdfast.Event {
 
 // newName returns a name that nothing else has.
 func newName() string { return "n-" + strings.ToLower(rand.Text()) }
+
+// spaces gives the tablespace of the rig's sets a directory.
+func spaces() map[uint32]string { return map[uint32]string{16400: "/spaces/archive"} }

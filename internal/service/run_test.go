@@ -144,7 +144,7 @@ func TestTheSameKeyIsTheSameExecution(t *testing.T) {
 	wantCode(t, err, holdfast.CodeConflict)
 	_, set := r.backup(j, holdfast.CopyComplete)
 	_, err = r.svc.Restore(ctx, r.admin, service.NewRestore{
-		Spec: holdfast.RestoreSpec{Set: set.ID, Directory: "/restore/a"}, IdempotencyKey: "k1",
+		Spec: holdfast.RestoreSpec{Set: set.ID, Tablespaces: spaces(), Directory: "/restore/a"}, IdempotencyKey: "k1",
 	})
 	wantCode(t, err, holdfast.CodeConflict)
 	if err := r.svc.DeleteJob(ctx, r.admin, j.ID); err != nil {

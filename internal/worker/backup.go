@@ -15,28 +15,6 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/wire"
 )
 
-// SetFile is where a set says what it is, so that a catalogue can be rebuilt
-// from the repository alone.
-const SetFile = "holdfast/set.json"
-
-// SetManifest is the content of SetFile.
-type SetManifest struct {
-	Version      int                  `json:"version"` // 1
-	Installation string               `json:"installation"`
-	Account      holdfast.AccountID   `json:"account"`
-	Site         holdfast.SiteID      `json:"site"`
-	SiteSlug     string               `json:"site_slug"`
-	Job          holdfast.JobID       `json:"job"`
-	JobName      string               `json:"job_name"`
-	Execution    holdfast.ExecutionID `json:"execution"`
-	Fence        holdfast.Fence       `json:"fence"`
-	Set          holdfast.SetID       `json:"set"`
-	Engine       holdfast.Engine      `json:"engine"`
-	RunType      holdfast.RunType     `json:"run_type"`
-	Created      time.Time            `json:"created"` // by this worker's clock
-	Result       engine.Result        `json:"result"`
-}
-
 // openRepository opens the order's repository, and makes sure that it is the one
 // that is meant.
 func (w *Worker) openRepository(ctx context.Context, at wire.Repository, password holdfast.Secret) (Repository, error) {
@@ -49,6 +27,10 @@ func (w *Worker) openRepository(ctx context.Context, at wire.Repository, passwor
 		open = openRepository
 	}
 	r, err := open(ctx, b, password)
+	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
+		return nil, holdfast.Wrap(holdfast.CodeNotFound, err, "there is no repository at %s on the machine of worker %s", at.Location, w.cfg.Name).
+			WithHint("mount the repository there, under the same path as on the server's machine")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open repository %s: %w", at.Location, err)
 	}
@@ -115,14 +97,14 @@ func (r *run) commit(res engine.Result) repository.Commit {
 	o := r.order
 	return repository.Commit{
 		Time: t, Hostname: o.Site.Slug, Username: "holdfast", Paths: []string{"/pgdata"},
-		Tags: []string{
+		Tags: append([]string{
 			"installation=" + o.Installation,
 			fmt.Sprintf("set=%d", o.Set),
 			fmt.Sprintf("site=%s", o.Site.Slug),
 			"run_type=" + string(o.RunType),
 			fmt.Sprintf("execution=%d", o.Execution),
 			fmt.Sprintf("fence=%d", o.Fence),
-		},
+		}, damagedTag(res)...),
 	}
 }
 

@@ -26,8 +26,16 @@ func (r *run) restore(e engine.Engine, secrets wire.Secrets) (res engine.Result,
 		}
 		err = errors.Join(err, closeErr)
 	}()
-	return e.Restore(r.soft, engine.Restore{
+	damage, err := Damage(r.soft, reader)
+	if err != nil {
+		return res, err
+	}
+	res, err = e.Restore(r.soft, engine.Restore{
 		Installation: r.order.Installation, Execution: r.order.Execution, Fence: r.order.Fence, Spec: *r.order.Restore,
 		Roots: r.w.cfg.RestoreRoots, Report: &r.progress, Log: r.log,
 	}, reader)
+	if err == nil && damage != "" {
+		res.Warnings = append(res.Warnings, damage)
+	}
+	return res, err
 }

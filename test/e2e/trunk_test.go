@@ -289,3 +289,38 @@ func TestResticUnlockWhileABackupRuns(t *testing.T) {
 	}
 	r.down()
 }
+
+// A damaged page is named by the backup, and whoever restores the set hears of it.
+func TestDamagedSetSaysSo(t *testing.T) {
+	pg := testkit.StartPostgres(t, testkit.PostgresOptions{Password: password})
+	pg.Exec(t, "", "CREATE TABLE broken AS SELECT i, md5(i::text) FROM generate_series(1, 5000) i")
+	file := filepath.Join(pg.DataDir, pg.Value(t, "", "SELECT pg_relation_filepath('broken')"))
+	pg.Stop(t, testkit.Fast)
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	noError(t, err)
+	_, err = f.WriteAt([]byte("damage"), 3*8192+4000)
+	noError(t, err)
+	noError(t, f.Close())
+	pg.Start(t)
+
+	r := newRig(t)
+	r.up()
+	r.register(pg)
+	res := r.try("job", "run", "nightly", "--wait")
+	if res.code != 3 || !strings.Contains(res.stdout+res.stderr, "broken") || !strings.Contains(res.stdout+res.stderr, "block 3") {
+		t.Errorf("the backup: got code %d\n%s%s", res.code, res.stdout, res.stderr)
+	}
+	res = r.try("restore", "latest", "--site", "berlin", "--to", r.path("restores/first"), "--wait")
+	if res.code != 3 || !strings.Contains(res.stdout+res.stderr, "was damaged when it was taken") {
+		t.Errorf("the restore: got code %d\n%s%s", res.code, res.stdout, res.stderr)
+	}
+	r.down()
+	res = r.try("restore", "--offline", "--kit", r.path("main.kit"), "list")
+	if res.code != 0 || !strings.Contains(res.stdout, "DAMAGED") {
+		t.Errorf("the kit's list: got code %d\n%s%s", res.code, res.stdout, res.stderr)
+	}
+	res = r.try("restore", "--offline", "--kit", r.path("main.kit"), "latest", "--to", r.path("second"))
+	if res.code != 3 || !strings.Contains(res.stderr, "was damaged when it was taken") {
+		t.Errorf("the restore offline: got code %d\n%s%s", res.code, res.stdout, res.stderr)
+	}
+}

@@ -36,7 +36,7 @@ type Execution struct {
 	RepositoryID  holdfast.RepositoryID `json:"repository_id,omitempty"`
 	Repository    string                `json:"repository,omitempty"`
 	Restore       *RestoreSpec          `json:"restore,omitempty"`
-	SetID         holdfast.SetID        `json:"set_id,omitempty" doc:"The backup set that it makes or restores"`
+	SetID         holdfast.SetID        `json:"set_id,omitempty" doc:"The backup set that it has made, or restores"`
 	ParentID      holdfast.ExecutionID  `json:"parent_id,omitempty"`
 	WorkerID      holdfast.WorkerID     `json:"worker_id,omitempty"`
 	Fence         holdfast.Fence        `json:"fence" doc:"How often it was started"`
@@ -87,6 +87,9 @@ func (n names) execution(e holdfast.Execution) Execution {
 	}
 	if e.Restore != nil {
 		out.Restore = n.restore(*e.Restore)
+	}
+	if e.Type == holdfast.JobBackup && e.Outcome != holdfast.OutcomeSucceeded && e.Outcome != holdfast.OutcomeWarning {
+		out.SetID = 0 // it is reserved only
 	}
 	return out
 }

@@ -110,6 +110,21 @@ func TestRestoreRefuses(t *testing.T) {
 		"a tablespace outside of the roots": {func(r *refusal) {
 			r.Spec.Tablespaces[spaces[1]] = r.t.TempDir()
 		}, holdfast.CodeForbidden, []string{"allowed restore root"}},
+		"a directory in a tablespace": {func(r *refusal) {
+			r.Spec.Directory = filepath.Join(r.Roots[0], "space/inside")
+			mkdir(r.t, filepath.Join(r.Roots[0], "space/PG_15_202209061"))
+		}, holdfast.CodeConflict, []string{"which is a tablespace"}},
+		"a tablespace's in a repository": {func(r *refusal) {
+			r.Spec.Tablespaces[spaces[1]] = filepath.Join(r.Roots[0], "repository/inside")
+			for _, name := range []string{"config", "keys", "snapshots", "index"} {
+				mkdir(r.t, filepath.Join(r.Roots[0], "repository", name))
+			}
+		}, holdfast.CodeConflict, []string{"which is a repository"}},
+		"a directory in a server's state": {func(r *refusal) {
+			r.Spec.Directory = filepath.Join(r.Roots[0], "state [1]/inside")
+			mkdir(r.t, filepath.Join(r.Roots[0], "state [1]"))
+			writeFile(r.t, filepath.Join(r.Roots[0], "state [1]/holdfast.db"), "")
+		}, holdfast.CodeConflict, []string{"state directory"}},
 		"a path with dots": {func(r *refusal) {
 			r.Spec.Directory = r.Roots[0] + "/inside/../elsewhere"
 		}, holdfast.CodeInvalid, []string{"clean absolute path"}},

@@ -91,10 +91,14 @@ func resolve(dir string) (string, error) {
 // one inside a directory in which a server runs.
 func (t *target) inspect() error {
 	for dir := t.path; ; dir = filepath.Dir(dir) {
-		if err := t.refuseServer(dir); err != nil || dir == "/" {
-			if err != nil {
-				return err
-			}
+		err := t.refuseServer(dir)
+		if err == nil && dir != t.path {
+			err = t.refuseOwned(dir)
+		}
+		if err != nil {
+			return err
+		}
+		if dir == "/" {
 			break
 		}
 	}
@@ -170,6 +174,33 @@ func (t *target) refuseServer(dir string) error {
 	}
 	return holdfast.Errorf(holdfast.CodeConflict, "a PostgreSQL server runs in directory %s (process %d)", t.asked, p.PID).
 		WithHint("stop it first, or choose another directory")
+}
+
+// refuseOwned refuses a target below a directory that belongs to something else:
+// a tablespace, a repository, or the state of a holdfast. An operator may have
+// allowed a root that holds them all.
+func (t *target) refuseOwned(dir string) error {
+	var what string
+	switch has := func(pattern string) bool {
+		found, err := filepath.Glob(filepath.Join(globQuote(dir), pattern))
+		return err == nil && len(found) > 0
+	}; {
+	case has("PG_[1-9]*_[1-9]*"):
+		what = "a tablespace"
+	case has("config") && has("keys") && has("snapshots") && has("index"):
+		what = "a repository"
+	case has("holdfast.db"):
+		what = "the state directory of a server"
+	default:
+		return nil
+	}
+	return holdfast.Errorf(holdfast.CodeConflict, "directory %s lies inside %s, which is %s", t.asked, dir, what).
+		WithHint("choose a directory outside of it")
+}
+
+// globQuote takes the meaning from what a pattern would read as its own.
+func globQuote(dir string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(dir)
 }
 
 // open makes the directory when it is missing, and locks it. From now on it is

@@ -1,0 +1,67 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine"
+)
+
+// SetFile is where a set says what it is, so that a catalogue can be rebuilt
+// from the repository alone.
+const SetFile = "holdfast/set.json"
+
+// SetManifest is the content of SetFile.
+type SetManifest struct {
+	Version      int                  `json:"version"` // 1
+	Installation string               `json:"installation"`
+	Account      holdfast.AccountID   `json:"account"`
+	Site         holdfast.SiteID      `json:"site"`
+	SiteSlug     string               `json:"site_slug"`
+	Job          holdfast.JobID       `json:"job"`
+	JobName      string               `json:"job_name"`
+	Execution    holdfast.ExecutionID `json:"execution"`
+	Fence        holdfast.Fence       `json:"fence"`
+	Set          holdfast.SetID       `json:"set"`
+	Engine       holdfast.Engine      `json:"engine"`
+	RunType      holdfast.RunType     `json:"run_type"`
+	Created      time.Time            `json:"created"` // by this worker's clock
+	Result       engine.Result        `json:"result"`
+}
+
+// maxManifest bounds what is read of a SetFile, in bytes.
+const maxManifest = 16 << 20
+
+// DamagedTag is the key of the snapshot's tag that a damaged set has, so that a
+// list of snapshots shows it.
+const DamagedTag = "damaged"
+
+func damagedTag(res engine.Result) []string {
+	if res.Damaged == "" {
+		return nil
+	}
+	return []string{DamagedTag + "=yes"}
+}
+
+// Damage says what is known to be damaged in a set, as a warning for whoever
+// restores it; empty when nothing is, or when the set does not say.
+func Damage(ctx context.Context, src engine.Source) (string, error) {
+	b, err := src.ReadFile(ctx, SetFile, maxManifest)
+	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read what the set says of itself: %w", err)
+	}
+	var m SetManifest
+	if err := json.Unmarshal(b, &m); err != nil {
+		return "", holdfast.Wrap(holdfast.CodeInvalid, err, "what the set says of itself cannot be read")
+	}
+	if m.Result.Damaged == "" {
+		return "", nil
+	}
+	return "the backup set was damaged when it was taken: " + m.Result.Damaged, nil
+}
