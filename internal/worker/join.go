@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"os"
 	"time"
 
@@ -24,6 +25,8 @@ const (
 	joinLimit     = 20 * time.Second
 	connectLimit  = 10 * time.Second
 	reconnectWait = 500 * time.Millisecond
+	reconnectSoon = 20 // attempts before they become rarer
+	reconnectMost = 10 // times reconnectWait: the longest wait
 	pingInterval  = 5 * time.Second
 )
 
@@ -161,8 +164,7 @@ func Dial(m Membership, id *seal.Identity, log *slog.Logger) (*nats.Conn, error)
 		nats.Name(m.Name),
 		nats.CustomInboxPrefix(wire.InboxPrefix(m.Worker)),
 		nats.MaxReconnects(-1),
-		nats.ReconnectWait(reconnectWait),
-		nats.ReconnectJitter(reconnectWait, reconnectWait),
+		nats.CustomReconnectDelay(reconnectDelay),
 		nats.ReconnectBufSize(-1),
 		nats.PingInterval(pingInterval),
 		nats.MaxPingsOutstanding(2),
@@ -178,6 +180,17 @@ func Dial(m Membership, id *seal.Identity, log *slog.Logger) (*nats.Conn, error)
 		return nil, connectError(err, m.Address)
 	}
 	return conn, nil
+}
+
+// reconnectDelay is how long to wait before the next attempt: not long while the
+// control plane may just be starting anew, and then longer. One that refuses
+// this worker, because it was removed, is not asked all the time.
+func reconnectDelay(attempts int) time.Duration {
+	wait := reconnectWait
+	if attempts > reconnectSoon {
+		wait = time.Duration(min(attempts-reconnectSoon, reconnectMost)) * reconnectWait
+	}
+	return wait + mathrand.N(reconnectWait)
 }
 
 func connect(address, pin string, opts ...nats.Option) (*nats.Conn, error) {
