@@ -28,12 +28,12 @@ type BackupSet struct {
 
 // PhysicalFacts is what a physical set says of its cluster.
 type PhysicalFacts struct {
-	SystemIdentifier uint64
-	Version          int // server_version_num
-	Timeline         uint32
-	StartLSN         uint64
-	StopLSN          uint64
-	Tablespaces      []Tablespace
+	SystemIdentifier uint64       `json:"system_identifier,string"` // text in JSON: not every reader's numbers have 64 bits
+	Version          int          `json:"version"`                  // server_version_num
+	Timeline         uint32       `json:"timeline"`
+	StartLSN         uint64       `json:"start_lsn,string"`
+	StopLSN          uint64       `json:"stop_lsn,string"`
+	Tablespaces      []Tablespace `json:"tablespaces,omitempty"`
 }
 
 // Tablespace is one tablespace of a cluster.

@@ -188,6 +188,12 @@ func (a *app) announce(c config.Config, front *server.Server, nats *dispatch.Ser
 		line += ", workers at " + addr
 	}
 	_, _ = fmt.Fprintln(a.stdout, line)
+	if host, _, err := net.SplitHostPort(front.Addr()); err == nil && !c.TLS.Enabled() && !net.ParseIP(host).IsLoopback() {
+		_, _ = fmt.Fprintln(a.stderr, "warning: the API listens for other machines without TLS: tokens pass in clear; use --self-signed, or --tls-cert and --tls-key")
+	}
+	if os.Geteuid() == 0 {
+		_, _ = fmt.Fprintln(a.stderr, "warning: running as root, which is more than a backup needs; run as the user that owns the data directories")
+	}
 }
 
 func startDispatch(c config.Config, state *state, db store.Store, master *seal.Master, log *slog.Logger) (

@@ -91,8 +91,8 @@ type Report interface {
 
 // Result is what an engine says of what it did.
 type Result struct {
-	Started  time.Time               `json:"started"` // by the database server's clock
-	Stopped  time.Time               `json:"stopped"`
+	Started  time.Time               `json:"started,omitzero"` // by the database server's clock
+	Stopped  time.Time               `json:"stopped,omitzero"`
 	Bytes    int64                   `json:"bytes"` // of the files, as they are restored
 	Files    int64                   `json:"files"`
 	Warnings []string                `json:"warnings,omitempty"` // what was left out or is damaged; not empty: the outcome is WARNING

@@ -492,3 +492,12 @@ func TestOddLayouts(t *testing.T) {
 		t.Errorf("the copy has %s rows, want 2000", got)
 	}
 }
+
+// A server without TLS is told from one that cannot be reached.
+func TestServerWithoutTLS(t *testing.T) {
+	p := testkit.StartPostgres(t, testkit.PostgresOptions{TCP: true})
+	b := backupOf(t, p)
+	b.Site.Server.Host, b.Site.Server.SSLMode = "127.0.0.1", "require"
+	_, err := pgphysical.New(pgphysical.Options{}).Backup(t.Context(), b, enginetest.NewDirSink(t))
+	wantError(t, err, holdfast.CodeInvalid, "offers no TLS", "sslmode is require")
+}

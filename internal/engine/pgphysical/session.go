@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -107,6 +108,14 @@ func connectError(err error, s holdfast.Server) error {
 	at := fmt.Sprintf("%s port %d", s.Host, s.Port)
 	var pe *pgconn.PgError
 	if !errors.As(err, &pe) {
+		if dns, ok := errors.AsType[*net.DNSError](err); ok {
+			return holdfast.Wrap(holdfast.CodeUnavailable, err, "the name %q of the server's host cannot be resolved: %s", s.Host, dns.Err).
+				WithHint("check the site's host")
+		}
+		if strings.Contains(err.Error(), "refused TLS") { // pgconn has no type for it
+			return holdfast.Wrap(holdfast.CodeInvalid, err, "the server at %s offers no TLS, and the site's sslmode is %s", at, s.SSLMode).
+				WithHint("switch ssl on at the server, or set the site's sslmode to prefer or disable")
+		}
 		return holdfast.Wrap(holdfast.CodeUnavailable, err, "the server at %s cannot be reached", at).
 			WithHint("check that the server runs, that it listens there, and that the site's host and port are right")
 	}
