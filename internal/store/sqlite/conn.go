@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/holdfast-backup/holdfast"
 )
@@ -46,6 +47,12 @@ func (c *conn) exec(ctx context.Context, text string) error {
 		return err
 	}
 	_, err = s.ExecContext(ctx)
+	return err
+}
+
+// busyTimeout says how long the connection waits for a lock.
+func (c *conn) busyTimeout(ctx context.Context, d time.Duration) error {
+	_, err := c.c.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", d.Milliseconds()))
 	return err
 }
 

@@ -61,3 +61,6 @@ func Statements(s *Store) []string {
 
 // GroupHeads is the query for a queue whose head is blocked.
 func GroupHeads() string { return groupHeads }
+
+// WithWALLimit says beyond how many bytes the write-ahead log is begun anew.
+func WithWALLimit(n int64) Option { return func(o *options) { o.walLimit = n } }

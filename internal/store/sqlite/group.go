@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/store"
 )
@@ -35,10 +36,15 @@ type writer struct {
 	requests chan *request
 	closing  <-chan struct{}
 	stopped  chan struct{}
+
+	checkpoint *checkpoint
+	busy       time.Duration // how long the connection waits for a lock
 }
 
-func newWriter(db *sql.DB, closing <-chan struct{}) *writer {
-	return &writer{db: db, requests: make(chan *request), closing: closing, stopped: make(chan struct{})}
+func newWriter(db *sql.DB, closing <-chan struct{}, c *checkpoint, busy time.Duration) *writer {
+	return &writer{
+		db: db, requests: make(chan *request), closing: closing, stopped: make(chan struct{}), checkpoint: c, busy: busy,
+	}
 }
 
 func (w *writer) update(ctx context.Context, fn func(store.Tx) error) error {
@@ -93,6 +99,9 @@ func (w *writer) run(ctx context.Context) {
 		select {
 		case r := <-w.requests:
 			w.serve(ctx, w.gather(r))
+			if w.conn != nil && w.checkpoint.after(ctx, w.conn, w.busy) != nil {
+				w.reset() // the next transaction says what is wrong
+			}
 		case <-w.closing:
 			return
 		}

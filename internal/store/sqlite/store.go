@@ -41,6 +41,7 @@ type options struct {
 	busyTimeout time.Duration
 	readers     int
 	log         *slog.Logger
+	walLimit    int64 // bytes
 	schema      schema
 }
 
@@ -63,7 +64,7 @@ func WithLogger(log *slog.Logger) Option { return func(o *options) { o.log = log
 //
 // CodeInvalid when the file is no database of this program, or a newer one's.
 func Open(ctx context.Context, path string, opts ...Option) (_ *Store, err error) {
-	o := options{busyTimeout: defaultBusyTimeout, readers: defaultReaders, log: slog.New(slog.DiscardHandler), schema: embedded()}
+	o := options{busyTimeout: defaultBusyTimeout, readers: defaultReaders, log: slog.New(slog.DiscardHandler), walLimit: walLimit, schema: embedded()}
 	for _, f := range opts {
 		f(&o)
 	}
@@ -92,7 +93,7 @@ func Open(ctx context.Context, path string, opts ...Option) (_ *Store, err error
 	for range o.readers {
 		s.readers <- nil
 	}
-	s.writer = newWriter(s.writeDB, s.closing)
+	s.writer = newWriter(s.writeDB, s.closing, newCheckpoint(path, o.walLimit), o.busyTimeout)
 	go s.writer.run(context.WithoutCancel(ctx))
 	return s, nil
 }
