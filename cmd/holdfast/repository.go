@@ -81,6 +81,7 @@ func (a *app) repositoryCreateCommand() *cobra.Command {
 			}
 			r, err := c.CreateRepository(cmd.Context(), native.NewRepository{Name: args[0], Location: where})
 			if err != nil {
+				a.warnOfLostKit(err, args[0])
 				return errors.Join(err, f.drop())
 			}
 			if err := f.write(r); err != nil {
@@ -95,6 +96,17 @@ func (a *app) repositoryCreateCommand() *cobra.Command {
 	create.Flags().StringVar(&kit, "kit", "", "`file` to write the recovery kit to; it must not exist")
 	require(create, "location", "kit")
 	return create
+}
+
+// warnOfLostKit says what may have happened when no answer came: the server may
+// have made the repository, and its kit was in that answer alone.
+func (a *app) warnOfLostKit(err error, name string) {
+	switch holdfast.ErrorCode(err) {
+	case holdfast.CodeUnavailable, holdfast.CodeInternal:
+		_, _ = fmt.Fprintf(a.stderr, "If holdfast repository list shows %s, its recovery kit is lost: remove it and its directory, and create it again.\n", name)
+	case holdfast.CodeInvalid, holdfast.CodeUnauthenticated, holdfast.CodeForbidden, holdfast.CodeNotFound, holdfast.CodeConflict, holdfast.CodeExhausted:
+		// It was refused.
+	}
 }
 
 // locationURL makes a URL of a directory.

@@ -39,3 +39,29 @@ func TestAMissingMasterKeyIsNotMadeAnew(t *testing.T) {
 		t.Error("a new key was made")
 	}
 }
+
+// TestALostKitIsSaid ends the creation of a repository without an answer: the
+// server may have made it, and the kit was in the answer.
+func TestALostKitIsSaid(t *testing.T) {
+	for name, c := range map[string]struct {
+		err  error
+		said bool
+	}{
+		"interrupted": {errSignal, true},
+		"no answer":   {holdfast.Errorf(holdfast.CodeUnavailable, "no server answers"), true},
+		"refused":     {holdfast.Errorf(holdfast.CodeConflict, "the name is taken"), false},
+	} {
+		out, err := os.CreateTemp(t.TempDir(), "stderr")
+		if err != nil {
+			t.Fatal(err)
+		}
+		(&app{stderr: out}).warnOfLostKit(c.err, "main")
+		text, err := os.ReadFile(out.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(text) > 0; got != c.said {
+			t.Errorf("%s: got %q, want a warning: %t", name, text, c.said)
+		}
+	}
+}
