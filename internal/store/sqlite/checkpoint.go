@@ -39,9 +39,8 @@ func (c *checkpoint) after(ctx context.Context, conn *conn, busy time.Duration) 
 	}
 	c.left = checkpointLook
 	now := time.Now()
-	info, err := os.Stat(c.log)
-	if err != nil || info.Size() <= c.limit || now.Before(c.next) {
-		return nil // without a log there is nothing to do
+	if now.Before(c.next) || c.size() <= c.limit {
+		return nil
 	}
 	if err := conn.busyTimeout(ctx, checkpointMost); err != nil {
 		return err
@@ -52,4 +51,13 @@ func (c *checkpoint) after(ctx context.Context, conn *conn, busy time.Duration) 
 		c.next = now.Add(checkpointWait)
 	}
 	return errors.Join(failed, conn.busyTimeout(ctx, busy))
+}
+
+// size is the log's; 0 when there is none.
+func (c *checkpoint) size() int64 {
+	info, err := os.Stat(c.log)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
