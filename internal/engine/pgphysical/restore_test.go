@@ -120,11 +120,6 @@ func TestRestoreRefuses(t *testing.T) {
 				mkdir(r.t, filepath.Join(r.Roots[0], "repository", name))
 			}
 		}, holdfast.CodeConflict, []string{"which is a repository"}},
-		"a directory in a server's state": {func(r *refusal) {
-			r.Spec.Directory = filepath.Join(r.Roots[0], "state [1]/inside")
-			mkdir(r.t, filepath.Join(r.Roots[0], "state [1]"))
-			writeFile(r.t, filepath.Join(r.Roots[0], "state [1]/holdfast.db"), "")
-		}, holdfast.CodeConflict, []string{"state directory"}},
 		"a path with dots": {func(r *refusal) {
 			r.Spec.Directory = r.Roots[0] + "/inside/../elsewhere"
 		}, holdfast.CodeInvalid, []string{"clean absolute path"}},
@@ -190,6 +185,11 @@ func TestRestoreRefuses(t *testing.T) {
 			refusedRestore(t, req, src, c.code, c.words...)
 		})
 	}
+	t.Run("a root in a server's state directory is fine", func(t *testing.T) {
+		req := restoreTo(t, spaces...)
+		writeFile(t, filepath.Join(req.Roots[0], "holdfast.db"), "")
+		enginetest.RestoreAll(t, pgphysical.New(pgphysical.Options{}), req, sink.Source())
+	})
 	t.Run("any directory for an operator", func(t *testing.T) {
 		req := restoreTo(t, spaces...)
 		req.Roots = nil

@@ -176,9 +176,9 @@ func (t *target) refuseServer(dir string) error {
 		WithHint("stop it first, or choose another directory")
 }
 
-// refuseOwned refuses a target below a directory that belongs to something else:
-// a tablespace, a repository, or the state of a holdfast. An operator may have
-// allowed a root that holds them all.
+// refuseOwned refuses a target below a tablespace or a repository: an operator may
+// have allowed a root that holds them. The state directory of a server is no such
+// place: a restore root may lie in it.
 func (t *target) refuseOwned(dir string) error {
 	var what string
 	switch has := func(pattern string) bool {
@@ -189,8 +189,6 @@ func (t *target) refuseOwned(dir string) error {
 		what = "a tablespace"
 	case has("config") && has("keys") && has("snapshots") && has("index"):
 		what = "a repository"
-	case has("holdfast.db"):
-		what = "the state directory of a server"
 	default:
 		return nil
 	}
