@@ -203,10 +203,7 @@ func (a *app) writeOffline(ctx context.Context, in restoreFlags, repo *repositor
 			err = closeErr
 		}
 	}()
-	damage, err := worker.Damage(ctx, reader)
-	if err != nil {
-		return err
-	}
+	damage := worker.Damage(ctx, reader)
 	began := time.Now()
 	report := a.newOfflineReport()
 	result, err := physicalEngine().Restore(ctx, engine.Restore{

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -47,21 +46,23 @@ func damagedTag(res engine.Result) []string {
 }
 
 // Damage says what is known to be damaged in a set, as a warning for whoever
-// restores it; empty when nothing is, or when the set does not say.
-func Damage(ctx context.Context, src engine.Source) (string, error) {
+// restores it; empty when nothing is, or when the set does not say. A set that
+// cannot tell is no reason not to restore it: that is a warning, too.
+func Damage(ctx context.Context, src engine.Source) string {
+	const untold = "the backup set cannot say whether it was damaged when it was taken: "
 	b, err := src.ReadFile(ctx, SetFile, maxManifest)
 	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
-		return "", nil
+		return ""
 	}
 	if err != nil {
-		return "", fmt.Errorf("read what the set says of itself: %w", err)
+		return untold + holdfast.ErrorMessage(err)
 	}
 	var m SetManifest
 	if err := json.Unmarshal(b, &m); err != nil {
-		return "", holdfast.Wrap(holdfast.CodeInvalid, err, "what the set says of itself cannot be read")
+		return untold + SetFile + " is not valid"
 	}
 	if m.Result.Damaged == "" {
-		return "", nil
+		return ""
 	}
-	return "the backup set was damaged when it was taken: " + m.Result.Damaged, nil
+	return "the backup set was damaged when it was taken: " + m.Result.Damaged
 }

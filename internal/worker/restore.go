@@ -26,10 +26,7 @@ func (r *run) restore(e engine.Engine, secrets wire.Secrets) (res engine.Result,
 		}
 		err = errors.Join(err, closeErr)
 	}()
-	damage, err := Damage(r.soft, reader)
-	if err != nil {
-		return res, err
-	}
+	damage := Damage(r.soft, reader)
 	res, err = e.Restore(r.soft, engine.Restore{
 		Installation: r.order.Installation, Execution: r.order.Execution, Fence: r.order.Fence, Spec: *r.order.Restore,
 		Roots: r.w.cfg.RestoreRoots, Report: &r.progress, Log: r.log,
