@@ -21,5 +21,6 @@ type Account struct {
 	ID           AccountID
 	Organisation OrganisationID
 	Name         string
+	Aliases      []string // other names that people know it by; unique in the installation
 	Created      time.Time
 }

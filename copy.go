@@ -16,6 +16,7 @@ const (
 	CopyDamaged     CopyState = "DAMAGED"     // something in it is known to be bad
 	CopyUnconfirmed CopyState = "UNCONFIRMED" // imported; nobody has confirmed it
 	CopyDeleted     CopyState = "DELETED"     // gone from the repository
+	CopyExpired     CopyState = "EXPIRED"     // dropped by retention or by a person; no reader sees it, and its snapshot is to be removed
 	CopyOrphaned    CopyState = "ORPHANED"    // intended, but its fence was closed: to be reaped by its snapshot id
 )
 
@@ -38,7 +39,7 @@ func (c Copy) Readable() bool {
 	switch c.State {
 	case CopyComplete, CopyVerified, CopyDamaged, CopyUnconfirmed:
 		return true
-	case CopyWriting, CopyDeleted, CopyOrphaned:
+	case CopyWriting, CopyExpired, CopyDeleted, CopyOrphaned:
 	}
 	return false
 }

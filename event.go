@@ -30,7 +30,8 @@ type Submission struct {
 	Account        AccountID
 	Principal      PrincipalID
 	Dialect        string
-	IdempotencyKey string // unique in the account when not empty
+	IdempotencyKey string          // unique in the account when not empty
+	Request        json.RawMessage // as it came, without its secrets; nil: not kept
 	Time           time.Time
 }
 

@@ -128,6 +128,8 @@ type Execution struct {
 	Job        JobID
 	JobName    string // as it was when the run was asked for
 	Submission SubmissionID
+	Schedule   ScheduleID // that made it; zero: asked for by hand
+	Actor      string     // who asked for it
 	Type       JobType
 	Engine     Engine
 	Name       string

@@ -102,9 +102,12 @@ type Job struct {
 
 // RestoreSpec says what a restore writes, and where.
 type RestoreSpec struct {
-	Set         SetID             `json:"set"`
-	Host        HostID            `json:"host"`      // whose worker writes
-	Directory   string            `json:"directory"` // the new data directory: absolute, below an allowed root, empty or missing
+	Set       SetID  `json:"set"`
+	Host      HostID `json:"host"`      // whose worker writes
+	Directory string `json:"directory"` // the new data directory: absolute, below an allowed root, empty or missing
+	// Site is set for a restore in place: the directory is this site's data
+	// directory, its server must not run, and what is there is moved aside first.
+	Site        SiteID            `json:"site,omitempty"`
 	Tablespaces map[uint32]string `json:"tablespaces,omitempty"`
 	// Configuration is true when files that the source kept outside its data
 	// directory are put into the new one.

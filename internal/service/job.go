@@ -369,7 +369,7 @@ func lastRestores(ctx context.Context, r store.Reader, a holdfast.AccountID, job
 			continue
 		}
 		list, _, err := r.Executions(ctx, a, store.ExecutionFilter{
-			Job: j.ID, Restores: true, Type: holdfast.JobRestore, Page: store.Page{Limit: 1},
+			Job: j.ID, Restores: true, Types: []holdfast.JobType{holdfast.JobRestore}, Page: store.Page{Limit: 1},
 		})
 		if err != nil {
 			return nil, err

@@ -186,7 +186,7 @@ func TestJobViewKnowsTheLastRuns(t *testing.T) {
 	if list[2].Last == nil || list[2].Last.ID != first.ID || list[2].LastRestore != nil {
 		t.Errorf("got view %+v of the first restore job, want its own run only", list[2])
 	}
-	page, n, err := r.svc.Jobs(ctx, r.admin, store.JobFilter{Type: holdfast.JobRestore, Page: store.Page{Offset: 1, Limit: 1}})
+	page, n, err := r.svc.Jobs(ctx, r.admin, store.JobFilter{Types: []holdfast.JobType{holdfast.JobRestore}, Page: store.Page{Offset: 1, Limit: 1}})
 	if err != nil || n != 2 || len(page) != 1 || page[0].Last.ID != second.ID {
 		t.Errorf("got page %+v of %d restores and error %v, want the second of 2", page, n, err)
 	}

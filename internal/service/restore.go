@@ -78,7 +78,7 @@ func sameSpec(made, asked holdfast.RestoreSpec) bool {
 // restoreName makes up a name that no job of the site has.
 func restoreName(ctx context.Context, r store.Reader, j holdfast.Job) (string, error) {
 	_, n, err := r.Jobs(ctx, j.Account, store.JobFilter{
-		Sites: []holdfast.SiteID{j.Site}, Type: holdfast.JobRestore, Page: store.Page{Limit: 1},
+		Sites: []holdfast.SiteID{j.Site}, Types: []holdfast.JobType{holdfast.JobRestore}, Page: store.Page{Limit: 1},
 	})
 	if err != nil {
 		return "", err

@@ -147,7 +147,7 @@ func TestRestoresThatAreRefused(t *testing.T) {
 			t.Errorf("%s: got %v, want code %q", c.name, err, c.want)
 		}
 	}
-	if _, n, err := r.svc.Jobs(ctx, r.admin, store.JobFilter{Type: holdfast.JobRestore}); err != nil || n != 0 {
+	if _, n, err := r.svc.Jobs(ctx, r.admin, store.JobFilter{Types: []holdfast.JobType{holdfast.JobRestore}}); err != nil || n != 0 {
 		t.Errorf("got %d restore jobs and error %v after refusals, want none", n, err)
 	}
 	// The data directory itself may be the target: the worker looks whether it is

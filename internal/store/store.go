@@ -40,7 +40,8 @@ type Page struct {
 // JobFilter selects jobs; zero fields select all.
 type JobFilter struct {
 	Sites      []holdfast.SiteID
-	Type       holdfast.JobType
+	Types      []holdfast.JobType
+	Engine     holdfast.Engine
 	ActiveOnly bool
 	Name       string
 	Page       Page
@@ -55,9 +56,11 @@ type ExecutionFilter struct {
 	Restores bool
 	Jobs     []holdfast.JobID
 	Parent   holdfast.ExecutionID
-	Type     holdfast.JobType
+	Types    []holdfast.JobType
 	States   []holdfast.State
-	Page     Page
+	// EndedSince leaves out what ended before it; zero: nothing.
+	EndedSince time.Time
+	Page       Page
 }
 
 // SetFilter selects backup sets; zero fields select all.
@@ -82,12 +85,16 @@ type Reader interface {
 
 	Accounts(ctx context.Context) ([]holdfast.Account, error)
 	Account(ctx context.Context, id holdfast.AccountID) (holdfast.Account, error)
+	Organisations(ctx context.Context) ([]holdfast.Organisation, error)
 
 	Principal(ctx context.Context, a holdfast.AccountID, id holdfast.PrincipalID) (holdfast.Principal, error)
 	PrincipalByName(ctx context.Context, a holdfast.AccountID, name string) (holdfast.Principal, error)
+	Principals(ctx context.Context, a holdfast.AccountID) ([]holdfast.Principal, error)
 	Credential(ctx context.Context, a holdfast.AccountID, id holdfast.CredentialID) (holdfast.Credential, error)
 	CredentialByHash(ctx context.Context, hash []byte) (holdfast.Credential, error)
 	Credentials(ctx context.Context, a holdfast.AccountID) ([]holdfast.Credential, error)
+	// CredentialsOf lists a principal's credentials, by id.
+	CredentialsOf(ctx context.Context, p holdfast.PrincipalID) ([]holdfast.Credential, error)
 
 	Host(ctx context.Context, a holdfast.AccountID, id holdfast.HostID) (holdfast.Host, error)
 	HostByName(ctx context.Context, a holdfast.AccountID, name string) (holdfast.Host, error)
@@ -105,6 +112,15 @@ type Reader interface {
 	// and says how many there are without the page.
 	Job(ctx context.Context, a holdfast.AccountID, id holdfast.JobID) (holdfast.Job, error)
 	Jobs(ctx context.Context, a holdfast.AccountID, f JobFilter) ([]holdfast.Job, int, error)
+
+	Schedule(ctx context.Context, a holdfast.AccountID, id holdfast.ScheduleID) (holdfast.Schedule, error)
+	// Schedules lists the schedules of a job, by id.
+	Schedules(ctx context.Context, a holdfast.AccountID, job holdfast.JobID) ([]holdfast.Schedule, error)
+	// DueSchedules lists schedules of every account whose next run is not after
+	// now, the longest due first.
+	DueSchedules(ctx context.Context, now time.Time, limit int) ([]holdfast.Schedule, error)
+	// NextRuns returns the earliest next run of each job that has one.
+	NextRuns(ctx context.Context, a holdfast.AccountID, jobs []holdfast.JobID) (map[holdfast.JobID]time.Time, error)
 
 	Execution(ctx context.Context, a holdfast.AccountID, id holdfast.ExecutionID) (holdfast.Execution, error)
 	// Executions lists the newest first, and says how many there are without the
@@ -146,6 +162,7 @@ type Reader interface {
 	WorkerByKey(ctx context.Context, key string) (holdfast.Worker, error)
 	Workers(ctx context.Context) ([]holdfast.Worker, error) // removed ones too
 
+	Submission(ctx context.Context, a holdfast.AccountID, id holdfast.SubmissionID) (holdfast.Submission, error)
 	SubmissionByKey(ctx context.Context, a holdfast.AccountID, idempotencyKey string) (holdfast.Submission, error)
 	ExecutionsOfSubmission(ctx context.Context, s holdfast.SubmissionID) ([]holdfast.Execution, error)
 	// Events lists the oldest first, after the given id.
@@ -157,9 +174,16 @@ type Reader interface {
 type Tx interface {
 	Reader
 
+	InsertOrganisation(ctx context.Context, o *holdfast.Organisation) error
+	InsertAccount(ctx context.Context, a *holdfast.Account) error
+	UpdateAccount(ctx context.Context, a holdfast.Account) error
 	InsertPrincipal(ctx context.Context, p *holdfast.Principal) error
+	UpdatePrincipal(ctx context.Context, p holdfast.Principal) error
 	InsertCredential(ctx context.Context, c *holdfast.Credential) error
 	UpdateCredential(ctx context.Context, c holdfast.Credential) error
+	// UseOnce notes that the single-use proof with this hash was used; CodeConflict
+	// when it was before. It may be forgotten once until has passed.
+	UseOnce(ctx context.Context, hash []byte, now, until time.Time) error
 
 	InsertHost(ctx context.Context, h *holdfast.Host) error
 	UpdateHost(ctx context.Context, h holdfast.Host) error
@@ -177,6 +201,12 @@ type Tx interface {
 
 	InsertJob(ctx context.Context, j *holdfast.Job) error
 	UpdateJob(ctx context.Context, j holdfast.Job) error
+
+	InsertSchedule(ctx context.Context, s *holdfast.Schedule) error
+	// MoveSchedule writes next over prev when the row still has prev's next run and
+	// time of change; else CodeConflict.
+	MoveSchedule(ctx context.Context, prev, next holdfast.Schedule) error
+	DeleteSchedule(ctx context.Context, a holdfast.AccountID, id holdfast.ScheduleID) error
 
 	InsertSubmission(ctx context.Context, s *holdfast.Submission) error
 	InsertExecution(ctx context.Context, e *holdfast.Execution) error

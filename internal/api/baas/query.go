@@ -99,11 +99,16 @@ func (q Query) count(names ...string) (n int64, ok bool, err error) {
 
 // JobFilter is what a list of jobs is narrowed to.
 type JobFilter struct {
-	Type       holdfast.JobType // empty: all
+	Types      []holdfast.JobType // BACKUP, RESTORE, or both
 	ActiveOnly bool
 	// None is true when no job can match: the filter asks for a kind of backup
 	// that this server does not make.
 	None bool
+}
+
+// JobTypes lists the types of jobs that these dialects know.
+func JobTypes() []holdfast.JobType {
+	return []holdfast.JobType{holdfast.JobBackup, holdfast.JobRestore}
 }
 
 // JobFilter reads the filters of a list of jobs. Lake names the job type
@@ -117,6 +122,9 @@ func (q Query) JobFilter() (JobFilter, error) {
 				return JobFilter{}, err
 			}
 		}
+	}
+	if len(f.Types) == 0 {
+		f.Types = JobTypes()
 	}
 	v, given, err := q.one("is-active", "is_active", "isActive")
 	if err != nil {
@@ -140,11 +148,11 @@ func (f *JobFilter) add(name, value string) error {
 	case "SNAPSHOT", "SNAPSHOT_DR":
 		f.None = true
 	case string(holdfast.JobBackup), string(holdfast.JobRestore):
-		if f.Type != "" && f.Type != holdfast.JobType(value) {
-			return holdfast.Errorf(holdfast.CodeInvalid, "the parameter %s has two values, %q and %q", name, f.Type, value).
+		if len(f.Types) > 0 && f.Types[0] != holdfast.JobType(value) {
+			return holdfast.Errorf(holdfast.CodeInvalid, "the parameter %s has two values, %q and %q", name, f.Types[0], value).
 				WithHint("leave it out for both")
 		}
-		f.Type = holdfast.JobType(value)
+		f.Types = []holdfast.JobType{holdfast.JobType(value)}
 	default:
 		return holdfast.Errorf(holdfast.CodeInvalid, "the parameter %s is %q", name, value).
 			WithHint("use BACKUP, RESTORE, FULL, SNAPSHOT or SNAPSHOT_DR")

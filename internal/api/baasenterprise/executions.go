@@ -68,7 +68,7 @@ func (h *handler) writeExecutions(w http.ResponseWriter, r *http.Request, c call
 	if err != nil {
 		return err
 	}
-	f.Sites, f.Page = []holdfast.SiteID{site.ID}, page.Store()
+	f.Sites, f.Types, f.Page = []holdfast.SiteID{site.ID}, baas.JobTypes(), page.Store()
 	found, total, err := h.Service.Executions(ctx, c.actor, f)
 	if err != nil {
 		return err

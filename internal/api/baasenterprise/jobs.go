@@ -44,7 +44,7 @@ func (h *handler) jobs(w http.ResponseWriter, r *http.Request, c call) error {
 		return nil
 	}
 	found, total, err := h.Service.Jobs(ctx, c.actor, store.JobFilter{
-		Sites: []holdfast.SiteID{site.ID}, Type: filter.Type, ActiveOnly: filter.ActiveOnly, Page: page.Store(),
+		Sites: []holdfast.SiteID{site.ID}, Types: filter.Types, ActiveOnly: filter.ActiveOnly, Page: page.Store(),
 	})
 	if err != nil {
 		return err

@@ -142,7 +142,7 @@ func (a *api) listExecutions(ctx context.Context, actor holdfast.Actor, in *list
 	if err != nil {
 		return nil, err
 	}
-	f := store.ExecutionFilter{Sites: sites, Type: in.Type, States: in.State, Parent: in.Parent, Page: in.store()}
+	f := store.ExecutionFilter{Sites: sites, Types: one(in.Type), States: in.State, Parent: in.Parent, Page: in.store()}
 	if in.Job != "" {
 		if f.Job, err = a.job(ctx, actor, in.Job); err != nil {
 			return nil, err

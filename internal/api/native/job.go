@@ -134,7 +134,7 @@ func (a *api) listJobs(ctx context.Context, actor holdfast.Actor, in *listJobs) 
 		return nil, err
 	}
 	jobs, total, err := a.Service.Jobs(ctx, actor, store.JobFilter{
-		Sites: sites, Type: in.Type, ActiveOnly: in.Active, Name: in.Name, Page: in.store(),
+		Sites: sites, Types: one(in.Type), ActiveOnly: in.Active, Name: in.Name, Page: in.store(),
 	})
 	if err != nil {
 		return nil, err
@@ -245,4 +245,12 @@ func (a *api) oneJob(ctx context.Context, actor holdfast.Actor, id holdfast.JobI
 		return nil, err
 	}
 	return &output[Job]{Body: n.job(v)}, nil
+}
+
+// one is a filter for one type, or for every type.
+func one(t holdfast.JobType) []holdfast.JobType {
+	if t == "" {
+		return nil
+	}
+	return []holdfast.JobType{t}
 }

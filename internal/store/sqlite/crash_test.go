@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/fstest"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -202,25 +201,9 @@ func slowSteps() []string {
 	return steps
 }
 
-func slowSchema() (fstest.MapFS, error) {
-	files := fstest.MapFS{}
-	for i, text := range slowSteps() {
-		files[fmt.Sprintf("%05d_later.sql", i+2)] = &fstest.MapFile{Data: []byte("-- +goose Up\n" + text + "\n")}
-	}
-	f, err := sqlite.EmbeddedSchema().Open("00001_trunk.sql")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	var first strings.Builder
-	_, err = bufio.NewReader(f).WriteTo(&first)
-	files["00001_trunk.sql"] = &fstest.MapFile{Data: []byte(first.String())}
-	return files, err
-}
-
 // migrateSlowly opens the database with a newer schema.
 func migrateSlowly(ctx context.Context, path string) error {
-	files, err := slowSchema()
+	files, err := laterSchema(slowSteps()...)
 	if err != nil {
 		return err
 	}
@@ -240,7 +223,7 @@ func TestKilledMigrationGoesOn(t *testing.T) {
 	seed(t, old, 1000)
 	id := installation(t, old)
 	closeStore(t, old)
-	files, err := slowSchema()
+	files, err := laterSchema(slowSteps()...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +243,7 @@ func TestKilledMigrationGoesOn(t *testing.T) {
 			t.Errorf("%s: got %d rows, want 20000", table, got)
 		}
 	}
-	copied := open(t, path+".before-2")
+	copied := open(t, copyBefore(t, path, 1))
 	if got := number(t, copied, "SELECT count(*) FROM executions"); got != 1000 {
 		t.Errorf("got %d executions in the copy, want 1000", got)
 	}

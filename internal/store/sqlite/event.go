@@ -8,16 +8,21 @@ import (
 )
 
 const (
-	submissionColumns = "id, account, principal, dialect, idempotency_key, time"
+	submissionColumns = "id, account, principal, dialect, idempotency_key, request, time"
 	eventColumns      = "id, account, time, actor, dialect, subject, kind, data"
 )
 
 func submissionFields(s *holdfast.Submission) []any {
-	return []any{idOf(&s.ID), &s.Account, idOf(&s.Principal), &s.Dialect, &s.IdempotencyKey, micros{&s.Time}}
+	return []any{idOf(&s.ID), &s.Account, idOf(&s.Principal), &s.Dialect, &s.IdempotencyKey, raw{&s.Request}, micros{&s.Time}}
 }
 
 func eventFields(e *holdfast.Event) []any {
 	return []any{idOf(&e.ID), idOf(&e.Account), micros{&e.Time}, &e.Actor, &e.Dialect, &e.Subject, &e.Kind, raw{&e.Data}}
+}
+
+// Submission returns one submission.
+func (r reader) Submission(ctx context.Context, a holdfast.AccountID, id holdfast.SubmissionID) (holdfast.Submission, error) {
+	return one(ctx, r.s, named("submission", id), submissionFields, "SELECT "+submissionColumns+" FROM submissions WHERE id = ? AND "+mine, id, a, a)
 }
 
 // SubmissionByKey returns the submission with the caller's key.
@@ -40,7 +45,7 @@ func (r reader) Events(ctx context.Context, a holdfast.AccountID, after holdfast
 
 // InsertSubmission makes a submission.
 func (t tx) InsertSubmission(ctx context.Context, s *holdfast.Submission) error {
-	n, err := t.s.insert(ctx, "INSERT INTO submissions ("+submissionColumns+") VALUES (?,?,?,?,?,?)", submissionFields(s)...)
+	n, err := t.s.insert(ctx, "INSERT INTO submissions ("+submissionColumns+") VALUES (?,?,?,?,?,?,?)", submissionFields(s)...)
 	if err != nil {
 		return taken(err, "submission with key %q", s.IdempotencyKey)
 	}

@@ -45,8 +45,13 @@ func (r reader) Jobs(ctx context.Context, a holdfast.AccountID, f store.JobFilte
 			return nil, 0, err
 		}
 	}
-	if f.Type != "" {
-		w.add("type = ?", f.Type)
+	if len(f.Types) > 0 {
+		if err := in(&w, "type", f.Types); err != nil {
+			return nil, 0, err
+		}
+	}
+	if f.Engine != "" {
+		w.add("engine = ?", f.Engine)
 	}
 	if f.ActiveOnly {
 		w.add("active")

@@ -21,7 +21,9 @@ func (r reader) Executions(ctx context.Context, a holdfast.AccountID, f store.Ex
 	var ids []int64
 	var total int64
 	var err error
-	if f.Parent != 0 || len(f.States) > 0 && !slices.Contains(f.States, holdfast.StateEnded) {
+	if !f.EndedSince.IsZero() {
+		ids, total, err = r.since(ctx, a, f)
+	} else if f.Parent != 0 || len(f.States) > 0 && !slices.Contains(f.States, holdfast.StateEnded) {
 		ids, total, err = r.few(ctx, a, f)
 	} else {
 		ids, total, err = r.history(ctx, a, f)
@@ -36,6 +38,22 @@ func (r reader) Executions(ctx context.Context, a holdfast.AccountID, f store.Ex
 	rows, err := many(ctx, r.s, executionFields,
 		"SELECT "+executionColumns+" FROM executions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id DESC", list)
 	return rows, int(total), err
+}
+
+// since lists what has not ended, or not before a time.
+func (r reader) since(ctx context.Context, a holdfast.AccountID, f store.ExecutionFilter) ([]int64, int64, error) {
+	w, err := conditions(a, f)
+	if err != nil {
+		return nil, 0, err
+	}
+	w.add("(ended IS NULL OR ended >= ?)", micros{&f.EndedSince})
+	if len(f.States) > 0 {
+		if err := in(&w, "state", f.States); err != nil {
+			return nil, 0, err
+		}
+	}
+	ids, total, err := listed(ctx, r.s, idFields, "id", "executions", "id DESC", w, f.Page)
+	return ids, int64(total), err
 }
 
 // few lists by what few rows meet: a parent, or states in which executions do
@@ -111,8 +129,10 @@ func conditions(a holdfast.AccountID, f store.ExecutionFilter) (where, error) {
 			return w, err
 		}
 	}
-	if f.Type != "" {
-		w.add("type = ?", f.Type)
+	if len(f.Types) > 0 {
+		if err := in(&w, "type", f.Types); err != nil {
+			return w, err
+		}
 	}
 	return w, nil
 }

@@ -87,8 +87,8 @@ func listFilters() map[string]store.ExecutionFilter {
 		"jobs":          {Jobs: []holdfast.JobID{1001, 1002, 1003}},
 		"site":          {Sites: []holdfast.SiteID{1001}},
 		"sites":         {Sites: []holdfast.SiteID{1001, 1002}},
-		"type":          {Type: holdfast.JobBackup},
-		"site and type": {Sites: []holdfast.SiteID{1001}, Type: holdfast.JobBackup},
+		"type":          {Types: []holdfast.JobType{holdfast.JobBackup}},
+		"site and type": {Sites: []holdfast.SiteID{1001}, Types: []holdfast.JobType{holdfast.JobBackup}},
 		"ended":         {States: []holdfast.State{holdfast.StateEnded}},
 		"ended of job":  {Job: 1001, States: []holdfast.State{holdfast.StateEnded, holdfast.StateRunning}},
 		"queued":        {States: []holdfast.State{holdfast.StateQueued}},
@@ -97,7 +97,7 @@ func listFilters() map[string]store.ExecutionFilter {
 
 func chosen(f store.ExecutionFilter, e seeded) bool {
 	return (f.Job == 0 || f.Job == e.job) && (len(f.Jobs) == 0 || slices.Contains(f.Jobs, e.job)) &&
-		(len(f.Sites) == 0 || slices.Contains(f.Sites, e.site)) && (f.Type == "" || f.Type == e.kind) &&
+		(len(f.Sites) == 0 || slices.Contains(f.Sites, e.site)) && (len(f.Types) == 0 || slices.Contains(f.Types, e.kind)) &&
 		(len(f.States) == 0 || slices.Contains(f.States, e.state))
 }
 

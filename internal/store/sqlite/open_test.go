@@ -145,7 +145,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "holdfast.db")
 	closeStore(t, open(t, path))
-	closeStore(t, open(t, path, sqlite.WithSchema(schemaOf(t, versionTwo()))))
+	closeStore(t, open(t, path, sqlite.WithSchema(schemaOf(t, nextVersion()))))
 	before, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -154,7 +154,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	if err == nil {
 		closeStore(t, s)
 	}
-	if holdfast.ErrorCode(err) != holdfast.CodeInvalid || !strings.Contains(holdfast.ErrorHint(err), path+".before-2") {
+	if holdfast.ErrorCode(err) != holdfast.CodeInvalid || !strings.Contains(holdfast.ErrorHint(err), copyBefore(t, path, 1)) {
 		t.Errorf("got %v (hint %q), want invalid with the copy's name in its hint", err, holdfast.ErrorHint(err))
 	}
 	if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
@@ -162,7 +162,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	}
 
 	// The hint is true.
-	if err := os.Rename(path+".before-2", path); err != nil {
+	if err := os.Rename(copyBefore(t, path, 1), path); err != nil {
 		t.Fatal(err)
 	}
 	installation(t, open(t, path))
@@ -175,21 +175,21 @@ func TestOlderSchemaIsCopiedAndMigrated(t *testing.T) {
 	id, host := installation(t, old), addHost(t, old, "db1")
 	closeStore(t, old)
 
-	s := open(t, path, sqlite.WithSchema(schemaOf(t, versionTwo())))
+	s := open(t, path, sqlite.WithSchema(schemaOf(t, nextVersion())))
 	if !hasHost(t, s, host) || installation(t, s) != id {
 		t.Error("got no host after the migration")
 	}
 	if got := number(t, s, "SELECT count(*) FROM later"); got != 1 {
 		t.Errorf("got %d rows of the second version, want 1", got)
 	}
-	info, err := os.Stat(path + ".before-2")
+	info, err := os.Stat(copyBefore(t, path, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := info.Mode().Perm(); got != 0o600 {
 		t.Errorf("copy: got mode %o, want 600", got)
 	}
-	restored := open(t, path+".before-2")
+	restored := open(t, copyBefore(t, path, 1))
 	if !hasHost(t, restored, host) || installation(t, restored) != id {
 		t.Error("got no host in the copy")
 	}
@@ -204,7 +204,7 @@ func TestFewCopiesAreKept(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "holdfast.db")
 	closeStore(t, open(t, path))
 	steps := []string{}
-	for v := 2; v <= 11; v++ {
+	for v := 1; v <= 10; v++ {
 		steps = append(steps, fmt.Sprintf("CREATE TABLE later%d (x);", v))
 		closeStore(t, open(t, path, sqlite.WithSchema(schemaOf(t, steps...))))
 	}
@@ -213,7 +213,9 @@ func TestFewCopiesAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	slices.Sort(found)
-	if want := []string{path + ".before-10", path + ".before-11", path + ".before-9"}; !slices.Equal(found, want) {
+	want := []string{copyBefore(t, path, 8), copyBefore(t, path, 9), copyBefore(t, path, 10)}
+	slices.Sort(want)
+	if !slices.Equal(found, want) {
 		t.Errorf("got copies %v, want %v", found, want)
 	}
 }
@@ -236,23 +238,49 @@ func TestFailedMigrationChangesNothing(t *testing.T) {
 	}
 }
 
-// versionTwo is a migration as a later release may have it.
-func versionTwo() string {
+// nextVersion is a migration as a later release may have it.
+func nextVersion() string {
 	return "CREATE TABLE later (x INTEGER); INSERT INTO later VALUES (1); ALTER TABLE hosts ADD COLUMN rack TEXT NOT NULL DEFAULT '';"
 }
 
-// schemaOf is the program's first migration and others after it.
+// laterSchema is the program's own migrations and others after them.
+func laterSchema(more ...string) (fs.FS, error) {
+	files := fstest.MapFS{}
+	own, err := fs.Glob(sqlite.EmbeddedSchema(), "*.sql")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range own {
+		text, err := fs.ReadFile(sqlite.EmbeddedSchema(), name)
+		if err != nil {
+			return nil, err
+		}
+		files[name] = &fstest.MapFile{Data: text}
+	}
+	for i, text := range more {
+		files[fmt.Sprintf("%05d_later.sql", len(own)+1+i)] = &fstest.MapFile{Data: []byte("-- +goose Up\n" + text + "\n")}
+	}
+	return files, nil
+}
+
 func schemaOf(t testing.TB, more ...string) fs.FS {
 	t.Helper()
-	first, err := fs.ReadFile(sqlite.EmbeddedSchema(), "00001_trunk.sql")
+	files, err := laterSchema(more...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := fstest.MapFS{"00001_trunk.sql": {Data: first}}
-	for i, text := range more {
-		files[fmt.Sprintf("%05d_later.sql", i+2)] = &fstest.MapFile{Data: []byte("-- +goose Up\n" + text + "\n")}
-	}
 	return files
+}
+
+// copyBefore is the copy that is made before the n-th migration after the
+// program's own.
+func copyBefore(t testing.TB, path string, n int) string {
+	t.Helper()
+	own, err := fs.Glob(sqlite.EmbeddedSchema(), "*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%s.before-%d", path, len(own)+n)
 }
 
 func closeStore(t testing.TB, s *sqlite.Store) {

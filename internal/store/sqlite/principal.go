@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/holdfast-backup/holdfast"
 )
@@ -17,7 +18,7 @@ const (
 	principalColumns  = "id, account, kind, name, disabled, created"
 	credentialColumns = "id, account, " + credentialChanging
 	// credentialChanging is what an update writes.
-	credentialChanging = "principal, kind, name, hash, role, sites, hosts, pools, created, expires, revoked, last_used"
+	credentialChanging = "principal, kind, name, hash, public_key, parent, role, sites, hosts, pools, created, expires, idle, revoked, last_used"
 )
 
 func principalFields(p *holdfast.Principal) []any {
@@ -26,10 +27,11 @@ func principalFields(p *holdfast.Principal) []any {
 
 func credentialFields(c *holdfast.Credential) []any {
 	return []any{
-		idOf(&c.ID), &c.Account, &c.Principal, &c.Kind, &c.Name, &c.Hash, &c.Role, listOf(&c.Sites), listOf(&c.Hosts),
+		idOf(&c.ID), &c.Account, &c.Principal, &c.Kind, &c.Name, &c.Hash, &c.PublicKey, idOf(&c.Parent), &c.Role, listOf(&c.Sites), listOf(&c.Hosts),
 		listOf(&c.Pools),
 		micros{&c.Created},
 		micros{&c.Expires},
+		span{&c.Idle},
 		micros{&c.Revoked},
 		micros{&c.LastUsed},
 	}
@@ -45,6 +47,11 @@ func (r reader) Principal(ctx context.Context, a holdfast.AccountID, id holdfast
 func (r reader) PrincipalByName(ctx context.Context, a holdfast.AccountID, name string) (holdfast.Principal, error) {
 	return one(ctx, r.s, quoted("principal", name), principalFields,
 		"SELECT "+principalColumns+" FROM principals WHERE name = ? AND "+mine+" ORDER BY id LIMIT 1", name, a, a)
+}
+
+// Principals lists the account's principals, by id.
+func (r reader) Principals(ctx context.Context, a holdfast.AccountID) ([]holdfast.Principal, error) {
+	return many(ctx, r.s, principalFields, "SELECT "+principalColumns+" FROM principals WHERE "+mine+" ORDER BY id", a, a)
 }
 
 // Credential returns one credential.
@@ -64,6 +71,11 @@ func (r reader) Credentials(ctx context.Context, a holdfast.AccountID) ([]holdfa
 	return many(ctx, r.s, credentialFields, "SELECT "+credentialColumns+" FROM credentials WHERE "+mine+" ORDER BY id", a, a)
 }
 
+// CredentialsOf lists a principal's credentials, by id.
+func (r reader) CredentialsOf(ctx context.Context, p holdfast.PrincipalID) ([]holdfast.Credential, error) {
+	return many(ctx, r.s, credentialFields, "SELECT "+credentialColumns+" FROM credentials WHERE principal = ? ORDER BY id", p)
+}
+
 // InsertPrincipal makes a principal.
 func (t tx) InsertPrincipal(ctx context.Context, p *holdfast.Principal) error {
 	n, err := t.s.insert(ctx, "INSERT INTO principals ("+principalColumns+") VALUES (?,?,?,?,?,?)", principalFields(p)...)
@@ -74,9 +86,16 @@ func (t tx) InsertPrincipal(ctx context.Context, p *holdfast.Principal) error {
 	return nil
 }
 
+// UpdatePrincipal writes everything but id and account.
+func (t tx) UpdatePrincipal(ctx context.Context, p holdfast.Principal) error {
+	args := append(principalFields(&p)[2:], p.ID, p.Account)
+	n, err := t.s.exec(ctx, "UPDATE principals SET (kind, name, disabled, created) = (?,?,?,?) WHERE id = ? AND account = ?", args...)
+	return changed(n, taken(err, "principal %q", p.Name), "principal %d", p.ID)
+}
+
 // InsertCredential makes a credential.
 func (t tx) InsertCredential(ctx context.Context, c *holdfast.Credential) error {
-	n, err := t.s.insert(ctx, "INSERT INTO credentials ("+credentialColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", credentialFields(c)...)
+	n, err := t.s.insert(ctx, "INSERT INTO credentials ("+credentialColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", credentialFields(c)...)
 	if err != nil {
 		return taken(err, "credential with this secret")
 	}
@@ -87,6 +106,21 @@ func (t tx) InsertCredential(ctx context.Context, c *holdfast.Credential) error 
 // UpdateCredential writes everything but id and account.
 func (t tx) UpdateCredential(ctx context.Context, c holdfast.Credential) error {
 	args := append(credentialFields(&c)[2:], c.ID, c.Account)
-	n, err := t.s.exec(ctx, "UPDATE credentials SET ("+credentialChanging+") = (?,?,?,?,?,?,?,?,?,?,?,?) WHERE id = ? AND account = ?", args...)
+	n, err := t.s.exec(ctx, "UPDATE credentials SET ("+credentialChanging+") = (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) WHERE id = ? AND account = ?", args...)
 	return changed(n, taken(err, "credential with this secret"), "credential %d", c.ID)
+}
+
+// usedAtOnce bounds how many used proofs are forgotten with each new one.
+const usedAtOnce = 100
+
+// UseOnce notes that a proof was used. It forgets some of those whose time has
+// passed.
+func (t tx) UseOnce(ctx context.Context, hash []byte, now, until time.Time) error {
+	_, err := t.s.exec(ctx, "DELETE FROM used_proofs WHERE hash IN (SELECT hash FROM used_proofs WHERE until < ? AND hash <> ? ORDER BY until LIMIT ?)",
+		micros{&now}, hash, usedAtOnce)
+	if err != nil {
+		return err
+	}
+	_, err = t.s.exec(ctx, "INSERT INTO used_proofs (hash, until) VALUES (?,?)", hash, micros{&until})
+	return taken(err, "proof that may be used once")
 }

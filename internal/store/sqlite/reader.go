@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 
-	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/store"
 )
 
@@ -24,20 +23,4 @@ const mine = "(? = 0 OR account = ?)"
 // Installation returns the random id that was made with the database.
 func (r reader) Installation(ctx context.Context) (string, error) {
 	return one(ctx, r.s, "installation", func(s *string) []any { return []any{s} }, "SELECT id FROM installation")
-}
-
-const accountColumns = "id, organisation, name, created"
-
-func accountFields(a *holdfast.Account) []any {
-	return []any{&a.ID, &a.Organisation, &a.Name, micros{&a.Created}}
-}
-
-// Accounts lists every account, by id.
-func (r reader) Accounts(ctx context.Context) ([]holdfast.Account, error) {
-	return many(ctx, r.s, accountFields, "SELECT "+accountColumns+" FROM accounts ORDER BY id")
-}
-
-// Account returns one account.
-func (r reader) Account(ctx context.Context, id holdfast.AccountID) (holdfast.Account, error) {
-	return one(ctx, r.s, named("account", id), accountFields, "SELECT "+accountColumns+" FROM accounts WHERE id = ?", id)
 }

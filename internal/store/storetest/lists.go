@@ -49,8 +49,8 @@ func testJobs(t *testing.T, f *fixture) {
 		{"by site", store.JobFilter{Sites: []holdfast.SiteID{munich.ID}}, []holdfast.Job{weekly, idle}},
 		{"by sites", store.JobFilter{Sites: []holdfast.SiteID{f.site.ID, munich.ID}}, []holdfast.Job{f.job, weekly, idle, restore}},
 		{"by a site that is not", store.JobFilter{Sites: []holdfast.SiteID{5}}, nil},
-		{"by type", store.JobFilter{Type: holdfast.JobRestore}, []holdfast.Job{restore}},
-		{"active", store.JobFilter{ActiveOnly: true, Type: holdfast.JobBackup}, []holdfast.Job{f.job, weekly}},
+		{"by type", store.JobFilter{Types: []holdfast.JobType{holdfast.JobRestore}}, []holdfast.Job{restore}},
+		{"active", store.JobFilter{ActiveOnly: true, Types: []holdfast.JobType{holdfast.JobBackup}}, []holdfast.Job{f.job, weekly}},
 		{"by name", store.JobFilter{Name: "weekly"}, []holdfast.Job{weekly}},
 	} {
 		for _, p := range []store.Page{{}, {Limit: 1}, {Offset: 1, Limit: 2}, {Offset: 2}, {Offset: 100, Limit: 1}} {
@@ -120,7 +120,8 @@ func selects(f store.ExecutionFilter, all []holdfast.Execution, e holdfast.Execu
 		f.Job != 0 && f.Job != e.Job && !restored,
 		len(f.Jobs) > 0 && !slices.Contains(f.Jobs, e.Job),
 		f.Parent != 0 && f.Parent != e.Parent,
-		f.Type != "" && f.Type != e.Type,
+		len(f.Types) > 0 && !slices.Contains(f.Types, e.Type),
+		!f.EndedSince.IsZero() && !e.Ended.IsZero() && e.Ended.Before(f.EndedSince),
 		len(f.States) > 0 && !slices.Contains(f.States, e.State):
 		return false
 	}
@@ -135,10 +136,13 @@ func testExecutions(t *testing.T, f *fixture) {
 			Job:      holdfast.JobID(rapid.SampledFrom([]int64{0, 0, 0, 1001, 1003, 7}).Draw(rt, "job")),
 			Restores: rapid.Bool().Draw(rt, "restores"),
 			Jobs:     rapid.SliceOfN(rapid.SampledFrom([]holdfast.JobID{1001, 1002, 1004, 7}), 0, 3).Draw(rt, "jobs"),
-			Type:     rapid.SampledFrom([]holdfast.JobType{"", "", holdfast.JobBackup, holdfast.JobRestore, holdfast.JobETL}).Draw(rt, "type"),
+			Types:    rapid.SliceOfN(rapid.SampledFrom([]holdfast.JobType{holdfast.JobBackup, holdfast.JobRestore, holdfast.JobETL}), 0, 2).Draw(rt, "types"),
 			States: rapid.SliceOfNDistinct(rapid.SampledFrom(holdfast.States()), 0, len(holdfast.States()),
 				func(s holdfast.State) holdfast.State { return s }).Draw(rt, "states"),
 			Page: store.Page{Offset: rapid.IntRange(0, 240).Draw(rt, "offset"), Limit: rapid.IntRange(0, 30).Draw(rt, "limit")},
+		}
+		if rapid.IntRange(0, 3).Draw(rt, "by end") == 0 {
+			filter.EndedSince = rapid.SampledFrom(all).Draw(rt, "ended since").Ended
 		}
 		if rapid.IntRange(0, 3).Draw(rt, "by parent") == 0 {
 			filter.Parent = rapid.SampledFrom(all).Draw(rt, "parent").Parent
