@@ -35,6 +35,8 @@ const (
 	opJob              Operation = "Job"
 	opJobs             Operation = "Jobs"
 	opExecute          Operation = "Execute"
+	opExecuteAll       Operation = "ExecuteAll"
+	opSubmission       Operation = "Submission"
 	opRestore          Operation = "Restore"
 	opExecutions       Operation = "Executions"
 	opExecution        Operation = "Execution"
@@ -117,6 +119,8 @@ func rules(op Operation) (rule, bool) {
 		opJobs:      {holdfast.RoleReader, scopeList},
 
 		opExecute:    {holdfast.RoleOperator, scopeTarget},
+		opExecuteAll: {holdfast.RoleOperator, scopeTarget},
+		opSubmission: {holdfast.RoleReader, scopeTarget},
 		opRestore:    {holdfast.RoleOperator, scopeTarget},
 		opExecutions: {holdfast.RoleReader, scopeList},
 		opExecution:  {holdfast.RoleReader, scopeTarget},

@@ -190,6 +190,20 @@ func operations() map[string]operation {
 			_, err := r.svc.Execute(ctx, a, service.Run{Job: holdfast.JobID(id)})
 			return err
 		}},
+		"ExecuteAll": {operator, target, newJob, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, _, err := r.svc.ExecuteAll(ctx, a, service.Submit{Runs: []service.Run{{Job: holdfast.JobID(id)}}})
+			return err
+		}},
+		"Submission": {reader, target, func(r *rig) int64 {
+			sub, _, err := r.svc.ExecuteAll(r.t.Context(), r.admin, service.Submit{Runs: []service.Run{{Job: holdfast.JobID(newJob(r))}}})
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			return int64(sub.ID)
+		}, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, _, err := r.svc.Submission(ctx, a, holdfast.SubmissionID(id))
+			return err
+		}},
 		"Restore": {operator, target, newSet, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
 			_, err := r.svc.Restore(ctx, a, service.NewRestore{Spec: holdfast.RestoreSpec{Set: holdfast.SetID(id), Directory: "/restore/a"}})
 			return err

@@ -15,6 +15,8 @@ const (
 	maxLogPage     = 1 << 20
 )
 
+func submissionWord(id holdfast.SubmissionID) string { return fmt.Sprintf("submission %d", id) }
+
 func executionWord(id holdfast.ExecutionID) string { return fmt.Sprintf("execution %d", id) }
 
 // live lists the account's executions that have not ended.

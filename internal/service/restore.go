@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,7 +16,8 @@ import (
 type NewRestore struct {
 	Spec           holdfast.RestoreSpec // Host zero: the site's
 	Name           string               // of the job it makes; empty: made up
-	IdempotencyKey string               // as in Run
+	Request        json.RawMessage      // as in Submit
+	IdempotencyKey string               // as in Submit
 }
 
 // nameTries bounds the search for a free made-up name.
@@ -27,25 +29,25 @@ const nameTries = 100
 // CodeInvalid for directories that cannot be written to.
 func (s *Service) Restore(ctx context.Context, actor holdfast.Actor, in NewRestore) (holdfast.Execution, error) {
 	now := s.now()
-	return s.submit(ctx, actor, in.IdempotencyKey, func(ctx context.Context, tx store.Tx) (holdfast.Execution, bool, error) {
-		none := holdfast.Execution{}
+	m, err := s.submit(ctx, actor, in.IdempotencyKey, func(ctx context.Context, tx store.Tx) (made, error) {
+		none := made{}
 		set, err := findSet(ctx, tx, actor, opRestore, in.Spec.Set)
 		if err != nil {
-			return none, false, err
+			return none, err
 		}
 		if err := checkKey(in.IdempotencyKey); err != nil {
-			return none, false, err
+			return none, err
 		}
-		e, ok, err := submitted(ctx, tx, set.Account, in.IdempotencyKey)
+		m, ok, err := submitted(ctx, tx, set.Account, in.IdempotencyKey)
 		if err != nil || ok {
-			if ok && (e.Restore == nil || !sameSpec(*e.Restore, in.Spec)) {
+			if ok && !m.restores(in.Spec) {
 				err = errKeyUsed()
 			}
-			return e, false, err
+			return m, err
 		}
 		site, err := findSite(ctx, tx, actor, opRestore, set.Site)
 		if err != nil {
-			return none, false, err
+			return none, err
 		}
 		j := jobDefaults(holdfast.Job{
 			Account: set.Account, Site: set.Site, Type: holdfast.JobRestore, Engine: set.Engine, Name: in.Name, Active: true,
@@ -53,19 +55,27 @@ func (s *Service) Restore(ctx context.Context, actor holdfast.Actor, in NewResto
 		})
 		if j.Name == "" {
 			if j.Name, err = restoreName(ctx, tx, j); err != nil {
-				return none, false, err
+				return none, err
 			}
 		}
 		if err := s.insertJob(ctx, tx, actor, opRestore, site, &j); err != nil {
-			return none, false, err
+			return none, err
 		}
-		e, err = s.newExecution(ctx, tx, actor, opRestore, j, Run{Job: j.ID, Due: now}, now)
+		e, err := s.newExecution(ctx, tx, actor, opRestore, j, Run{Job: j.ID, Due: now}, now)
 		if err != nil {
-			return none, false, err
+			return none, err
 		}
-		e, err = insertExecution(ctx, tx, actor, e, in.IdempotencyKey)
-		return e, true, err
+		return insertSubmission(ctx, tx, actor, Submit{Request: in.Request, IdempotencyKey: in.IdempotencyKey}, []holdfast.Execution{e}, now)
 	})
+	if err != nil {
+		return holdfast.Execution{}, err
+	}
+	return m.executions[0], nil
+}
+
+// restores reports whether the submission is the one restore.
+func (m made) restores(spec holdfast.RestoreSpec) bool {
+	return len(m.executions) == 1 && m.executions[0].Restore != nil && sameSpec(*m.executions[0].Restore, spec)
 }
 
 // sameSpec reports whether a request asks for what an earlier one has made. No

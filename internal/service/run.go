@@ -23,8 +23,9 @@ const (
 // maxKey bounds an idempotency key, in bytes.
 const maxKey = 255
 
-// submitTries bounds how often a submit that lost a race begins anew.
-const submitTries = 3
+// MaxWaiting bounds the executions of one job that wait for their turn: a caller
+// in a loop fills no database.
+const MaxWaiting = 100
 
 // Run asks for one execution of a job.
 type Run struct {
@@ -33,6 +34,7 @@ type Run struct {
 	IfBusy         IfBusy
 	IdempotencyKey string    // the same key in the account gives the same execution; empty: none
 	Due            time.Time // not before; zero or past: now
+	Suspended      bool      // begins SUSPENDED: it waits for a resume
 }
 
 // clean checks a request and fills its defaults.
@@ -55,6 +57,10 @@ func (in Run) clean(now time.Time) (Run, error) {
 		in.Due = now
 	}
 	in.Due = in.Due.UTC()
+	if in.Suspended && in.Due.After(now) {
+		return in, holdfast.Errorf(holdfast.CodeInvalid, "an execution that begins suspended has no time to begin at").
+			WithHint("leave out the time, or do not suspend it")
+	}
 	return in, checkKey(in.IdempotencyKey)
 }
 
@@ -69,10 +75,10 @@ func checkKey(key string) error {
 // Execute asks for one execution of a job, in one transaction: QUEUED, or
 // PLANNED when it is due later. A planned one neither finds a job busy nor makes
 // it so. CodeNotFound for a job that does not exist or is deleted, CodeConflict
-// for a busy job (see [Refuse]) and for a restore whose backup set is gone,
-// CodeInvalid when neither job nor site names a repository. A key that another
-// request was made with is CodeConflict; one whose answer was an execution that
-// it joined is forgotten.
+// for a busy job (see [Refuse]), for one whose executions wait in too long a
+// queue, and for a restore whose backup set is gone, CodeInvalid when neither job
+// nor site names a repository. A key that another request was made with is
+// CodeConflict; one whose answer was an execution that it joined is forgotten.
 func (s *Service) Execute(ctx context.Context, actor holdfast.Actor, in Run) (holdfast.Execution, error) {
 	now := s.now()
 	in, err := in.clean(now)
@@ -82,37 +88,28 @@ func (s *Service) Execute(ctx context.Context, actor holdfast.Actor, in Run) (ho
 		}
 		return holdfast.Execution{}, err
 	}
-	return s.submit(ctx, actor, in.IdempotencyKey, func(ctx context.Context, tx store.Tx) (holdfast.Execution, bool, error) {
+	m, err := s.submit(ctx, actor, in.IdempotencyKey, func(ctx context.Context, tx store.Tx) (made, error) {
 		j, err := findJob(ctx, tx, actor, opExecute, in.Job)
 		if err != nil {
-			return holdfast.Execution{}, false, err
+			return made{}, err
 		}
-		e, ok, err := submitted(ctx, tx, j.Account, in.IdempotencyKey)
+		m, ok, err := submitted(ctx, tx, j.Account, in.IdempotencyKey)
 		if err != nil || ok {
-			if ok && (e.Job != j.ID || e.Type == holdfast.JobBackup && e.RunAsked != in.RunType) {
+			if ok && !m.answers([]Run{in}) {
 				err = errKeyUsed()
 			}
-			return e, false, err
+			return m, err
 		}
-		if !j.Deleted.IsZero() {
-			return holdfast.Execution{}, false, notFound(jobWord(j.ID))
+		e, joined, err := s.runExecution(ctx, tx, actor, j, in, now)
+		if err != nil || joined {
+			return made{executions: []holdfast.Execution{e}}, err
 		}
-		if !in.Due.After(now) && in.IfBusy != Queue {
-			busy, err := notBusy(ctx, tx, j.ID)
-			if err != nil {
-				if in.IfBusy == Join && busy.ID != 0 {
-					err = nil
-				}
-				return busy, false, err
-			}
-		}
-		e, err = s.newExecution(ctx, tx, actor, opExecute, j, in, now)
-		if err != nil {
-			return holdfast.Execution{}, false, err
-		}
-		e, err = insertExecution(ctx, tx, actor, e, in.IdempotencyKey)
-		return e, true, err
+		return insertSubmission(ctx, tx, actor, Submit{IdempotencyKey: in.IdempotencyKey}, []holdfast.Execution{e}, now)
 	})
+	if err != nil {
+		return holdfast.Execution{}, err
+	}
+	return m.executions[0], nil
 }
 
 // job is liveJob in a snapshot of its own.
@@ -126,72 +123,45 @@ func (s *Service) job(ctx context.Context, actor holdfast.Actor, op Operation, i
 	return j, err
 }
 
-// submit runs fn in a transaction, anew when another request with the same key
-// won a race, and rings when an execution was made that is due.
-func (s *Service) submit(
-	ctx context.Context, actor holdfast.Actor, key string,
-	fn func(context.Context, store.Tx) (e holdfast.Execution, made bool, err error),
-) (holdfast.Execution, error) {
-	var e holdfast.Execution
-	var made bool
-	for try := 1; ; try++ {
-		err := s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
-			var err error
-			e, made, err = fn(ctx, tx)
-			return err
-		})
-		if err == nil {
-			break
+// runExecution returns the execution that a run makes of a job, or the one that
+// it joins.
+func (s *Service) runExecution(
+	ctx context.Context, r store.Reader, actor holdfast.Actor, j holdfast.Job, in Run, now time.Time,
+) (e holdfast.Execution, joined bool, err error) {
+	if !j.Deleted.IsZero() {
+		return e, false, notFound(jobWord(j.ID))
+	}
+	switch {
+	case in.Due.After(now):
+	case in.IfBusy == Queue:
+		if err := mayWait(ctx, r, j); err != nil {
+			return e, false, err
 		}
-		if try == submitTries || key == "" || holdfast.ErrorCode(err) != holdfast.CodeConflict || !s.keyTaken(ctx, actor, key) {
-			return holdfast.Execution{}, err
+	default:
+		busy, err := notBusy(ctx, r, j.ID)
+		if err != nil && in.IfBusy == Join && busy.ID != 0 {
+			return busy, true, nil
+		}
+		if err != nil {
+			return busy, false, err
 		}
 	}
-	if made {
-		s.cfg.Log.InfoContext(ctx, "execution submitted", "execution", e.ID, "job", e.Job, "site", e.Site, "state", e.State, "actor", actor.String())
-		if e.State == holdfast.StateQueued {
-			s.cfg.Dispatcher.Ring(e.Pool)
-		}
-	}
-	return e, nil
+	e, err = s.newExecution(ctx, r, actor, opExecute, j, in, now)
+	return e, false, err
 }
 
-// keyTaken reports whether a submission has the key. It was not there when the
-// conflicting transaction looked, or the answer was about the key itself: then
-// beginning anew gives the same answer.
-func (s *Service) keyTaken(ctx context.Context, actor holdfast.Actor, key string) bool {
-	err := s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
-		_, err := r.SubmissionByKey(ctx, actor.Principal.Account, key)
-		return err
+// mayWait refuses one more execution of a job when too many wait already.
+func mayWait(ctx context.Context, r store.Reader, j holdfast.Job) error {
+	waiting, n, err := r.Executions(ctx, j.Account, store.ExecutionFilter{
+		Job: j.ID, States: []holdfast.State{holdfast.StateQueued, holdfast.StateSuspended}, Page: store.Page{Limit: 1},
 	})
-	return err == nil
-}
-
-// submitted returns the execution that a request with the key has made.
-func submitted(ctx context.Context, r store.Reader, a holdfast.AccountID, key string) (holdfast.Execution, bool, error) {
-	if key == "" {
-		return holdfast.Execution{}, false, nil
+	if err != nil || n < MaxWaiting {
+		return err
 	}
-	sub, err := r.SubmissionByKey(ctx, a, key)
-	if err != nil {
-		if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
-			err = nil
-		}
-		return holdfast.Execution{}, false, err
-	}
-	list, err := r.ExecutionsOfSubmission(ctx, sub.ID)
-	if err != nil {
-		return holdfast.Execution{}, false, err
-	}
-	if len(list) != 1 {
-		return holdfast.Execution{}, false, errKeyUsed()
-	}
-	return list[0], true, nil
-}
-
-func errKeyUsed() error {
-	return holdfast.Errorf(holdfast.CodeConflict, "the idempotency key was used for another request").
-		WithHint("use a new key for each request, and the same one only to repeat it")
+	conflict := holdfast.Errorf(holdfast.CodeConflict, "%d executions of job %d wait already", n, j.ID).
+		WithHint("wait until some have ended, or stop them")
+	conflict.Execution = waiting[0].ID
+	return conflict
 }
 
 // newExecution is the execution that the request makes of the job.
@@ -205,10 +175,13 @@ func (s *Service) newExecution(
 	e := holdfast.Execution{
 		Account: j.Account, Site: j.Site, Job: j.ID, JobName: j.Name, Type: j.Type, Engine: j.Engine,
 		Status:   holdfast.Status{State: holdfast.StateQueued},
-		Priority: j.Priority, Pool: site.Pool, Host: site.Host, Due: in.Due, Submitted: now,
+		Priority: j.Priority, Pool: site.Pool, Host: site.Host, Due: in.Due, Submitted: now, Actor: actor.Principal.Name,
 	}
-	if in.Due.After(now) {
+	switch {
+	case in.Due.After(now):
 		e.State = holdfast.StatePlanned
+	case in.Suspended:
+		e.State, e.Wanted = holdfast.StateSuspended, holdfast.WantSuspend
 	}
 	if j.AutoAbort.Active {
 		e.AbortAfter = j.AutoAbort.After
@@ -226,30 +199,4 @@ func (s *Service) newExecution(
 			WithHint("give one of them a repository")
 	}
 	return e, nil
-}
-
-// insertExecution inserts an execution with its submission and its event.
-func insertExecution(ctx context.Context, tx store.Tx, actor holdfast.Actor, e holdfast.Execution, key string) (holdfast.Execution, error) {
-	sub := holdfast.Submission{
-		Account: e.Account, Principal: actor.Principal.ID, Dialect: actor.Dialect, IdempotencyKey: key, Time: e.Submitted,
-	}
-	if err := tx.InsertSubmission(ctx, &sub); err != nil {
-		return holdfast.Execution{}, err
-	}
-	e.Submission = sub.ID
-	if err := tx.InsertExecution(ctx, &e); err != nil {
-		return holdfast.Execution{}, err
-	}
-	kind := "execution.queued"
-	data := facts{"job": e.Job, "site": e.Site, "type": e.Type, "run_type": e.RunType}
-	if e.State == holdfast.StatePlanned {
-		kind = "execution.planned"
-		data["due"] = e.Due
-	}
-	if e.Type == holdfast.JobRestore {
-		data["backup_set"] = e.Set
-		data["host"] = e.Host
-		data["directory"] = e.Restore.Directory
-	}
-	return e, record(ctx, tx, actor, e.Submitted, executionWord(e.ID), kind, data)
 }
