@@ -3,7 +3,6 @@ package baas
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -124,26 +123,27 @@ type details struct {
 // response before.
 const RequestIDHeader = "X-Request-Id"
 
-// WriteError answers with err, and logs what the client does not get to see.
-func WriteError(ctx context.Context, w http.ResponseWriter, log *slog.Logger, err error) {
+// writeError answers with err, and logs what the client does not get to see.
+func (h *handler) writeError(ctx context.Context, w http.ResponseWriter, err error) {
 	if cause := context.Cause(ctx); cause != nil && holdfast.ErrorCode(err) == holdfast.CodeInternal {
 		err = holdfast.Wrap(holdfast.CodeUnavailable, err, "the call took too long").WithHint("try again")
 	}
 	f := FailureOf(err)
-	h := w.Header()
-	id := h.Get(RequestIDHeader)
+	header := w.Header()
+	id := header.Get(RequestIDHeader)
 	switch f.Status {
 	case http.StatusInternalServerError, http.StatusInsufficientStorage:
-		log.ErrorContext(ctx, "call failed", "request", id, "error", err)
+		h.Log.ErrorContext(ctx, "call failed", "request", id, "error", err)
 	case http.StatusServiceUnavailable:
-		log.InfoContext(ctx, "call not served", "request", id, "error", err)
-		h.Set("Retry-After", retryAfter)
+		h.Log.InfoContext(ctx, "call not served", "request", id, "error", err)
+		header.Set("Retry-After", retryAfter)
 	case http.StatusUnauthorized:
-		h.Add("WWW-Authenticate", `Bearer realm="holdfast"`)
-		h.Add("WWW-Authenticate", `Basic realm="holdfast", charset="UTF-8"`)
+		for _, challenge := range h.Dialect.Challenges {
+			header.Add("WWW-Authenticate", challenge)
+		}
 	}
 	if len(f.Allow) > 0 {
-		h.Set("Allow", strings.Join(f.Allow, ", "))
+		header.Set("Allow", strings.Join(f.Allow, ", "))
 	}
 	b := body{
 		Code: f.Code, Message: f.Message, Error: f.Message, RequestID: id,
@@ -151,7 +151,7 @@ func WriteError(ctx context.Context, w http.ResponseWriter, log *slog.Logger, er
 	}
 	if f.Execution != 0 {
 		b.Details.Execution = ID(f.Execution)
-		h.Set(ResourceHeader, ID(f.Execution))
+		header.Set(ResourceHeader, ID(f.Execution))
 	}
-	WriteJSON(w, f.Status, b)
+	writeJSON(w, f.Status, b)
 }

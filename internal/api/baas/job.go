@@ -1,6 +1,7 @@
 package baas
 
-// Job is an item of the list of jobs.
+// Job is an item of the list of jobs. Only a dialect whose paths name an account
+// has account_id.
 type Job struct {
 	SiteID         string        `json:"site_id"`
 	AutoAbort      int64         `json:"auto_abort_in_minutes"`
@@ -18,6 +19,7 @@ type Job struct {
 	SiteTargetType *string       `json:"siteTargetType"`
 	Mechanism      string        `json:"backup_mechanism"`
 	Target         TargetSite    `json:"targetSiteDetails"`
+	Account        string        `json:"account_id,omitempty"`
 }
 
 // JobDetail is one job. Its keys are in another order than those of [Job]: each
@@ -40,6 +42,7 @@ type JobDetail struct {
 	Target         TargetSite    `json:"targetSiteDetails"`
 	Priority       int           `json:"priority"`
 	Mechanism      string        `json:"backup_mechanism"`
+	Account        string        `json:"account_id,omitempty"`
 }
 
 // JobSettings is what a job takes and how (A-22, A-28).

@@ -134,6 +134,7 @@ func waitsAfter(r holdfast.Reason) string {
 // View is what the shapes need to know besides the row itself.
 type View struct {
 	Words        Words
+	Account      string        // as jobs carry it; empty: they do not
 	Site         holdfast.Site // whose jobs and executions these are
 	Repositories map[holdfast.RepositoryID]holdfast.Repository
 	Sets         map[holdfast.SetID]service.SetView
@@ -158,6 +159,7 @@ func (v View) Job(j service.JobView) Job {
 		SiteTargetType: v.storageOf(j.Repository),
 		Mechanism:      v.Words.mechanism(),
 		Target:         extrasOf(j.Job).Target,
+		Account:        v.Account,
 	}
 }
 
@@ -168,7 +170,7 @@ func (v View) JobDetail(j service.JobView) JobDetail {
 		SiteID: s.SiteID, AutoAbort: s.AutoAbort, BackupType: s.BackupType, Description: s.Description,
 		Settings: settingsOf(j.Job), Active: s.Active, AutoAbortOn: s.AutoAbortOn, JobID: s.JobID, JobType: s.JobType,
 		Last: s.Last, Name: s.Name, NextRun: s.NextRun, Retention: s.Retention, SiteTargetType: s.SiteTargetType,
-		Target: s.Target, Priority: s.Priority, Mechanism: s.Mechanism,
+		Target: s.Target, Priority: s.Priority, Mechanism: s.Mechanism, Account: s.Account,
 	}
 }
 
@@ -219,7 +221,7 @@ func (v View) Execution(e holdfast.Execution) Execution {
 		out.Parent = &parent
 	}
 	runType := e.RunType
-	if HasSet(e) {
+	if hasSet(e) {
 		out.Saveset = int64(e.Set)
 		set, kept := v.Sets[e.Set]
 		out.Retained, out.Deleted = set.Protected, !kept
@@ -234,10 +236,10 @@ func (v View) Execution(e holdfast.Execution) Execution {
 	return out
 }
 
-// HasSet reports whether the execution names a set that exists or existed: the
+// hasSet reports whether the execution names a set that exists or existed: the
 // one that it restores, or the one that it made. A backup that has not ended well
 // has only a reserved number.
-func HasSet(e holdfast.Execution) bool {
+func hasSet(e holdfast.Execution) bool {
 	if e.Set == 0 {
 		return false
 	}

@@ -32,8 +32,8 @@ type Query struct {
 	values url.Values
 }
 
-// ReadQuery reads the query of a URL.
-func ReadQuery(u *url.URL) (Query, error) {
+// readQuery reads the query of a URL.
+func readQuery(u *url.URL) (Query, error) {
 	v, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
 		return Query{}, holdfast.Wrap(holdfast.CodeInvalid, err, "the query of the URL is malformed").

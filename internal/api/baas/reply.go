@@ -13,8 +13,8 @@ const ResourceHeader = "X-Resource-Id"
 // ID writes an id as text.
 func ID[T ~int64](id T) string { return strconv.FormatInt(int64(id), 10) }
 
-// WriteJSON answers with v, which is one of this package's shapes.
-func WriteJSON(w http.ResponseWriter, status int, v any) {
+// writeJSON answers with v, which is one of this package's shapes.
+func writeJSON(w http.ResponseWriter, status int, v any) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
@@ -24,16 +24,16 @@ func WriteJSON(w http.ResponseWriter, status int, v any) {
 	write(w, status, bytes.TrimRight(b.Bytes(), "\n"))
 }
 
-// WriteAccepted answers that an execution has been asked for or will end. The
+// writeAccepted answers that an execution has been asked for or will end. The
 // body is an empty object because scripts read one.
-func WriteAccepted(w http.ResponseWriter, id, location string) {
+func writeAccepted(w http.ResponseWriter, id, location string) {
 	w.Header().Set(ResourceHeader, id)
 	w.Header().Set("Location", location)
 	write(w, http.StatusAccepted, []byte("{}"))
 }
 
-// WriteList answers with a page of a list.
-func WriteList[T any](w http.ResponseWriter, p Page, total int, list []T) {
+// writeList answers with a page of a list.
+func writeList[T any](w http.ResponseWriter, p Page, total int, list []T) {
 	h := w.Header()
 	h.Set("X-Total-Count", strconv.Itoa(total))
 	h.Set("X-Page", strconv.Itoa(p.Number))
@@ -41,7 +41,7 @@ func WriteList[T any](w http.ResponseWriter, p Page, total int, list []T) {
 	if list == nil {
 		list = []T{}
 	}
-	WriteJSON(w, http.StatusOK, list)
+	writeJSON(w, http.StatusOK, list)
 }
 
 func write(w http.ResponseWriter, status int, b []byte) {

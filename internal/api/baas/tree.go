@@ -24,8 +24,8 @@ const (
 // Tree is the JSON object of a request, with exact keys and numbers.
 type Tree map[string]any
 
-// ReadTree reads the body of a request; an empty one is an empty object.
-func ReadTree(w http.ResponseWriter, r *http.Request) (Tree, error) {
+// readTree reads the body of a request; an empty one is an empty object.
+func readTree(w http.ResponseWriter, r *http.Request) (Tree, error) {
 	// A connection without deadlines, as in tests, is fine.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))

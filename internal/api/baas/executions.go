@@ -1,27 +1,25 @@
-package baasenterprise
+package baas
 
 import (
 	"context"
 	"net/http"
 
 	"github.com/holdfast-backup/holdfast"
-	"github.com/holdfast-backup/holdfast/internal/api/baas"
 	"github.com/holdfast-backup/holdfast/internal/service"
 	"github.com/holdfast-backup/holdfast/internal/store"
 )
 
 // execute starts a run of a job (E3).
-func (h *handler) execute(w http.ResponseWriter, r *http.Request, c call) error {
-	ctx := r.Context()
+func (h *handler) execute(ctx context.Context, c *Call) error {
 	site, j, err := h.find(ctx, c)
 	if err != nil {
 		return err
 	}
-	q, err := baas.ReadQuery(r.URL)
+	q, err := c.Query()
 	if err != nil {
 		return err
 	}
-	tree, err := baas.ReadTree(w, r)
+	tree, err := c.Body()
 	if err != nil {
 		return err
 	}
@@ -29,38 +27,37 @@ func (h *handler) execute(w http.ResponseWriter, r *http.Request, c call) error 
 	if err != nil {
 		return err
 	}
-	e, err := h.Service.Execute(ctx, c.actor, service.Run{
-		Job: j.ID, RunType: runType, IfBusy: service.Refuse, IdempotencyKey: r.Header.Get("Idempotency-Key"),
+	e, err := h.Service.Execute(ctx, c.Actor, service.Run{
+		Job: j.ID, RunType: runType, IfBusy: service.Refuse, IdempotencyKey: c.Request.Header.Get("Idempotency-Key"),
 	})
 	if err != nil {
-		return baas.Offer(err, opAbort) // with the id of the run that is under way
+		return Offer(err, opAbort) // with the id of the run that is under way
 	}
-	baas.WriteAccepted(w, baas.ID(e.ID), h.executionPath(site, e))
+	writeAccepted(c.w, ID(e.ID), h.executionPath(c, site, e))
 	return nil
 }
 
 // siteExecutions lists the executions of a site, restores too (E4).
-func (h *handler) siteExecutions(w http.ResponseWriter, r *http.Request, c call) error {
-	site, err := h.site(r.Context(), c)
+func (h *handler) siteExecutions(ctx context.Context, c *Call) error {
+	site, err := h.Scope.Site(ctx, c)
 	if err != nil {
 		return err
 	}
-	return h.writeExecutions(w, r, c, site, store.ExecutionFilter{})
+	return h.writeExecutions(ctx, c, site, store.ExecutionFilter{})
 }
 
 // jobExecutions lists the executions of a job and the restores of its sets (E5,
 //
-func (h *handler) jobExecutions(w http.ResponseWriter, r *http.Request, c call) error {
-	site, j, err := h.find(r.Context(), c)
+func (h *handler) jobExecutions(ctx context.Context, c *Call) error {
+	site, j, err := h.find(ctx, c)
 	if err != nil {
 		return err
 	}
-	return h.writeExecutions(w, r, c, site, store.ExecutionFilter{Job: j.ID, Restores: true})
+	return h.writeExecutions(ctx, c, site, store.ExecutionFilter{Job: j.ID, Restores: true})
 }
 
-func (h *handler) writeExecutions(w http.ResponseWriter, r *http.Request, c call, site holdfast.Site, f store.ExecutionFilter) error {
-	ctx := r.Context()
-	q, err := baas.ReadQuery(r.URL)
+func (h *handler) writeExecutions(ctx context.Context, c *Call, site holdfast.Site, f store.ExecutionFilter) error {
+	q, err := c.Query()
 	if err != nil {
 		return err
 	}
@@ -68,8 +65,8 @@ func (h *handler) writeExecutions(w http.ResponseWriter, r *http.Request, c call
 	if err != nil {
 		return err
 	}
-	f.Sites, f.Types, f.Page = []holdfast.SiteID{site.ID}, baas.JobTypes(), page.Store()
-	found, total, err := h.Service.Executions(ctx, c.actor, f)
+	f.Sites, f.Types, f.Page = []holdfast.SiteID{site.ID}, JobTypes(), page.Store()
+	found, total, err := h.Service.Executions(ctx, c.Actor, f)
 	if err != nil {
 		return err
 	}
@@ -80,17 +77,16 @@ func (h *handler) writeExecutions(w http.ResponseWriter, r *http.Request, c call
 	if view, err = h.withSets(ctx, c, view, found); err != nil {
 		return err
 	}
-	list := make([]baas.Execution, len(found))
+	list := make([]Execution, len(found))
 	for i, e := range found {
 		list[i] = view.Execution(e)
 	}
-	baas.WriteList(w, page, total, list)
+	writeList(c.w, page, total, list)
 	return nil
 }
 
 // execution returns one execution.
-func (h *handler) execution(w http.ResponseWriter, r *http.Request, c call) error {
-	ctx := r.Context()
+func (h *handler) execution(ctx context.Context, c *Call) error {
 	site, e, err := h.findExecution(ctx, c)
 	if err != nil {
 		return err
@@ -102,23 +98,23 @@ func (h *handler) execution(w http.ResponseWriter, r *http.Request, c call) erro
 	if view, err = h.withSets(ctx, c, view, []holdfast.Execution{e}); err != nil {
 		return err
 	}
-	baas.WriteJSON(w, http.StatusOK, view.Execution(e))
+	writeJSON(c.w, http.StatusOK, view.Execution(e))
 	return nil
 }
 
 // findExecution returns the execution that the path names: one of the job, or a
 // restore of what the job made.
-func (h *handler) findExecution(ctx context.Context, c call) (holdfast.Site, holdfast.Execution, error) {
+func (h *handler) findExecution(ctx context.Context, c *Call) (holdfast.Site, holdfast.Execution, error) {
 	site, j, err := h.find(ctx, c)
 	if err != nil {
 		return site, holdfast.Execution{}, err
 	}
-	missing := unknown("execution", c.path["execution"])
-	id, err := number("execution", c.path["execution"])
+	missing := Unknown("execution", c.Path["execution"])
+	id, err := number("execution", c.Path["execution"])
 	if err != nil {
 		return site, holdfast.Execution{}, err
 	}
-	e, err := h.Service.Execution(ctx, c.actor, holdfast.ExecutionID(id))
+	e, err := h.Service.Execution(ctx, c.Actor, holdfast.ExecutionID(id))
 	switch {
 	case holdfast.ErrorCode(err) == holdfast.CodeNotFound:
 		return site, e, missing
@@ -129,7 +125,7 @@ func (h *handler) findExecution(ctx context.Context, c call) (holdfast.Site, hol
 	case e.Site != site.ID || e.Type != holdfast.JobRestore || e.Parent == 0:
 		return site, holdfast.Execution{}, missing
 	}
-	parent, err := h.Service.Execution(ctx, c.actor, e.Parent)
+	parent, err := h.Service.Execution(ctx, c.Actor, e.Parent)
 	if holdfast.ErrorCode(err) == holdfast.CodeNotFound || (err == nil && parent.Job != j.ID) {
 		return site, holdfast.Execution{}, missing
 	}
@@ -137,8 +133,7 @@ func (h *handler) findExecution(ctx context.Context, c call) (holdfast.Site, hol
 }
 
 // abortJob ends the run of a job that is under way.
-func (h *handler) abortJob(w http.ResponseWriter, r *http.Request, c call) error {
-	ctx := r.Context()
+func (h *handler) abortJob(ctx context.Context, c *Call) error {
 	site, j, err := h.find(ctx, c)
 	if err != nil {
 		return err
@@ -147,12 +142,12 @@ func (h *handler) abortJob(w http.ResponseWriter, r *http.Request, c call) error
 	if err != nil {
 		return err
 	}
-	return h.abort(ctx, w, c, site, e)
+	return h.abort(ctx, c, site, e)
 }
 
 // busy returns the execution that runs, or else the one that will run first.
-func (h *handler) busy(ctx context.Context, c call, site holdfast.Site, job holdfast.JobID) (holdfast.Execution, error) {
-	live, _, err := h.Service.Executions(ctx, c.actor, store.ExecutionFilter{
+func (h *handler) busy(ctx context.Context, c *Call, site holdfast.Site, job holdfast.JobID) (holdfast.Execution, error) {
+	live, _, err := h.Service.Executions(ctx, c.Actor, store.ExecutionFilter{
 		Sites: []holdfast.SiteID{site.ID}, Job: job,
 		States: []holdfast.State{holdfast.StateQueued, holdfast.StateRunning, holdfast.StateSuspended},
 	})
@@ -165,31 +160,31 @@ func (h *handler) busy(ctx context.Context, c call, site holdfast.Site, job hold
 		}
 	}
 	if len(live) == 0 {
-		return holdfast.Execution{}, baas.Offer(
+		return holdfast.Execution{}, Offer(
 			holdfast.Errorf(holdfast.CodeConflict, "no execution of the job is queued or running"), opExecute)
 	}
 	return live[len(live)-1], nil // the newest comes first
 }
 
 // abortExecution ends one execution.
-func (h *handler) abortExecution(w http.ResponseWriter, r *http.Request, c call) error {
-	site, e, err := h.findExecution(r.Context(), c)
+func (h *handler) abortExecution(ctx context.Context, c *Call) error {
+	site, e, err := h.findExecution(ctx, c)
 	if err != nil {
 		return err
 	}
-	return h.abort(r.Context(), w, c, site, e)
+	return h.abort(ctx, c, site, e)
 }
 
 // abort kills the execution: only then it is certain that it leaves no save set.
 // One that is being killed already is accepted again.
-func (h *handler) abort(ctx context.Context, w http.ResponseWriter, c call, site holdfast.Site, e holdfast.Execution) error {
-	if _, err := h.Service.Kill(ctx, c.actor, e.ID); err != nil {
-		return baas.Offer(err, opExecute)
+func (h *handler) abort(ctx context.Context, c *Call, site holdfast.Site, e holdfast.Execution) error {
+	if _, err := h.Service.Kill(ctx, c.Actor, e.ID); err != nil {
+		return Offer(err, opExecute)
 	}
-	baas.WriteAccepted(w, baas.ID(e.ID), h.executionPath(site, e))
+	writeAccepted(c.w, ID(e.ID), h.executionPath(c, site, e))
 	return nil
 }
 
-func (h *handler) executionPath(site holdfast.Site, e holdfast.Execution) string {
-	return h.jobPath(site, e.Job) + "/executions/" + baas.ID(e.ID)
+func (h *handler) executionPath(c *Call, site holdfast.Site, e holdfast.Execution) string {
+	return h.jobPath(c, site, e.Job) + "/executions/" + ID(e.ID)
 }

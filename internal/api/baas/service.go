@@ -1,4 +1,4 @@
-package baasenterprise
+package baas
 
 import (
 	"context"
@@ -8,14 +8,10 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/store"
 )
 
-// Service is what this dialect needs of the use cases. Every method decides
+// Service is what the shared routes need of the use cases. Every method decides
 // whether the actor may do it; CodeNotFound for what the actor may not see.
 type Service interface {
-	Authenticate(ctx context.Context, bearer, dialect string) (holdfast.Actor, error)
-	LocalActor(ctx context.Context, dialect string) (holdfast.Actor, error)
-
 	Sites(ctx context.Context, actor holdfast.Actor) ([]holdfast.Site, error)
-	SiteBySlug(ctx context.Context, actor holdfast.Actor, slug string) (holdfast.Site, error)
 	Repositories(ctx context.Context, actor holdfast.Actor) ([]holdfast.Repository, error)
 
 	CreateJob(ctx context.Context, actor holdfast.Actor, j holdfast.Job) (holdfast.Job, error)
