@@ -7,50 +7,21 @@
 #   SCALE    pgbench scale factor, 20 or more
 set -euo pipefail
 
+DEMO=demo
 SCALE=${SCALE:-20}
-KEEP=${KEEP:-}
-PG_MAJOR=${PG_MAJOR:-15}
-PGBIN=${PGBIN:-/usr/lib/postgresql/$PG_MAJOR/bin}
-here=$(cd "$(dirname "$0")/.." && pwd)
-
+export SCALE
 if [ "$SCALE" -lt 20 ]; then
 	echo "demo: SCALE must be 20 or more" >&2
 	exit 2
 fi
+# shellcheck source=scripts/demo-common.sh
+. "$(dirname "$0")/demo-common.sh"
 
-# PostgreSQL refuses to run as root. So as root the demo copies what it needs to a place that the user postgres can read,
-# and goes on as that user.
-if [ -z "${DEMO_DIR:-}" ]; then
-	DEMO_DIR=$(mktemp -d /var/tmp/holdfast-demo.XXXXXX)
-	mkdir "$DEMO_DIR/bin"
-	cp "$here/bin/holdfast" "$DEMO_DIR/bin/"
-	cp "$here/scripts/demo.sh" "$DEMO_DIR/"
-	export DEMO_DIR SCALE KEEP PG_MAJOR PGBIN
-	code=0
-	if [ "$(id -u)" = 0 ]; then
-		chown -R postgres "$DEMO_DIR"
-		chmod 755 "$DEMO_DIR"
-		cd "$DEMO_DIR"
-		runuser -u postgres -- env HOME="$DEMO_DIR" bash "$DEMO_DIR/demo.sh" || code=$?
-	else
-		cd "$DEMO_DIR"
-		HOME="$DEMO_DIR" bash "$DEMO_DIR/demo.sh" || code=$?
-	fi
-	if [ -z "$KEEP" ]; then
-		if [ "$code" = 0 ]; then rm -rf "$DEMO_DIR"; else echo "demo: logs are in $DEMO_DIR" >&2; fi
-	fi
-	exit "$code"
-fi
-
-HOLDFAST=$DEMO_DIR/bin/holdfast
-export HOLDFAST_STATE=$DEMO_DIR/state
 SOURCE=$DEMO_DIR/source
 KIT=$DEMO_DIR/recovery.kit
 REPO=$DEMO_DIR/repository
 SPACE=$DEMO_DIR/tablespace
-SOCK=$DEMO_DIR/run
-mkdir -p "$SOCK" "$SPACE" "$DEMO_DIR/restores" "$DEMO_DIR/log"
-pids=()
+mkdir -p "$SPACE"
 
 # ---- the table of results ----------------------------------------------------------------------------------------------
 
@@ -76,53 +47,6 @@ die() {
 	table
 	printf '%-44s %8s %12s %12s  %s\n' "$name" - - - "FAILED: $*"
 	exit 1
-}
-
-cleanup() {
-	local p
-	for p in "${pids[@]:-}"; do
-		[ -n "$p" ] && kill -INT "$p" 2>/dev/null || true
-	done
-	for p in "${pids[@]:-}"; do
-		while [ -n "$p" ] && kill -0 "$p" 2>/dev/null; do sleep 0.05; done
-	done
-}
-trap '[ -n "$KEEP" ] && [ "${kept:-}" = 1 ] || cleanup' EXIT
-
-free_port() { # a TCP port that nobody listens on now
-	local p
-	while :; do
-		p=$((20000 + RANDOM % 20000))
-		(exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null || { echo "$p"; return; }
-	done
-}
-
-start_postgres() { # start_postgres DATADIR PORT LOG
-	"$PGBIN/postgres" -D "$1" -p "$2" -k "$SOCK" -c listen_addresses= >"$3" 2>&1 &
-	started=$!
-	pids+=("$started")
-	local i
-	for i in $(seq 600); do
-		"$PGBIN/pg_isready" -q -h "$SOCK" -p "$2" && return
-		kill -0 "$started" 2>/dev/null || die "PostgreSQL did not start; see $3"
-		sleep 0.1
-	done
-	die "PostgreSQL did not become ready; see $3"
-}
-stop_postgres() { kill -INT "$1"; while kill -0 "$1" 2>/dev/null; do sleep 0.05; done; }
-sql() { # sql PORT DATABASE STATEMENT
-	psql -X -q -A -t -v ON_ERROR_STOP=1 -h "$SOCK" -p "$1" -U postgres -d "$2" -c "$3"
-}
-contents() { # every table of every database: row count and a hash of its content that does not depend on the order
-	local port=$1 db t
-	for db in $(sql "$port" postgres "select datname from pg_database where datallowconn order by 1"); do
-		while read -r t; do
-			[ -n "$t" ] || continue
-			echo "$db $t $(sql "$port" "$db" "select count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0) from $t t")"
-		done < <(sql "$port" "$db" "select format('%I.%I', schemaname, tablename) from pg_tables
-			where schemaname not in ('pg_catalog', 'information_schema') order by 1")
-		echo "$db large objects $(sql "$port" "$db" "select count(*), coalesce(sum(hashtextextended(loid::text || pageno || encode(data, 'hex'), 0)::numeric), 0) from pg_largeobject")"
-	done
 }
 
 # ---- a source with real tables -----------------------------------------------------------------------------------------
@@ -156,21 +80,6 @@ ok "$(sql "$PGPORT" bench "select count(*) from pgbench_accounts") accounts, 600
 contents "$PGPORT" >"$DEMO_DIR/log/contents.source"
 
 # ---- the service -------------------------------------------------------------------------------------------------------
-
-APIPORT=$(free_port)
-API=http://127.0.0.1:$APIPORT
-serve() {
-	"$HOLDFAST" serve --listen "127.0.0.1:$APIPORT" --restore-root "$DEMO_DIR/restores" >>"$DEMO_DIR/log/serve" 2>&1 &
-	serve_pid=$!
-	pids+=("$serve_pid")
-	local i
-	for i in $(seq 300); do
-		curl -fsS "$API/readyz" >/dev/null 2>&1 && return
-		kill -0 "$serve_pid" 2>/dev/null || die "holdfast serve ended; see $DEMO_DIR/log/serve"
-		sleep 0.1
-	done
-	die "holdfast serve is not ready; see $DEMO_DIR/log/serve"
-}
 
 step "holdfast serve, host, site, repository, job"
 serve

@@ -23,6 +23,9 @@ for program in postgres initdb pg_verifybackup pg_amcheck pg_dump pgbench psql; 
 done
 need restic restic
 need curl curl
+need openssl openssl
+need python3 python3
+need /usr/lib/python3/dist-packages/requests/__init__.py python3-requests
 need jq jq
 need gcc gcc
 need /usr/include/stdlib.h libc6-dev
