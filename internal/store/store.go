@@ -71,6 +71,12 @@ type SetFilter struct {
 	Page  Page
 }
 
+// SetCopies is a backup set with its copies, by id.
+type SetCopies struct {
+	Set    holdfast.BackupSet
+	Copies []holdfast.Copy
+}
+
 // Ask is a worker's question for work.
 type Ask struct {
 	Pool  string
@@ -134,6 +140,8 @@ type Reader interface {
 	BusyExecution(ctx context.Context, job holdfast.JobID) (holdfast.Execution, error)
 	// LiveExecutions returns every execution in one of the states, by id.
 	LiveExecutions(ctx context.Context, states ...holdfast.State) ([]holdfast.Execution, error)
+	// LiveRestores lists the restores that have not ended, by id.
+	LiveRestores(ctx context.Context, a holdfast.AccountID) ([]holdfast.Execution, error)
 	// NextQueued returns the execution that should start now for the ask: queued,
 	// due, of the pool and one of the hosts, no other of its job running or
 	// suspended, below the limits of its site and its repository; the highest
@@ -151,9 +159,13 @@ type Reader interface {
 	// Sets lists the sets that have a copy which readers may see, the newest
 	// first, and says how many there are without the page.
 	Sets(ctx context.Context, a holdfast.AccountID, f SetFilter) ([]holdfast.BackupSet, int, error)
+	// SetsOfJob lists the sets of a job that have a copy which readers may see, by
+	// id, each with all its copies.
+	SetsOfJob(ctx context.Context, a holdfast.AccountID, job holdfast.JobID) ([]SetCopies, error)
 	Copies(ctx context.Context, a holdfast.AccountID, set holdfast.SetID) ([]holdfast.Copy, error)
-	// CopiesInState lists copies of every account, by id.
-	CopiesInState(ctx context.Context, state holdfast.CopyState, limit int) ([]holdfast.Copy, error)
+	// CopiesInState lists copies of every account, by id, but those in the
+	// repositories that are left out.
+	CopiesInState(ctx context.Context, state holdfast.CopyState, limit int, without ...holdfast.RepositoryID) ([]holdfast.Copy, error)
 	// CopyByFence returns the copy that the execution intended with the fence.
 	CopyByFence(ctx context.Context, e holdfast.ExecutionID, f holdfast.Fence) (holdfast.Copy, error)
 
@@ -181,6 +193,8 @@ type Tx interface {
 	UpdatePrincipal(ctx context.Context, p holdfast.Principal) error
 	InsertCredential(ctx context.Context, c *holdfast.Credential) error
 	UpdateCredential(ctx context.Context, c holdfast.Credential) error
+	// DeleteCredential is CodeConflict while a session names it as its parent.
+	DeleteCredential(ctx context.Context, a holdfast.AccountID, id holdfast.CredentialID) error
 	// UseOnce notes that the single-use proof with this hash was used; CodeConflict
 	// when it was before. It may be forgotten once until has passed.
 	UseOnce(ctx context.Context, hash []byte, now, until time.Time) error

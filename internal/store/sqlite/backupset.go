@@ -61,9 +61,38 @@ func (r reader) Sets(ctx context.Context, a holdfast.AccountID, f store.SetFilte
 	if f.Job != 0 {
 		w.add("job = ?", f.Job)
 	}
-	// As holdfast.Copy.Readable.
-	w.add(`EXISTS (SELECT 1 FROM copies c WHERE c.backup_set = backup_sets.id AND c.state IN ('COMPLETE', 'VERIFIED', 'DAMAGED', 'UNCONFIRMED'))`)
+	w.add("readable > 0")
 	return listed(ctx, r.s, setFields, setColumns, "backup_sets", "id DESC", w, f.Page)
+}
+
+// SetsOfJob lists the sets of a job that have a copy which readers may see, by
+// id, each with all its copies.
+func (r reader) SetsOfJob(ctx context.Context, a holdfast.AccountID, job holdfast.JobID) ([]store.SetCopies, error) {
+	var w where
+	if a != 0 {
+		w.add("account = ?", a)
+	}
+	w.add("job = ?", job)
+	w.add("readable > 0")
+	sets, err := many(ctx, r.s, setFields, "SELECT "+setColumns+" FROM backup_sets"+w.String()+" ORDER BY id", w.args...)
+	if err != nil || len(sets) == 0 {
+		return nil, err
+	}
+	copies, err := many(ctx, r.s, copyFields,
+		"SELECT "+copyColumns+" FROM copies WHERE backup_set IN (SELECT id FROM backup_sets"+w.String()+") ORDER BY backup_set, id", w.args...)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]store.SetCopies, len(sets))
+	for i, s := range sets {
+		n := 0
+		for n < len(copies) && copies[n].Set == s.ID {
+			n++
+		}
+		out[i] = store.SetCopies{Set: s, Copies: copies[:n:n]}
+		copies = copies[n:]
+	}
+	return out, nil
 }
 
 // Copies lists the copies of a set, by id.
@@ -71,10 +100,28 @@ func (r reader) Copies(ctx context.Context, a holdfast.AccountID, set holdfast.S
 	return many(ctx, r.s, copyFields, "SELECT "+copyColumns+" FROM copies WHERE backup_set = ? AND "+mine+" ORDER BY id", set, a, a)
 }
 
-// CopiesInState lists copies of every account, by id.
-func (r reader) CopiesInState(ctx context.Context, state holdfast.CopyState, limit int) ([]holdfast.Copy, error) {
+// CopiesInState lists copies of every account, by id, but those in the
+// repositories that are left out.
+func (r reader) CopiesInState(ctx context.Context, state holdfast.CopyState, limit int, without ...holdfast.RepositoryID) ([]holdfast.Copy, error) {
 	n, _ := limits(store.Page{Limit: limit})
-	return many(ctx, r.s, copyFields, "SELECT "+copyColumns+" FROM copies WHERE state = ? ORDER BY id LIMIT ?", state, n)
+	out, err := selected(without)
+	if err != nil {
+		return nil, err
+	}
+	return many(ctx, r.s, copyFields, "SELECT "+copyColumns+` FROM copies
+		WHERE state = ? AND repository NOT IN (SELECT value FROM json_each(?)) ORDER BY id LIMIT ?`, state, out, n)
+}
+
+// LiveRestores lists the restores that have not ended, by id.
+func (r reader) LiveRestores(ctx context.Context, a holdfast.AccountID) ([]holdfast.Execution, error) {
+	var w where
+	if a != 0 {
+		w.add("account = ?", a)
+	}
+	w.add("type = 'RESTORE'")
+	w.add("state <> 'ENDED'")
+	return many(ctx, r.s, executionFields,
+		"SELECT "+executionColumns+" FROM executions INDEXED BY executions_restoring"+w.String()+" ORDER BY id", w.args...)
 }
 
 // CopyByFence returns the copy that the execution intended with the fence.

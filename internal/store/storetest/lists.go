@@ -221,7 +221,7 @@ func testSets(t *testing.T, f *fixture) {
 	munich := f.addSite(t, "munich", nil)
 	states := []holdfast.CopyState{
 		holdfast.CopyComplete, holdfast.CopyWriting, holdfast.CopyVerified, holdfast.CopyDamaged, holdfast.CopyUnconfirmed,
-		holdfast.CopyDeleted, holdfast.CopyOrphaned, holdfast.CopyComplete,
+		holdfast.CopyDeleted, holdfast.CopyOrphaned, holdfast.CopyComplete, holdfast.CopyExpired,
 	}
 	var visible []holdfast.BackupSet
 	f.update(t, func(ctx context.Context, tx store.Tx) error {
@@ -304,6 +304,8 @@ func testCopies(t *testing.T, f *fixture) {
 		same(t, "copies being written", list{first, second})(r.CopiesInState(ctx, holdfast.CopyWriting, 0))
 		same(t, "one copy being written", list{first})(r.CopiesInState(ctx, holdfast.CopyWriting, 1))
 		same(t, "complete copies", list(nil))(r.CopiesInState(ctx, holdfast.CopyComplete, 5))
+		same(t, "copies in other repositories", list{first, second})(r.CopiesInState(ctx, holdfast.CopyWriting, 5, f.repository.ID+1))
+		same(t, "copies without the repository", list(nil))(r.CopiesInState(ctx, holdfast.CopyWriting, 5, f.repository.ID+1, f.repository.ID))
 		same(t, "copy by fence", second)(r.CopyByFence(ctx, 1001, 2))
 		code[holdfast.Copy](t, "copy by another fence", holdfast.CodeNotFound)(r.CopyByFence(ctx, 1001, 3))
 		return nil

@@ -31,6 +31,8 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		"pages join up":                              testPages,
 		"sets are listed":                            testSets,
 		"copies move":                                testCopies,
+		"sets of a job come with their copies":       testSetsOfJob,
+		"live restores are found":                    testLiveRestores,
 		"set ids are reserved":                       testReserve,
 		"workers keep their names to themselves":     testWorkers,
 		"submissions and events":                     testEvents,
