@@ -77,6 +77,7 @@ var layers = map[string][]string{
 	"internal/api/native/client":  {"", "internal/api/native"}, // the wire types are native's
 	"internal/api/baas":           dialect,
 	"internal/api/baasenterprise": dialect,
+	"internal/api/commvault":      dialect,
 
 	"internal/testkit":     domain,
 	"internal/api/apitest": everything,

@@ -1,0 +1,215 @@
+package commvault
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/store"
+)
+
+// The PostgreSQL agent. Source: docs/api/commvault.md, "Entities".
+const (
+	appName       = "PostgreSQL"
+	applicationID = 125
+)
+
+// commCellID is the id of the CommCell, and of the client that is the CommServe:
+// clients look that client up by it. It is never a host's, since ids start at
+// [holdfast.FirstID].
+const commCellID = 2
+
+// The codes of _type_.
+const (
+	typeClient    = 3
+	typeAgent     = 4
+	typeInstance  = 5
+	typeBackupset = 6
+	typeSubclient = 7
+)
+
+// entity names a thing of the tree CommCell → client → agent → instance → backup
+// set → subclient: as deep as it goes, and everything above it.
+type entity struct {
+	ClientID      int64  `json:"clientId,omitempty"`
+	ClientName    string `json:"clientName,omitempty"`
+	HostName      string `json:"hostName,omitempty"`
+	DisplayName   string `json:"displayName,omitempty"`
+	ApplicationID int64  `json:"applicationId,omitempty"`
+	AppName       string `json:"appName,omitempty"`
+	InstanceID    int64  `json:"instanceId,omitempty"`
+	InstanceName  string `json:"instanceName,omitempty"`
+	BackupsetID   int64  `json:"backupsetId,omitempty"`
+	BackupsetName string `json:"backupsetName,omitempty"`
+	BackupsetGUID string `json:"backupsetGUID,omitempty"`
+	SubclientID   int64  `json:"subclientId,omitempty"`
+	SubclientName string `json:"subclientName,omitempty"`
+	SubclientGUID string `json:"subclientGUID,omitempty"`
+	Type          int    `json:"_type_,omitempty"`
+}
+
+// setKind tells an instance's two backup sets apart: it is the set's name.
+type setKind string
+
+// The backup sets that each instance has.
+const (
+	fsSet   setKind = "FSBasedBackupSet"   // physical
+	dumpSet setKind = "DumpBasedBackupSet" // logical
+)
+
+// setNamed returns the backup set with the name, in any letter case; empty: none.
+func setNamed(name string) setKind {
+	for _, k := range []setKind{fsSet, dumpSet} {
+		if strings.EqualFold(string(k), name) {
+			return k
+		}
+	}
+	return ""
+}
+
+// setOf returns the backup set that a job's subclient belongs to.
+func setOf(j holdfast.Job) setKind {
+	if j.Engine == holdfast.EnginePhysical {
+		return fsSet
+	}
+	return dumpSet
+}
+
+// backupsetID is the id of an instance's backup set. It never changes.
+func backupsetID(site holdfast.SiteID, k setKind) int64 {
+	if k == dumpSet {
+		return 2*int64(site) + 1
+	}
+	return 2 * int64(site)
+}
+
+// backupset is the inverse of backupsetID.
+func backupset(id int64) (holdfast.SiteID, setKind) {
+	if id%2 != 0 {
+		return holdfast.SiteID(id / 2), dumpSet
+	}
+	return holdfast.SiteID(id / 2), fsSet
+}
+
+// guid makes an id of an entity look as clients expect one to: a UUID of version
+// 8, whose digits hold the entity's type and number.
+func guid(kind int, id int64) string {
+	return fmt.Sprintf("%08X-0000-8000-%04X-%012X", kind, 0x8000|id>>48, id&(1<<48-1))
+}
+
+// view is what the actor may see of the entities above subclients.
+type view struct {
+	h         *handler
+	actor     holdfast.Actor
+	commServe entity // the client that the CommServe itself is
+	hostList  []holdfast.Host
+	siteList  []holdfast.Site
+	byHost    map[holdfast.HostID]holdfast.Host
+	bySite    map[holdfast.SiteID]holdfast.Site
+}
+
+// view loads what the actor may see.
+func (h *handler) view(ctx context.Context, actor holdfast.Actor) (*view, error) {
+	hosts, err := h.Service.Hosts(ctx, actor)
+	if err != nil {
+		return nil, err
+	}
+	sites, err := h.Service.Sites(ctx, actor)
+	if err != nil {
+		return nil, err
+	}
+	v := &view{
+		h: h, actor: actor, hostList: hosts, siteList: sites,
+		byHost: make(map[holdfast.HostID]holdfast.Host, len(hosts)), bySite: make(map[holdfast.SiteID]holdfast.Site, len(sites)),
+	}
+	for _, host := range hosts {
+		v.byHost[host.ID] = host
+	}
+	for _, site := range sites {
+		v.bySite[site.ID] = site
+	}
+	name := commServeName(h.Name, hosts)
+	v.commServe = entity{ClientID: commCellID, ClientName: name, HostName: name, DisplayName: name, Type: typeClient}
+	return v, nil
+}
+
+// commServeName makes the name differ from every client's: a client that bears
+// it would have to have the CommCell's id.
+func commServeName(name string, hosts []holdfast.Host) string {
+	for slices.ContainsFunc(hosts, func(host holdfast.Host) bool { return strings.EqualFold(host.Name, name) }) {
+		name += "-commserve"
+	}
+	return name
+}
+
+func (v *view) hosts(context.Context) ([]holdfast.Host, error) { return v.hostList, nil }
+
+func (v *view) sites(context.Context) ([]holdfast.Site, error) { return v.siteList, nil }
+
+func (v *view) job(ctx context.Context, id holdfast.JobID) (holdfast.Job, error) {
+	j, err := v.h.Service.Job(ctx, v.actor, id)
+	return j.Job, err
+}
+
+// jobs lists the backup jobs of the sites. Those that are spelled as the name is
+// hide others that differ in letter case; without sites, only such are found.
+func (v *view) jobs(ctx context.Context, sites []holdfast.SiteID, name string) ([]holdfast.Job, error) {
+	f := store.JobFilter{Sites: sites, Types: []holdfast.JobType{holdfast.JobBackup}, Name: name}
+	list, _, err := v.h.Service.Jobs(ctx, v.actor, f)
+	if err == nil && len(list) == 0 && len(sites) > 0 && name != "" {
+		f.Name = ""
+		list, _, err = v.h.Service.Jobs(ctx, v.actor, f)
+	}
+	jobs := make([]holdfast.Job, 0, len(list))
+	for _, j := range list {
+		if name == "" || strings.EqualFold(j.Name, name) {
+			jobs = append(jobs, j.Job)
+		}
+	}
+	return jobs, err
+}
+
+// client is the entity of a host; of one that is gone, its number is its name.
+func (v *view) client(id holdfast.HostID) entity {
+	host, ok := v.byHost[id]
+	if !ok {
+		host.Name = fmt.Sprintf("host-%d", id)
+	}
+	if host.Address == "" {
+		host.Address = host.Name
+	}
+	return entity{
+		ClientID: int64(id), ClientName: host.Name, HostName: host.Address, DisplayName: host.Name, Type: typeClient,
+	}
+}
+
+// instance is the entity of a site; of one that is gone, its number is its name.
+func (v *view) instance(id holdfast.SiteID) entity {
+	site, ok := v.bySite[id]
+	if !ok {
+		site.Slug = fmt.Sprintf("site-%d", id)
+	}
+	e := v.client(site.Host)
+	e.HostName = ""
+	e.ApplicationID, e.AppName = applicationID, appName
+	e.InstanceID, e.InstanceName, e.Type = int64(id), site.Slug, typeInstance
+	return e
+}
+
+// backupset is the entity of one of a site's backup sets.
+func (v *view) backupset(id holdfast.SiteID, k setKind) entity {
+	e := v.instance(id)
+	e.BackupsetID, e.BackupsetName, e.Type = backupsetID(id, k), string(k), typeBackupset
+	e.BackupsetGUID = guid(typeBackupset, e.BackupsetID)
+	return e
+}
+
+// subclient is the entity of a BACKUP job.
+func (v *view) subclient(j holdfast.Job) entity {
+	e := v.backupset(j.Site, setOf(j))
+	e.SubclientID, e.SubclientName, e.Type = int64(j.ID), j.Name, typeSubclient
+	e.SubclientGUID = guid(typeSubclient, e.SubclientID)
+	return e
+}
