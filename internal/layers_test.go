@@ -25,7 +25,7 @@ var (
 	bucket   = []string{"", "internal/objstore"}
 	metadata = []string{"", "internal/store"}
 	// A dialect translates: it knows the use cases and the words they use.
-	dialect = []string{"", "internal/service", "internal/store", "internal/engine", "internal/api/baas"}
+	dialect = []string{"", "internal/service", "internal/store", "internal/expire", "internal/engine", "internal/api/baas"}
 	// main wires everything.
 	everything = []string{"*"}
 )
@@ -54,6 +54,8 @@ var layers = map[string][]string{
 	"internal/store/sqlite":    {"", "internal/durable", "internal/store"},
 	"internal/store/storetest": metadata,
 
+	"internal/expire": metadata,
+
 	"internal/engine":            domain,
 	"internal/engine/pgphysical": {"", "internal/engine", "internal/pg"},
 	"internal/engine/enginetest": {"", "internal/engine", "internal/pg", "internal/testkit"},
@@ -69,8 +71,8 @@ var layers = map[string][]string{
 	},
 
 	"internal/worker":   {"", "internal/durable", "internal/engine", "internal/objstore", "internal/repository", "internal/seal", "internal/wire"},
-	"internal/dispatch": {"", "internal/certificate", "internal/durable", "internal/engine", "internal/seal", "internal/store", "internal/wire"},
-	"internal/service":  {"", "internal/engine", "internal/store"},
+	"internal/dispatch": {"", "internal/certificate", "internal/durable", "internal/engine", "internal/expire", "internal/seal", "internal/store", "internal/wire"},
+	"internal/service":  {"", "internal/engine", "internal/expire", "internal/store"},
 
 	"internal/server":             {"", "internal/certificate", "internal/durable"},
 	"internal/api/native":         dialect,
