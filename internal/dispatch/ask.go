@@ -147,11 +147,16 @@ func (d *Dispatcher) start(ctx context.Context, tx store.Tx, w holdfast.Worker, 
 		})
 		return ended, orderParts{}, err
 	}
-	set := e.Set
-	if e.Type == holdfast.JobBackup && set == 0 {
+	set, c := e.Set, chain{}
+	if e.Type == holdfast.JobBackup {
 		var err error
-		if set, err = tx.ReserveSetID(ctx); err != nil {
+		if c, err = chainOf(ctx, tx, e); err != nil {
 			return e, orderParts{}, err
+		}
+		if set == 0 {
+			if set, err = tx.ReserveSetID(ctx); err != nil {
+				return e, orderParts{}, err
+			}
 		}
 	}
 	started, err := d.settle(ctx, tx, actor, holdfast.MoveStart, e, func(e *holdfast.Execution) {
@@ -162,7 +167,7 @@ func (d *Dispatcher) start(ctx context.Context, tx store.Tx, w holdfast.Worker, 
 			e.Started = now
 		}
 		if e.Type == holdfast.JobBackup {
-			e.RunType, e.RunTypeReason = holdfast.RunFull, whyFull(e.RunAsked)
+			c.apply(e)
 		}
 	})
 	if err != nil {
@@ -177,18 +182,6 @@ func (d *Dispatcher) start(ctx context.Context, tx store.Tx, w holdfast.Worker, 
 	}
 	ended, err := d.settle(ctx, tx, actorDispatch, holdfast.MoveFail, started, func(e *holdfast.Execution) { e.Detail = detailOf(cause) })
 	return ended, orderParts{}, err
-}
-
-// whyFull says why a backup runs as FULL when another run type was asked for.
-// This release makes full backups only: unchanged blocks are found again, and
-// are not stored twice.
-func whyFull(asked holdfast.RunType) string {
-	switch asked {
-	case holdfast.RunDelta, holdfast.RunCumulative:
-		return fmt.Sprintf("%s runs as FULL: this release reads everything, and stores only what is new", asked)
-	case holdfast.RunFull:
-	}
-	return ""
 }
 
 // failStart ends an execution whose order cannot be made.

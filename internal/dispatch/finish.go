@@ -81,12 +81,13 @@ func (d *Dispatcher) finishCurrent(ctx context.Context, tx store.Tx, e holdfast.
 		return e, err
 	}
 	actor := actorWorker(w.Name)
-	done := f.Move == holdfast.MoveSucceed || f.Move == holdfast.MoveWarn
-	if done && e.Type == holdfast.JobBackup {
+	done := e.Type == holdfast.JobBackup && (f.Move == holdfast.MoveSucceed || f.Move == holdfast.MoveWarn)
+	var c chain
+	if done {
 		if _, err := e.Next(f.Move); err != nil {
 			return e, err
 		}
-		if err := d.complete(ctx, tx, actor, e, f); err != nil {
+		if c, err = d.complete(ctx, tx, actor, e, f); err != nil {
 			return e, err
 		}
 	}
@@ -97,41 +98,50 @@ func (d *Dispatcher) finishCurrent(ctx context.Context, tx store.Tx, e holdfast.
 		}
 		n.Progress = f.Progress
 		n.StoredSize = f.StoredBytes
+		if done {
+			c.apply(n)
+		}
 	})
 }
 
-// complete makes the set that the fence intended a set that readers see.
-func (d *Dispatcher) complete(ctx context.Context, tx store.Tx, actor string, e holdfast.Execution, f wire.Finish) error {
+// complete makes the set that the fence intended a set that readers see, and
+// returns its place in the chain.
+func (d *Dispatcher) complete(ctx context.Context, tx store.Tx, actor string, e holdfast.Execution, f wire.Finish) (chain, error) {
 	c, err := tx.CopyByFence(ctx, e.ID, f.Fence)
 	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
-		return holdfast.Errorf(holdfast.CodeInvalid, "a backup cannot succeed without a snapshot that was intended")
+		return chain{}, holdfast.Errorf(holdfast.CodeInvalid, "a backup cannot succeed without a snapshot that was intended")
 	}
 	if err != nil {
-		return err
+		return chain{}, err
 	}
 	var r engine.Result
 	if len(f.Result) > 0 {
 		if err := json.Unmarshal(f.Result, &r); err != nil {
-			return holdfast.Wrap(holdfast.CodeInvalid, err, "the engine's result is not valid")
+			return chain{}, holdfast.Wrap(holdfast.CodeInvalid, err, "the engine's result is not valid")
 		}
 	}
 	set, err := tx.Set(ctx, e.Account, c.Set)
 	if err != nil {
-		return fmt.Errorf("read backup set %d: %w", c.Set, err)
+		return chain{}, fmt.Errorf("read backup set %d: %w", c.Set, err)
 	}
 	set.Started, set.Stopped, set.Bytes, set.Damaged = r.Started, r.Stopped, r.Bytes, r.Damaged
-	set.RunType, set.Added = e.RunType, f.Progress.AddedBytes
+	set.Added = f.Progress.AddedBytes
 	if r.Physical != nil {
 		set.Physical = *r.Physical
 	}
+	place, err := chainAtEnd(ctx, tx, e, set.Physical)
+	if err != nil {
+		return chain{}, err
+	}
+	set.RunType, set.Parent = place.runType, place.base.ID
 	if err := tx.UpdateSet(ctx, set); err != nil {
-		return fmt.Errorf("write backup set %d: %w", set.ID, err)
+		return chain{}, fmt.Errorf("write backup set %d: %w", set.ID, err)
 	}
 	state := holdfast.CopyComplete
 	if r.Damaged != "" {
 		state = holdfast.CopyDamaged
 	}
-	return d.moveCopy(ctx, tx, actor, c, state)
+	return place, d.moveCopy(ctx, tx, actor, c, state)
 }
 
 // sameFinish reports whether the execution is where this very finish has put it.

@@ -72,10 +72,14 @@ func (d *Dispatcher) insertCopy(ctx context.Context, tx store.Tx, from holdfast.
 	if err != nil {
 		return err
 	}
+	base, _, err := baseOf(ctx, tx, e)
+	if err != nil {
+		return err
+	}
 	_, err = tx.Set(ctx, e.Account, e.Set)
 	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
 		err = tx.InsertSet(ctx, &holdfast.BackupSet{
-			ID: e.Set, Account: e.Account, Site: e.Site, Job: e.Job, Execution: e.ID, Parent: 0,
+			ID: e.Set, Account: e.Account, Site: e.Site, Job: e.Job, Execution: e.ID, Parent: base.ID,
 			Engine: e.Engine, RunType: e.RunType, Created: now,
 		})
 	}

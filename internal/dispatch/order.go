@@ -15,6 +15,7 @@ type orderParts struct {
 	site       holdfast.Site
 	repository holdfast.Repository
 	snapshot   string // of a restore's source
+	base       holdfast.BackupSet
 }
 
 func (d *Dispatcher) orderParts(ctx context.Context, r store.Reader, e holdfast.Execution) (orderParts, error) {
@@ -43,7 +44,8 @@ func (d *Dispatcher) orderParts(ctx context.Context, r store.Reader, e holdfast.
 	if p.repository, err = r.Repository(ctx, e.Account, repository); err != nil {
 		return p, fmt.Errorf("read repository %d: %w", repository, err)
 	}
-	return p, nil
+	p.base, _, err = baseOf(ctx, r, e)
+	return p, err
 }
 
 // readableCopy returns the copy that a restore reads: the best that is known.
@@ -77,6 +79,9 @@ func (d *Dispatcher) order(w holdfast.Worker, e holdfast.Execution, p orderParts
 		Repository: repositoryOf(p.repository),
 		RunType:    e.RunType, RunTypeReason: e.RunTypeReason, Set: e.Set,
 		Restore: e.Restore, Snapshot: p.snapshot, AbortAfter: e.AbortAfter,
+	}
+	if p.base.ID != 0 {
+		o.Base = &wire.Base{Set: p.base.ID, SystemIdentifier: p.base.Physical.SystemIdentifier}
 	}
 	var err error
 	o.Sealed, err = d.secretsFor(w, p.site.Password, p.repository.Password)

@@ -24,6 +24,7 @@ type Order struct {
 
 	RunType       holdfast.RunType      `json:"run_type,omitempty"`        // of a backup
 	RunTypeReason string                `json:"run_type_reason,omitempty"` // why it is not what was asked for
+	Base          *Base                 `json:"base,omitempty"`            // nil for a FULL
 	Set           holdfast.SetID        `json:"set"`                       // reserved for a backup; the source of a restore
 	Restore       *holdfast.RestoreSpec `json:"restore,omitempty"`
 	Snapshot      string                `json:"snapshot,omitempty"` // of a restore's source
@@ -31,6 +32,12 @@ type Order struct {
 
 	// Sealed holds Secrets, sealed to the worker's key.
 	Sealed []byte `json:"sealed,omitempty"`
+}
+
+// Base is the set that a backup builds on.
+type Base struct {
+	Set              holdfast.SetID `json:"set"`
+	SystemIdentifier uint64         `json:"system_identifier,string"` // of its cluster; zero: its engine knows none
 }
 
 // Site is a site as it stands in an order. Its password is among the secrets.
@@ -67,6 +74,11 @@ func (o *Order) Validate() error {
 	case holdfast.JobBackup:
 		if _, err := holdfast.ParseRunType(string(o.RunType)); err != nil {
 			return err
+		}
+		if o.Base != nil {
+			if err := positive("base", o.Base.Set); err != nil {
+				return err
+			}
 		}
 		return first(o.Repository.validate(), positive("backup set", o.Set))
 	case holdfast.JobRestore:

@@ -95,26 +95,46 @@ func (r *run) commit(res engine.Result) repository.Commit {
 		t = time.Now()
 	}
 	o := r.order
+	runType, _ := r.chain(res)
 	return repository.Commit{
 		Time: t, Hostname: o.Site.Slug, Username: "holdfast", Paths: []string{"/pgdata"},
 		Tags: append([]string{
 			"installation=" + o.Installation,
 			fmt.Sprintf("set=%d", o.Set),
 			fmt.Sprintf("site=%s", o.Site.Slug),
-			"run_type=" + string(o.RunType),
+			"run_type=" + string(runType),
 			fmt.Sprintf("execution=%d", o.Execution),
 			fmt.Sprintf("fence=%d", o.Fence),
 		}, damagedTag(res)...),
 	}
 }
 
+// chain is what the set is in the chain of its job: as the order says, unless
+// another cluster was found than the one that the base is of. The control plane
+// comes to the same from the same facts.
+func (r *run) chain(res engine.Result) (holdfast.RunType, holdfast.SetID) {
+	o := r.order
+	if o.Base == nil {
+		return o.RunType, 0
+	}
+	was, is := o.Base.SystemIdentifier, uint64(0)
+	if res.Physical != nil {
+		is = res.Physical.SystemIdentifier
+	}
+	if was != 0 && is != 0 && was != is {
+		return holdfast.RunFull, 0
+	}
+	return o.RunType, o.Base.Set
+}
+
 // addManifest adds SetFile to the set.
 func (r *run) addManifest(sink engine.Sink, res engine.Result) error {
 	o, now := r.order, time.Now()
+	runType, parent := r.chain(res)
 	b, err := json.MarshalIndent(SetManifest{
 		Version: 1, Installation: o.Installation, Account: o.Account, Site: o.Site.ID, SiteSlug: o.Site.Slug,
 		Job: o.Job, JobName: o.JobName, Execution: o.Execution, Fence: o.Fence, Set: o.Set,
-		Engine: o.Engine, RunType: o.RunType, Created: now.UTC(), Result: res,
+		Engine: o.Engine, RunType: runType, Parent: parent, Created: now.UTC(), Result: res,
 	}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode set manifest: %w", err)

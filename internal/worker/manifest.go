@@ -27,7 +27,8 @@ type SetManifest struct {
 	Set          holdfast.SetID       `json:"set"`
 	Engine       holdfast.Engine      `json:"engine"`
 	RunType      holdfast.RunType     `json:"run_type"`
-	Created      time.Time            `json:"created"` // by this worker's clock
+	Parent       holdfast.SetID       `json:"parent,omitempty"` // the set before it in its chain
+	Created      time.Time            `json:"created"`          // by this worker's clock
 	Result       engine.Result        `json:"result"`
 }
 
