@@ -44,6 +44,9 @@ type Config struct {
 	AdvertiseWorkers string `koanf:"advertise_workers"`
 	Worker           Worker `koanf:"worker"`
 	Log              Log    `koanf:"log"`
+	// CommServeName is the name under which clients of Commvault's API find this
+	// server; empty: holdfast.
+	CommServeName string `koanf:"commserve_name"`
 
 	// What the command line needs to reach a server on another machine.
 	Server string          `koanf:"server"` // URL; empty: the Unix socket in the state directory
@@ -119,6 +122,11 @@ func (c Config) Validate() error {
 	}
 	if c.MasterKey != "" {
 		if err := holdfast.CleanAbs("master_key", c.MasterKey); err != nil {
+			return err
+		}
+	}
+	if c.CommServeName != "" {
+		if err := holdfast.ValidName("commserve_name", c.CommServeName); err != nil {
 			return err
 		}
 	}

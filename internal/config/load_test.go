@@ -31,10 +31,11 @@ func TestLoad(t *testing.T) {
 		{name: "nothing set", want: def},
 		{
 			name: "file",
-			yaml: "listen: 0.0.0.0:9000\ntls: {self_signed: true}\nworker:\n  slots: 2\n  restore_roots: [/srv/restore]\n  drain: 2m\nlog: {level: debug, format: json}\n",
+			yaml: "listen: 0.0.0.0:9000\ntls: {self_signed: true}\ncommserve_name: vault\nworker:\n  slots: 2\n  restore_roots: [/srv/restore]\n  drain: 2m\nlog: {level: debug, format: json}\n",
 			want: with(func(c *config.Config) {
 				c.Listen = "0.0.0.0:9000"
 				c.TLS.SelfSigned = true
+				c.CommServeName = "vault"
 				c.Worker = config.Worker{Slots: 2, RestoreRoots: []string{"/srv/restore"}, Drain: 2 * time.Minute}
 				c.Log = config.Log{Level: slog.LevelDebug, Format: "json"}
 			}),
@@ -149,6 +150,7 @@ func TestValidate(t *testing.T) {
 		{"half a certificate", func(c *config.Config) { c.TLS.Cert = "/c" }, "belong together"},
 		{"two certificates", func(c *config.Config) { c.TLS = config.TLS{Cert: "/c", Key: "/k", SelfSigned: true} }, "exclude"},
 		{"relative master key", func(c *config.Config) { c.MasterKey = "key" }, "master_key"},
+		{"bad CommServe name", func(c *config.Config) { c.CommServeName = "a b" }, "commserve_name"},
 		{"log format", func(c *config.Config) { c.Log.Format = "xml" }, "log.format"},
 		{"no slots", func(c *config.Config) { c.Worker.Slots = 0 }, "worker.slots"},
 		{"negative drain", func(c *config.Config) { c.Worker.Drain = -1 }, "worker.drain"},

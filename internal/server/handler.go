@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 )
@@ -137,9 +138,13 @@ func (s *Server) route(path string) http.Handler {
 	}
 	var best http.Handler
 	length := -1
+	folded := fold(path)
 	for prefix, h := range s.cfg.Handlers {
-		p := strings.TrimSuffix(prefix, "/")
-		if (path == p || strings.HasPrefix(path, p+"/")) && len(p) > length {
+		p, at := strings.TrimSuffix(prefix, "/"), path
+		if slices.Contains(s.cfg.Loose, prefix) {
+			p, at = fold(p), folded
+		}
+		if (at == p || strings.HasPrefix(at, p+"/")) && len(p) > length {
 			best, length = h, len(p)
 		}
 	}
@@ -147,6 +152,12 @@ func (s *Server) route(path string) http.Handler {
 		return http.HandlerFunc(nothing)
 	}
 	return best
+}
+
+// fold spells a path in lower case and with single slashes.
+func fold(path string) string {
+	parts := slices.DeleteFunc(strings.Split(strings.ToLower(path), "/"), func(s string) bool { return s == "" })
+	return "/" + strings.Join(parts, "/")
 }
 
 // nothing answers for paths that no handler serves. Who shows no token learns not

@@ -40,6 +40,9 @@ type Config struct {
 	// /api/v1/…, and "/" takes what no other takes. Each authenticates its own
 	// requests.
 	Handlers map[string]http.Handler
+	// Loose are those keys of Handlers that match without regard to letter case
+	// and to repeated slashes.
+	Loose []string
 	// Ready reports whether requests can be served.
 	Ready func(context.Context) error
 	// Drain is how long requests may go on after the end of Run's context; 0: 10

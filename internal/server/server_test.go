@@ -113,6 +113,24 @@ func TestTheLongestPrefixServes(t *testing.T) {
 	}
 }
 
+func TestALoosePrefixMatchesAnySpelling(t *testing.T) {
+	say := func(s string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, s+" "+r.URL.Path) })
+	}
+	s := start(t, Config{Listen: "127.0.0.1:0", Loose: []string{"/Center/api"}, Handlers: map[string]http.Handler{
+		"/Center/api": say("loose"), "/exact": say("exact"), "/": say("rest"),
+	}})
+	c := client(t, &http.Transport{})
+	c.CheckRedirect = func(*http.Request, []*http.Request) error { return errors.New("redirected") }
+	for path, want := range map[string]string{
+		"/Center/api": "loose", "/center/API/x": "loose", "//center//api//x/": "loose", "/center/apix": "rest", "/Exact": "rest", "//exact": "rest",
+	} {
+		if _, got := get(t, c, "http://"+s.Addr()+path); got != want+" "+path {
+			t.Errorf("%s: got %q, want %q with the path as it came", path, got, want)
+		}
+	}
+}
+
 func TestNothingIsServedWithoutHandler(t *testing.T) {
 	s := start(t, Config{Listen: "127.0.0.1:0"})
 	c := client(t, &http.Transport{})
