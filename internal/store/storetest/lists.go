@@ -28,7 +28,7 @@ func testJobs(t *testing.T, f *fixture) {
 	idle := f.addJob(t, munich, "idle")
 	gone := f.addJob(t, munich, "gone")
 	restore := holdfast.Job{
-		Account: f.account, Site: f.site.ID, Type: holdfast.JobRestore, Name: "restore", Active: true, Priority: 1,
+		Account: f.account, Site: f.site.ID, Type: holdfast.JobRestore, Engine: "pglogical", Name: "restore", Active: true, Priority: 1,
 		Restore: &holdfast.RestoreSpec{Directory: "/r"},
 	}
 	f.update(t, func(ctx context.Context, tx store.Tx) error {
@@ -51,7 +51,15 @@ func testJobs(t *testing.T, f *fixture) {
 		{"by a site that is not", store.JobFilter{Sites: []holdfast.SiteID{5}}, nil},
 		{"by type", store.JobFilter{Types: []holdfast.JobType{holdfast.JobRestore}}, []holdfast.Job{restore}},
 		{"active", store.JobFilter{ActiveOnly: true, Types: []holdfast.JobType{holdfast.JobBackup}}, []holdfast.Job{f.job, weekly}},
+		{"by types", store.JobFilter{Types: []holdfast.JobType{holdfast.JobRestore, holdfast.JobBackup}}, []holdfast.Job{f.job, weekly, idle, restore}},
+		{"by a type that no job has", store.JobFilter{Types: []holdfast.JobType{holdfast.JobETL}}, nil},
+		{"by engine", store.JobFilter{Engine: holdfast.EnginePhysical}, []holdfast.Job{f.job, weekly, idle}},
+		{"by another engine", store.JobFilter{Engine: "pglogical"}, []holdfast.Job{restore}},
+		{"by engine, type and site", store.JobFilter{
+			Engine: "pglogical", Types: []holdfast.JobType{holdfast.JobRestore}, Sites: []holdfast.SiteID{f.site.ID}, ActiveOnly: true,
+		}, []holdfast.Job{restore}},
 		{"by name", store.JobFilter{Name: "weekly"}, []holdfast.Job{weekly}},
+		{"by name and site", store.JobFilter{Name: "weekly", Sites: []holdfast.SiteID{f.site.ID}}, nil},
 	} {
 		for _, p := range []store.Page{{}, {Limit: 1}, {Offset: 1, Limit: 2}, {Offset: 2}, {Offset: 100, Limit: 1}} {
 			c.filter.Page = p
@@ -99,6 +107,9 @@ func (f *fixture) history(t *testing.T, n int) []holdfast.Execution {
 				e.Parent = all[i/2].ID
 			}
 			e.Submitted = at(i)
+			if e.State == holdfast.StateEnded {
+				e.Ended = at(i + i*7%40) // not in the order in which they began
+			}
 			if err := tx.InsertExecution(ctx, &e); err != nil {
 				return err
 			}
@@ -141,8 +152,8 @@ func testExecutions(t *testing.T, f *fixture) {
 				func(s holdfast.State) holdfast.State { return s }).Draw(rt, "states"),
 			Page: store.Page{Offset: rapid.IntRange(0, 240).Draw(rt, "offset"), Limit: rapid.IntRange(0, 30).Draw(rt, "limit")},
 		}
-		if rapid.IntRange(0, 3).Draw(rt, "by end") == 0 {
-			filter.EndedSince = rapid.SampledFrom(all).Draw(rt, "ended since").Ended
+		if rapid.IntRange(0, 2).Draw(rt, "by end") == 0 {
+			filter.EndedSince = at(rapid.IntRange(-1, 270).Draw(rt, "ended since"))
 		}
 		if rapid.IntRange(0, 3).Draw(rt, "by parent") == 0 {
 			filter.Parent = rapid.SampledFrom(all).Draw(rt, "parent").Parent

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/store"
@@ -39,6 +40,7 @@ func testNotFound(t *testing.T, f *fixture) {
 		code[holdfast.Repository](t, "repository", missing)(r.Repository(ctx, f.account, none))
 		code[holdfast.Repository](t, "repository by name", missing)(r.RepositoryByName(ctx, f.account, "none"))
 		code[holdfast.Job](t, "job", missing)(r.Job(ctx, f.account, none))
+		code[holdfast.Schedule](t, "schedule", missing)(r.Schedule(ctx, f.account, none))
 		code[holdfast.Execution](t, "execution", missing)(r.Execution(ctx, f.account, none))
 		code[holdfast.Execution](t, "busy execution", missing)(r.BusyExecution(ctx, f.job.ID))
 		code[holdfast.Execution](t, "next of an empty queue", missing)(r.NextQueued(ctx, store.Ask{Pool: "default", Hosts: []holdfast.HostID{f.host.ID}, Now: start()}))
@@ -49,7 +51,8 @@ func testNotFound(t *testing.T, f *fixture) {
 		code[holdfast.Worker](t, "worker by name", missing)(r.WorkerByName(ctx, "none"))
 		code[holdfast.Worker](t, "worker by key", missing)(r.WorkerByKey(ctx, "none"))
 		code[holdfast.Worker](t, "worker by no key", missing)(r.WorkerByKey(ctx, ""))
-		code[holdfast.Submission](t, "submission", missing)(r.SubmissionByKey(ctx, f.account, "none"))
+		code[holdfast.Submission](t, "submission", missing)(r.Submission(ctx, f.account, none))
+		code[holdfast.Submission](t, "submission by key", missing)(r.SubmissionByKey(ctx, f.account, "none"))
 		code[holdfast.Submission](t, "submission without a key", missing)(r.SubmissionByKey(ctx, f.account, ""))
 
 		_, err := r.Execution(ctx, f.account, 1234)
@@ -61,6 +64,17 @@ func testNotFound(t *testing.T, f *fixture) {
 	e := f.execution(f.job)
 	e.ID = none
 	for what, change := range map[string]func(context.Context, store.Tx) error{
+		"account": func(ctx context.Context, tx store.Tx) error {
+			return tx.UpdateAccount(ctx, holdfast.Account{ID: none, Organisation: holdfast.FirstID})
+		},
+		"principal": func(ctx context.Context, tx store.Tx) error {
+			return tx.UpdatePrincipal(ctx, holdfast.Principal{ID: none, Account: f.account})
+		},
+		"move schedule": func(ctx context.Context, tx store.Tx) error {
+			r := holdfast.Schedule{ID: none, Account: f.account, Job: f.job.ID}
+			return tx.MoveSchedule(ctx, r, r)
+		},
+		"delete schedule": func(ctx context.Context, tx store.Tx) error { return tx.DeleteSchedule(ctx, f.account, none) },
 		"credential": func(ctx context.Context, tx store.Tx) error {
 			return tx.UpdateCredential(ctx, holdfast.Credential{ID: none, Account: f.account, Principal: none, Hash: []byte("h")})
 		},
@@ -97,6 +111,31 @@ func testTaken(t *testing.T, f *fixture) {
 	rows := makeFullRows(f)
 	f.update(t, rows.insert)
 	for what, insert := range map[string]func(context.Context, store.Tx) error{
+		"organisation": func(ctx context.Context, tx store.Tx) error {
+			return tx.InsertOrganisation(ctx, &holdfast.Organisation{Name: rows.organisation.Name})
+		},
+		"account": func(ctx context.Context, tx store.Tx) error {
+			return tx.InsertAccount(ctx, &holdfast.Account{Organisation: rows.organisation.ID, Name: rows.tenant.Name})
+		},
+		"account by update": func(ctx context.Context, tx store.Tx) error {
+			a := holdfast.Account{Organisation: rows.organisation.ID, Name: "free"}
+			if err := tx.InsertAccount(ctx, &a); err != nil {
+				return err
+			}
+			a.Name = rows.tenant.Name
+			return tx.UpdateAccount(ctx, a)
+		},
+		"principal by update": func(ctx context.Context, tx store.Tx) error {
+			p := holdfast.Principal{Account: f.account, Name: "free"}
+			if err := tx.InsertPrincipal(ctx, &p); err != nil {
+				return err
+			}
+			p.Name = rows.principal.Name
+			return tx.UpdatePrincipal(ctx, p)
+		},
+		"schedule": func(ctx context.Context, tx store.Tx) error {
+			return tx.InsertSchedule(ctx, &holdfast.Schedule{ID: rows.schedule.ID, Account: f.account, Job: f.job.ID})
+		},
 		"principal": func(ctx context.Context, tx store.Tx) error {
 			return tx.InsertPrincipal(ctx, &holdfast.Principal{Account: f.account, Name: rows.principal.Name})
 		},
@@ -226,6 +265,12 @@ func testDelete(t *testing.T, f *fixture) {
 	f.refused(t, "job of a missing site", holdfast.CodeConflict, func(ctx context.Context, tx store.Tx) error {
 		return tx.InsertJob(ctx, &holdfast.Job{Account: f.account, Site: f.site.ID, Name: "lost"})
 	})
+	f.refused(t, "schedule of a missing job", holdfast.CodeConflict, func(ctx context.Context, tx store.Tx) error {
+		return tx.InsertSchedule(ctx, &holdfast.Schedule{Account: f.account, Job: 999999})
+	})
+	f.refused(t, "account of a missing organisation", holdfast.CodeConflict, func(ctx context.Context, tx store.Tx) error {
+		return tx.InsertAccount(ctx, &holdfast.Account{Organisation: 999999, Name: "lost"})
+	})
 	f.refused(t, "execution of a missing job", holdfast.CodeConflict, func(ctx context.Context, tx store.Tx) error {
 		lost := f.execution(f.job)
 		lost.Job = 999999
@@ -249,9 +294,14 @@ func testIsolation(t *testing.T, f *fixture) {
 		code[holdfast.Repository](t, "repository", missing)(r.Repository(ctx, other, rows.repository.ID))
 		code[holdfast.Repository](t, "repository by name", missing)(r.RepositoryByName(ctx, other, rows.repository.Name))
 		code[holdfast.Job](t, "job", missing)(r.Job(ctx, other, rows.job.ID))
+		code[holdfast.Schedule](t, "schedule", missing)(r.Schedule(ctx, other, rows.schedule.ID))
 		code[holdfast.Execution](t, "execution", missing)(r.Execution(ctx, other, rows.execution.ID))
 		code[holdfast.BackupSet](t, "set", missing)(r.Set(ctx, other, rows.set.ID))
-		code[holdfast.Submission](t, "submission", missing)(r.SubmissionByKey(ctx, other, "once"))
+		code[holdfast.Submission](t, "submission", missing)(r.Submission(ctx, other, rows.submission.ID))
+		code[holdfast.Submission](t, "submission by key", missing)(r.SubmissionByKey(ctx, other, "once"))
+		same(t, "principals", []holdfast.Principal(nil))(r.Principals(ctx, other))
+		same(t, "schedules", []holdfast.Schedule(nil))(r.Schedules(ctx, other, f.job.ID))
+		same(t, "next runs", map[holdfast.JobID]time.Time{})(r.NextRuns(ctx, other, []holdfast.JobID{f.job.ID}))
 		same(t, "credentials", []holdfast.Credential(nil))(r.Credentials(ctx, other))
 		same(t, "hosts", []holdfast.Host(nil))(r.Hosts(ctx, other))
 		same(t, "sites", []holdfast.Site(nil))(r.Sites(ctx, other))
@@ -282,6 +332,19 @@ func testIsolation(t *testing.T, f *fixture) {
 		j := rows.job
 		j.Account = other
 		return tx.UpdateJob(ctx, j)
+	})
+	f.refused(t, "change of a principal", missing, func(ctx context.Context, tx store.Tx) error {
+		p := rows.principal
+		p.Account = other
+		return tx.UpdatePrincipal(ctx, p)
+	})
+	f.refused(t, "move of a schedule", missing, func(ctx context.Context, tx store.Tx) error {
+		r := rows.schedule
+		r.Account = other
+		return tx.MoveSchedule(ctx, r, r)
+	})
+	f.refused(t, "end of a schedule", missing, func(ctx context.Context, tx store.Tx) error {
+		return tx.DeleteSchedule(ctx, other, rows.schedule.ID)
 	})
 	e := f.add(t, f.job, nil)
 	f.refused(t, "move of an execution", missing, func(ctx context.Context, tx store.Tx) error {

@@ -44,6 +44,7 @@ func testFirstIDs(t *testing.T, f *fixture) {
 	w := holdfast.Worker{Name: "local"}
 	v := holdfast.Event{Account: f.account, Kind: "host.created"}
 	e := f.execution(f.job)
+	r := holdfast.Schedule{Account: f.account, Job: f.job.ID}
 	var c holdfast.Credential
 	var copied holdfast.Copy
 	f.update(t, func(ctx context.Context, tx store.Tx) error {
@@ -53,6 +54,7 @@ func testFirstIDs(t *testing.T, f *fixture) {
 				c = holdfast.Credential{Account: f.account, Principal: p.ID, Kind: holdfast.CredentialToken, Hash: []byte("hash")}
 				return tx.InsertCredential(ctx, &c)
 			},
+			func() error { return tx.InsertSchedule(ctx, &r) },
 			func() error { return tx.InsertSubmission(ctx, &s) },
 			func() error { return tx.InsertExecution(ctx, &e) },
 			func() error { return tx.InsertSet(ctx, &b) },
@@ -67,7 +69,7 @@ func testFirstIDs(t *testing.T, f *fixture) {
 	for name, id := range map[string]int64{
 		"host": int64(f.host.ID), "repository": int64(f.repository.ID), "site": int64(f.site.ID), "job": int64(f.job.ID),
 		"principal": int64(p.ID), "credential": int64(c.ID), "submission": int64(s.ID), "execution": int64(e.ID),
-		"backup set": int64(b.ID), "copy": int64(copied.ID), "worker": int64(w.ID), "event": int64(v.ID),
+		"backup set": int64(b.ID), "copy": int64(copied.ID), "worker": int64(w.ID), "event": int64(v.ID), "schedule": int64(r.ID),
 	} {
 		if id != holdfast.FirstID {
 			t.Errorf("got %s %d first, want %d", name, id, holdfast.FirstID)
@@ -90,18 +92,22 @@ func firstError(steps ...func() error) error {
 
 // fullRows is one row of each kind with every field set.
 type fullRows struct {
-	principal  holdfast.Principal
-	credential holdfast.Credential
-	host       holdfast.Host
-	repository holdfast.Repository
-	site       holdfast.Site
-	job        holdfast.Job
-	submission holdfast.Submission
-	execution  holdfast.Execution
-	set        holdfast.BackupSet
-	copy       holdfast.Copy
-	worker     holdfast.Worker
-	event      holdfast.Event
+	organisation holdfast.Organisation
+	tenant       holdfast.Account // the organisation's; the other rows are the fixture's account's
+	principal    holdfast.Principal
+	credential   holdfast.Credential
+	session      holdfast.Credential // its parent is the credential
+	host         holdfast.Host
+	repository   holdfast.Repository
+	site         holdfast.Site
+	job          holdfast.Job
+	schedule     holdfast.Schedule
+	submission   holdfast.Submission
+	execution    holdfast.Execution
+	set          holdfast.BackupSet
+	copy         holdfast.Copy
+	worker       holdfast.Worker
+	event        holdfast.Event
 }
 
 // at is a time that tells fields apart.
@@ -112,13 +118,16 @@ func makeFullRows(f *fixture) *fullRows {
 		Set: 1999, Host: f.host.ID, Directory: "/restore/a", Tablespaces: map[uint32]string{16400: "/restore/b"}, Configuration: true,
 	}
 	return &fullRows{
-		principal: holdfast.Principal{Account: f.account, Kind: holdfast.PrincipalPerson, Name: "ada", Disabled: true, Created: at(1)},
+		organisation: holdfast.Organisation{Name: "Größe", Created: at(27)},
+		tenant:       holdfast.Account{Name: "tenant", Aliases: []string{"9f1c", "a\"b"}, Created: at(28)},
+		principal:    holdfast.Principal{Account: f.account, Kind: holdfast.PrincipalPerson, Name: "ada", Disabled: true, Created: at(1)},
 		credential: holdfast.Credential{
 			Account: f.account, Kind: holdfast.CredentialJoin, Name: "laptop", Hash: []byte{0, 1, 0xff}, Role: holdfast.RoleOperator,
 			Sites: []holdfast.SiteID{f.site.ID, 4}, Hosts: []holdfast.HostID{f.host.ID}, Pools: []string{"fast", "a\"b"},
-			Created: at(2), Expires: at(3), Revoked: at(4), LastUsed: at(5),
+			PublicKey: []byte{0x30, 0, 0xff}, Created: at(2), Expires: at(3), Idle: 90 * time.Second, Revoked: at(4), LastUsed: at(5),
 		},
-		host: holdfast.Host{Account: f.account, Name: "db2", Address: "192.0.2.2", Created: at(6)},
+		session: holdfast.Credential{Account: f.account, Kind: holdfast.CredentialSession, Hash: []byte{2}, Idle: time.Microsecond, Created: at(29)},
+		host:    holdfast.Host{Account: f.account, Name: "db2", Address: "192.0.2.2", Created: at(6)},
 		repository: holdfast.Repository{
 			Account: f.account, Name: "second", Location: "file:///other", FormatID: "abc123", Password: []byte{9, 0, 9}, MaxRunning: 3, Created: at(7),
 		},
@@ -132,9 +141,16 @@ func makeFullRows(f *fixture) *fullRows {
 			AutoAbort: holdfast.AutoAbort{Active: true, After: 90 * time.Minute}, Restore: restore,
 			Annotations: map[string]json.RawMessage{"baas": json.RawMessage(`{"a":[1,2,null]}`)}, Created: at(9), Deleted: at(10),
 		},
-		submission: holdfast.Submission{Account: f.account, Principal: 1500, Dialect: "baas", IdempotencyKey: "once", Time: at(11)},
+		schedule: holdfast.Schedule{
+			Account: f.account, Job: f.job.ID, Expression: "30 2 * * 1-5", TimeZone: "Europe/Berlin", RunType: holdfast.RunCumulative,
+			Active: true, NextRun: at(30), Created: at(31), Changed: at(32),
+		},
+		submission: holdfast.Submission{
+			Account: f.account, Principal: 1500, Dialect: "baas", IdempotencyKey: "once", Request: json.RawMessage(`{"a":[1, "ß"]}`), Time: at(11),
+		},
 		execution: holdfast.Execution{
 			Account: f.account, Site: f.site.ID, Job: f.job.ID, JobName: "before", Type: holdfast.JobRestore, Engine: holdfast.EnginePhysical, Name: "n",
+			Schedule: 1600, Actor: "scheduler",
 			Status: holdfast.Status{
 				State: holdfast.StateEnded, Wanted: holdfast.WantStop, Outcome: holdfast.OutcomeWarning, Reason: holdfast.ReasonDamaged,
 				Fence: 7, Attempts: 2, Retries: 3, HandBacks: 4,
@@ -167,10 +183,19 @@ func makeFullRows(f *fixture) *fullRows {
 
 func (rows *fullRows) insert(ctx context.Context, tx store.Tx) error {
 	return firstError(
+		func() error { return tx.InsertOrganisation(ctx, &rows.organisation) },
+		func() error {
+			rows.tenant.Organisation = rows.organisation.ID
+			return tx.InsertAccount(ctx, &rows.tenant)
+		},
 		func() error { return tx.InsertPrincipal(ctx, &rows.principal) },
 		func() error {
 			rows.credential.Principal = rows.principal.ID
 			return tx.InsertCredential(ctx, &rows.credential)
+		},
+		func() error {
+			rows.session.Principal, rows.session.Parent = rows.principal.ID, rows.credential.ID
+			return tx.InsertCredential(ctx, &rows.session)
 		},
 		func() error { return tx.InsertHost(ctx, &rows.host) },
 		func() error { return tx.InsertRepository(ctx, &rows.repository) },
@@ -179,6 +204,7 @@ func (rows *fullRows) insert(ctx context.Context, tx store.Tx) error {
 			return tx.InsertSite(ctx, &rows.site)
 		},
 		func() error { rows.job.Repository = rows.repository.ID; return tx.InsertJob(ctx, &rows.job) },
+		func() error { return tx.InsertSchedule(ctx, &rows.schedule) },
 		func() error { return tx.InsertSubmission(ctx, &rows.submission) },
 		func() error {
 			rows.execution.Submission = rows.submission.ID
@@ -198,11 +224,14 @@ func (rows *fullRows) insert(ctx context.Context, tx store.Tx) error {
 func (rows *fullRows) check(t *testing.T, f *fixture) {
 	t.Helper()
 	f.view(t, func(ctx context.Context, r store.Reader) error {
+		same(t, "account", rows.tenant)(r.Account(ctx, rows.tenant.ID))
 		same(t, "principal", rows.principal)(r.Principal(ctx, f.account, rows.principal.ID))
+		same(t, "principals", []holdfast.Principal{rows.principal})(r.Principals(ctx, f.account))
 		same(t, "principal by name", rows.principal)(r.PrincipalByName(ctx, f.account, rows.principal.Name))
 		same(t, "credential", rows.credential)(r.Credential(ctx, f.account, rows.credential.ID))
 		same(t, "credential by hash", rows.credential)(r.CredentialByHash(ctx, rows.credential.Hash))
-		same(t, "credentials", []holdfast.Credential{rows.credential})(r.Credentials(ctx, f.account))
+		same(t, "credentials", []holdfast.Credential{rows.credential, rows.session})(r.Credentials(ctx, f.account))
+		same(t, "credentials of the principal", []holdfast.Credential{rows.credential, rows.session})(r.CredentialsOf(ctx, rows.principal.ID))
 		same(t, "host", rows.host)(r.Host(ctx, f.account, rows.host.ID))
 		same(t, "host of any account", rows.host)(r.Host(ctx, 0, rows.host.ID))
 		same(t, "host by name", rows.host)(r.HostByName(ctx, f.account, rows.host.Name))
@@ -214,8 +243,11 @@ func (rows *fullRows) check(t *testing.T, f *fixture) {
 		same(t, "site by slug", rows.site)(r.SiteBySlug(ctx, f.account, rows.site.Slug))
 		same(t, "sites", []holdfast.Site{f.site, rows.site})(r.Sites(ctx, f.account))
 		same(t, "job", rows.job)(r.Job(ctx, f.account, rows.job.ID))
+		same(t, "schedule", rows.schedule)(r.Schedule(ctx, f.account, rows.schedule.ID))
+		same(t, "schedules", []holdfast.Schedule{rows.schedule})(r.Schedules(ctx, f.account, f.job.ID))
 		same(t, "execution", rows.execution)(r.Execution(ctx, f.account, rows.execution.ID))
 		same(t, "executions of submission", []holdfast.Execution{rows.execution})(r.ExecutionsOfSubmission(ctx, rows.submission.ID))
+		same(t, "submission", rows.submission)(r.Submission(ctx, f.account, rows.submission.ID))
 		same(t, "submission by key", rows.submission)(r.SubmissionByKey(ctx, f.account, "once"))
 		same(t, "set", rows.set)(r.Set(ctx, f.account, rows.set.ID))
 		same(t, "copies", []holdfast.Copy{rows.copy})(r.Copies(ctx, f.account, rows.set.ID))
@@ -250,7 +282,11 @@ func testRoundTrip(t *testing.T, f *fixture) {
 func testUpdate(t *testing.T, f *fixture) {
 	rows := makeFullRows(f)
 	f.update(t, rows.insert)
+	rows.tenant.Name, rows.tenant.Aliases = "other", nil
+	rows.principal.Name, rows.principal.Disabled = "grace", false
 	rows.credential.Name, rows.credential.LastUsed, rows.credential.Sites = "renamed", at(99), nil
+	rows.credential.PublicKey, rows.credential.Idle = []byte{1}, 0
+	rows.session.Parent, rows.session.Hash = 0, []byte{3}
 	rows.host.Name, rows.host.Address = "db3", "192.0.2.3"
 	rows.site.Name, rows.site.Password, rows.site.MaxRunning, rows.site.Repository = "other", nil, 9, 0
 	rows.job.Description, rows.job.Priority, rows.job.Restore, rows.job.Annotations, rows.job.Deleted = "", 5, nil, nil, time.Time{}
@@ -258,7 +294,10 @@ func testUpdate(t *testing.T, f *fixture) {
 	rows.worker.Seen, rows.worker.Removed, rows.worker.Pools = at(98), time.Time{}, nil
 	f.update(t, func(ctx context.Context, tx store.Tx) error {
 		return firstError(
+			func() error { return tx.UpdateAccount(ctx, rows.tenant) },
+			func() error { return tx.UpdatePrincipal(ctx, rows.principal) },
 			func() error { return tx.UpdateCredential(ctx, rows.credential) },
+			func() error { return tx.UpdateCredential(ctx, rows.session) },
 			func() error { return tx.UpdateHost(ctx, rows.host) },
 			func() error { return tx.UpdateSite(ctx, rows.site) },
 			func() error { return tx.UpdateJob(ctx, rows.job) },
