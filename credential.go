@@ -21,6 +21,9 @@ const (
 	CredentialPAT      CredentialKind = "PAT"      // personal access token: sent inside what a key of the same principal has signed
 )
 
+// usedWithin is how exact Credential.LastUsed is.
+const usedWithin = time.Minute
+
 // Credential proves a principal. The secret itself is never stored.
 type Credential struct {
 	ID        CredentialID
@@ -41,23 +44,29 @@ type Credential struct {
 	Expires   time.Time     // zero: never
 	Idle      time.Duration // without use, after which it ends; 0: never
 	Revoked   time.Time     // zero: not revoked
-	LastUsed  time.Time     // zero: never; kept to the minute
+	LastUsed  time.Time     // zero: never; cut to the minute
 }
 
-// Valid reports whether the credential may be used at now. Idle time is counted
-// from the last use, which is kept to the minute, or from its making.
+// Valid reports whether the credential may be used at now.
 func (c Credential) Valid(now time.Time) bool {
 	if !c.Revoked.IsZero() || !c.Expires.IsZero() && !now.Before(c.Expires) {
 		return false
 	}
+	return c.Idle == 0 || now.Before(c.IdleEnd())
+}
+
+// IdleEnd is when the credential ends unless it is used before; zero: never. It
+// is never before Idle has passed since the last use, and at most a minute after:
+// a last use of 10:00 may have been at 10:00:59.
+func (c Credential) IdleEnd() time.Time {
 	if c.Idle == 0 {
-		return true
+		return time.Time{}
 	}
 	used := c.Created
-	if c.LastUsed.After(used) {
-		used = c.LastUsed
+	if until := c.LastUsed.Add(usedWithin); !c.LastUsed.IsZero() && until.After(used) {
+		used = until
 	}
-	return now.Before(used.Add(c.Idle))
+	return used.Add(c.Idle)
 }
 
 // Covers reports whether the credential's scope holds the site.

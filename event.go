@@ -13,7 +13,7 @@ type Event struct {
 	ID      EventID
 	Account AccountID
 	Time    time.Time
-	Actor   string // "token nightly", "worker local", "scheduler"
+	Actor   string // "token nightly", "user ada", "worker local", "scheduler"
 	Dialect string // which API it came through; empty: none
 	Subject string // "execution 1001"
 	Kind    string // "execution.queued"
@@ -44,8 +44,11 @@ type Actor struct {
 
 // String names the actor for events and logs.
 func (a Actor) String() string {
-	if a.Credential.Name != "" {
-		return "token " + a.Credential.Name
+	switch c := a.Credential; {
+	case c.Kind == CredentialSession, c.Kind == CredentialPAT:
+		return "user " + a.Principal.Name
+	case c.Name != "":
+		return "token " + c.Name
 	}
 	return a.Principal.Name
 }

@@ -178,7 +178,7 @@ func controlMain(ctx context.Context, p plan) (err error) {
 		Engines: []holdfast.Engine{holdfast.EnginePhysical}, Now: time.Now, Log: log,
 	})
 	defer func() { err = errors.Join(err, svc.Close()) }()
-	actor, err := svc.LocalActor(ctx, "test")
+	actor, err := svc.LocalActor(ctx, "test", "")
 	if err != nil {
 		return err
 	}

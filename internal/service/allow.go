@@ -51,6 +51,21 @@ const (
 	opInviteWorker     Operation = "InviteWorker"
 	opRemoveWorker     Operation = "RemoveWorker"
 	opEvents           Operation = "Events"
+	opAccount          Operation = "Account"
+	opAccounts         Operation = "Accounts"
+	opCreateAccount    Operation = "CreateAccount"
+	opSetAliases       Operation = "SetAliases"
+	opCreateUser       Operation = "CreateUser"
+	opUsers            Operation = "Users"
+	opSetPassword      Operation = "SetPassword"
+	opDisableUser      Operation = "DisableUser"
+	opEnableUser       Operation = "EnableUser"
+	opAddKey           Operation = "AddKey"
+	opKeys             Operation = "Keys"
+	opRevokeKey        Operation = "RevokeKey"
+	opCreatePAT        Operation = "CreatePAT"
+	opPATs             Operation = "PATs"
+	opRevokePAT        Operation = "RevokePAT"
 )
 
 // scopeKind says how a credential's sites bound an operation.
@@ -68,6 +83,9 @@ const (
 	// sites may not. What decides which server a site is belongs here too, since
 	// otherwise a scope could widen itself.
 	scopeAccount
+	// scopeInstallation is about all accounts: only the owner of the server's
+	// socket may, acting in the default account.
+	scopeInstallation
 )
 
 type rule struct {
@@ -89,6 +107,30 @@ func rules(op Operation) (rule, bool) {
 		"LocalWorker":  {"", scopeOpen},
 		"Ready":        {"", scopeOpen},
 		"Close":        {"", scopeOpen},
+
+		"Login":               {"", scopeOpen},
+		"AuthenticateSession": {"", scopeOpen},
+		"RenewSession":        {"", scopeOpen},
+		"Logout":              {"", scopeOpen},
+		"PublicKey":           {"", scopeOpen},
+		"AuthenticatePAT":     {"", scopeOpen},
+
+		opAccount:       {holdfast.RoleReader, scopeList},
+		opAccounts:      {holdfast.RoleReader, scopeList},
+		opCreateAccount: {holdfast.RoleAdmin, scopeInstallation},
+		opSetAliases:    {holdfast.RoleAdmin, scopeInstallation},
+
+		opCreateUser:  {holdfast.RoleAdmin, scopeAccount},
+		opUsers:       {holdfast.RoleAdmin, scopeAccount},
+		opSetPassword: {holdfast.RoleAdmin, scopeAccount},
+		opDisableUser: {holdfast.RoleAdmin, scopeAccount},
+		opEnableUser:  {holdfast.RoleAdmin, scopeAccount},
+		opAddKey:      {holdfast.RoleAdmin, scopeAccount},
+		opKeys:        {holdfast.RoleAdmin, scopeAccount},
+		opRevokeKey:   {holdfast.RoleAdmin, scopeAccount},
+		opCreatePAT:   {holdfast.RoleAdmin, scopeAccount},
+		opPATs:        {holdfast.RoleAdmin, scopeAccount},
+		opRevokePAT:   {holdfast.RoleAdmin, scopeAccount},
 
 		opCreateToken: {holdfast.RoleAdmin, scopeAccount},
 		opTokens:      {holdfast.RoleAdmin, scopeAccount},
@@ -172,7 +214,20 @@ func allow(actor holdfast.Actor, op Operation, t target) error {
 		return holdfast.Errorf(holdfast.CodeForbidden, "this is about the whole account, and the token is bound to sites").
 			WithHint("use a token that is not bound to sites")
 	}
+	if r.scope == scopeInstallation && !ofInstallation(actor) {
+		return holdfast.Errorf(holdfast.CodeForbidden, "this is about all accounts").
+			WithHint("run holdfast on the server's machine as its owner, without --account")
+	}
 	return nil
+}
+
+// atSocket reports whether the actor came through the server's own socket, and
+// so may touch the server's machine.
+func atSocket(actor holdfast.Actor) bool { return actor.Credential.ID == 0 }
+
+// ofInstallation reports whether the actor may see and make accounts.
+func ofInstallation(actor holdfast.Actor) bool {
+	return atSocket(actor) && actor.Principal.Account == holdfast.FirstID
 }
 
 // known refuses an actor that nobody has authenticated. Without it the zero

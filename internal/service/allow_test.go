@@ -20,6 +20,7 @@ const (
 	list                // what the scope holds
 	whole               // the account
 	another             // one thing of the account that a scope may see: hosts, sites, repositories
+	installation        // all accounts: for the owner of the socket alone
 )
 
 // operation is a row of the table: who may, and how to ask for it. The call is
@@ -76,6 +77,71 @@ func operations() map[string]operation {
 		"LocalWorker":  {kind: open},
 		"Ready":        {kind: open},
 		"Close":        {kind: open},
+
+		"Login":               {kind: open},
+		"AuthenticateSession": {kind: open},
+		"RenewSession":        {kind: open},
+		"Logout":              {kind: open},
+		"PublicKey":           {kind: open},
+		"AuthenticatePAT":     {kind: open},
+
+		"Account": {reader, list, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
+			_, err := r.svc.Account(ctx, a)
+			return err
+		}},
+		"Accounts": {reader, list, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
+			_, err := r.svc.Accounts(ctx, a)
+			return err
+		}},
+		"CreateAccount": {admin, installation, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
+			_, err := r.svc.CreateAccount(ctx, a, service.NewAccount{Name: newName()})
+			return err
+		}},
+		"SetAliases": {admin, installation, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
+			_, err := r.svc.SetAliases(ctx, a, holdfast.FirstID, func([]string) []string { return nil })
+			return err
+		}},
+		"CreateUser": {admin, whole, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
+			_, err := r.svc.CreateUser(ctx, a, service.NewUser{Name: newName(), Role: reader})
+			return err
+		}},
+		"Users": {admin, whole, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
+			_, err := r.svc.Users(ctx, a)
+			return err
+		}},
+		"SetPassword": {admin, whole, newUser, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			return r.svc.SetPassword(ctx, a, holdfast.PrincipalID(id), holdfast.Secret{})
+		}},
+		"DisableUser": {admin, whole, newUser, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.DisableUser(ctx, a, holdfast.PrincipalID(id))
+			return err
+		}},
+		"EnableUser": {admin, whole, newUser, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.EnableUser(ctx, a, holdfast.PrincipalID(id))
+			return err
+		}},
+		"AddKey": {admin, whole, newUser, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.AddKey(ctx, a, service.NewKey{User: holdfast.PrincipalID(id), Name: newName(), PEM: []byte(publicPEM)})
+			return err
+		}},
+		"Keys": {admin, whole, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
+			_, err := r.svc.Keys(ctx, a)
+			return err
+		}},
+		"RevokeKey": {admin, whole, newKey, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			return r.svc.RevokeKey(ctx, a, holdfast.CredentialID(id))
+		}},
+		"CreatePAT": {admin, whole, newUser, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, _, err := r.svc.CreatePAT(ctx, a, service.NewPAT{User: holdfast.PrincipalID(id)})
+			return err
+		}},
+		"PATs": {admin, whole, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
+			_, err := r.svc.PATs(ctx, a)
+			return err
+		}},
+		"RevokePAT": {admin, whole, newPAT, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			return r.svc.RevokePAT(ctx, a, holdfast.CredentialID(id))
+		}},
 
 		"CreateToken": {admin, whole, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
 			_, _, err := r.svc.CreateToken(ctx, a, service.NewToken{Name: newName(), Role: reader})
@@ -284,7 +350,7 @@ func (op operation) want(role holdfast.Role, s scope) holdfast.Code {
 		return holdfast.CodeNotFound
 	case !role.Includes(op.role):
 		return holdfast.CodeForbidden
-	case s != unbound && (op.kind == whole || op.kind == another):
+	case s != unbound && (op.kind == whole || op.kind == another), op.kind == installation:
 		return holdfast.CodeForbidden
 	}
 	return ""

@@ -28,6 +28,9 @@ var start = time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
 // unknown is an id that no row has.
 const unknown = 999999
 
+// tokenID is the id of the credential that rig.actor acts with, which is no row.
+const tokenID = 888888
+
 // sitePassword is the password of the rig's sites, to be looked for where it
 // must not stand.
 const sitePassword = "planted-site-password"
@@ -210,7 +213,7 @@ func newRig(t *testing.T, logs ...testkit.LogOption) *rig {
 			t.Error(err)
 		}
 	})
-	r.admin = must(r.svc.LocalActor(t.Context(), "api/native"))(t)
+	r.admin = must(r.svc.LocalActor(t.Context(), "api/native", ""))(t)
 	r.worker = must(r.svc.LocalWorker(t.Context(), "XKEY", 2, "test"))(t)
 	r.repo, _, err = r.svc.CreateRepository(t.Context(), r.admin, service.NewRepository{Name: "main", Location: "file:///backup/main"})
 	if err != nil {
@@ -259,6 +262,7 @@ func wantInvalid(t testing.TB, err error) {
 // actor has a role and a scope.
 func (r *rig) actor(role holdfast.Role, sites ...holdfast.SiteID) holdfast.Actor {
 	a := r.admin
+	a.Credential.ID = tokenID
 	a.Credential.Name = "test"
 	a.Credential.Role = role
 	a.Credential.Sites = sites

@@ -5,7 +5,9 @@ package service
 
 import (
 	"context"
+	"crypto/rsa"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -66,15 +68,23 @@ type Config struct {
 
 // Service is the use cases. Its methods may be called from several goroutines.
 type Service struct {
-	cfg  Config
-	uses *uses
+	cfg       Config
+	uses      *uses
+	passwords *passwords
+	lockouts  *lockouts
+	decoyKey  func() (*rsa.PublicKey, error)
 }
 
 // New returns a Service.
-func New(cfg Config) *Service { return &Service{cfg: cfg, uses: newUses(cfg.Store, cfg.Log)} }
+func New(cfg Config) *Service {
+	return &Service{
+		cfg: cfg, uses: newUses(cfg.Store, cfg.Log), passwords: newPasswords(), lockouts: newLockouts(), decoyKey: sync.OnceValues(newDecoyKey),
+	}
+}
 
 // Close waits for what the service does in the background: writing when tokens
-// were last used. The store may be closed after it.
+// were last used, and events of what was refused. The store may be closed after
+// it.
 func (s *Service) Close() error {
 	s.uses.close()
 	return nil

@@ -95,19 +95,30 @@ func (s *Service) Authenticate(ctx context.Context, bearer, dialect string) (hol
 	return actor, nil
 }
 
-// LocalActor returns the owner of the Unix socket: an admin of the default
-// account, who needs no token. The caller has made sure of the socket's mode.
-func (s *Service) LocalActor(ctx context.Context, dialect string) (holdfast.Actor, error) {
+// LocalActor returns the owner of the Unix socket: an admin of the account with
+// the name or the alias, by default of the default account, who needs no token.
+// The caller has made sure of the socket's mode. CodeNotFound when there is no
+// such account.
+func (s *Service) LocalActor(ctx context.Context, dialect, accountName string) (holdfast.Actor, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	const id = holdfast.AccountID(holdfast.FirstID)
+	var id holdfast.AccountID
 	var p holdfast.Principal
 	err := s.cfg.Store.View(ctx, func(r store.Reader) error {
-		var err error
+		a, err := accountNamed(ctx, r, accountName)
+		if err != nil {
+			return err
+		}
+		id = a.ID
 		p, err = r.PrincipalByName(ctx, id, localPrincipal)
 		return err
 	})
-	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
+	switch {
+	case holdfast.ErrorCode(err) != holdfast.CodeNotFound:
+	case id == 0:
+		return holdfast.Actor{}, holdfast.Errorf(holdfast.CodeNotFound, "account %q does not exist", accountName).
+			WithHint("see: holdfast account list")
+	default:
 		now := s.now()
 		err = s.cfg.Store.Update(ctx, func(tx store.Tx) error {
 			var err error

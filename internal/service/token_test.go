@@ -213,7 +213,7 @@ func TestAUseDoesNotUndoARevocation(t *testing.T) {
 func TestLocalActor(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	again := must(r.svc.LocalActor(t.Context(), "web"))(t)
+	again := must(r.svc.LocalActor(t.Context(), "web", ""))(t)
 	if again.Principal.ID != r.admin.Principal.ID {
 		t.Errorf("got principal %d at the second call, want %d", again.Principal.ID, r.admin.Principal.ID)
 	}

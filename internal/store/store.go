@@ -44,6 +44,7 @@ type JobFilter struct {
 	Engine     holdfast.Engine
 	ActiveOnly bool
 	Name       string
+	AnyCase    bool // Name is compared without the case of its ASCII letters
 	Page       Page
 }
 

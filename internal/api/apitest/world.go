@@ -76,7 +76,7 @@ func check(t testing.TB, err error) {
 
 func (w *World) furnish(ctx context.Context) {
 	var err error
-	w.local, err = w.Service.LocalActor(ctx, "apitest")
+	w.local, err = w.Service.LocalActor(ctx, "apitest", "")
 	check(w.t, err)
 	w.worker, err = w.Service.LocalWorker(ctx, "XKEY", 2, "test")
 	check(w.t, err)

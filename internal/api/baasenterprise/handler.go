@@ -24,7 +24,7 @@ const Dialect = "baasenterprise"
 type Service interface {
 	baas.Service
 	Authenticate(ctx context.Context, bearer, dialect string) (holdfast.Actor, error)
-	LocalActor(ctx context.Context, dialect string) (holdfast.Actor, error)
+	LocalActor(ctx context.Context, dialect, account string) (holdfast.Actor, error)
 	SiteBySlug(ctx context.Context, actor holdfast.Actor, slug string) (holdfast.Site, error)
 }
 
@@ -72,7 +72,7 @@ func (s scope) Actor(r *http.Request) (holdfast.Actor, error) {
 	case token != "":
 		return s.Service.Authenticate(r.Context(), token, Dialect)
 	case s.FromSocket != nil && s.FromSocket(r.Context()):
-		return s.Service.LocalActor(r.Context(), Dialect)
+		return s.Service.LocalActor(r.Context(), Dialect, "")
 	}
 	return holdfast.Actor{}, baas.ErrNoToken()
 }

@@ -12,7 +12,7 @@ import (
 // whether the actor may do it; CodeNotFound for what the actor may not see.
 type Service interface {
 	Authenticate(ctx context.Context, bearer, dialect string) (holdfast.Actor, error)
-	LocalActor(ctx context.Context, dialect string) (holdfast.Actor, error)
+	LocalActor(ctx context.Context, dialect, account string) (holdfast.Actor, error)
 
 	Hosts(ctx context.Context, actor holdfast.Actor) ([]holdfast.Host, error)
 	Sites(ctx context.Context, actor holdfast.Actor) ([]holdfast.Site, error)

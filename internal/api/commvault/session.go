@@ -45,7 +45,7 @@ func (h *handler) actor(ctx context.Context, r *http.Request) (holdfast.Actor, e
 		return h.Service.Authenticate(ctx, t, Dialect)
 	}
 	if h.FromSocket != nil && h.FromSocket(ctx) {
-		return h.Service.LocalActor(ctx, Dialect)
+		return h.Service.LocalActor(ctx, Dialect, "")
 	}
 	return holdfast.Actor{}, holdfast.Errorf(holdfast.CodeUnauthenticated, "the request carries no token")
 }

@@ -40,7 +40,7 @@ func TestClient(t *testing.T) {
 	if !s.HasPassword || s.Server.Port != 5433 || s.Host != "db1" || s.Repository != "main" {
 		t.Errorf("got %+v", s)
 	}
-	actor, err := r.svc.LocalActor(ctx, "native")
+	actor, err := r.svc.LocalActor(ctx, "native", "")
 	noError(t, err)
 	stored, err := r.svc.SiteBySlug(ctx, actor, "paris")
 	noError(t, err)

@@ -13,7 +13,7 @@ import (
 // the actor may do it.
 type Service interface {
 	Authenticate(ctx context.Context, bearer, dialect string) (holdfast.Actor, error)
-	LocalActor(ctx context.Context, dialect string) (holdfast.Actor, error)
+	LocalActor(ctx context.Context, dialect, account string) (holdfast.Actor, error)
 
 	CreateToken(ctx context.Context, actor holdfast.Actor, in service.NewToken) (holdfast.Credential, holdfast.Secret, error)
 	Tokens(ctx context.Context, actor holdfast.Actor) ([]holdfast.Credential, error)

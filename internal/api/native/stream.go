@@ -102,7 +102,7 @@ func (s stream) event(name string, id int, data []byte) error {
 // looks at the caller's credential again with each heartbeat: a revoked token
 // ends the stream.
 func (a *api) watch(r *http.Request, s stream, n names, e holdfast.Execution) error {
-	ctx, authorization := r.Context(), r.Header.Get("Authorization")
+	ctx := r.Context()
 	actor := actorOf(ctx)
 	poll := time.NewTicker(pollInterval)
 	defer poll.Stop()
@@ -127,7 +127,7 @@ func (a *api) watch(r *http.Request, s stream, n names, e holdfast.Execution) er
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-beat.C:
-			if actor, err = a.actor(ctx, authorization); err != nil {
+			if actor, err = a.actor(ctx, r.Header); err != nil {
 				return err
 			}
 			if err := s.write([]byte(": still here\n\n")); err != nil {

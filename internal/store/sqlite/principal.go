@@ -110,6 +110,12 @@ func (t tx) UpdateCredential(ctx context.Context, c holdfast.Credential) error {
 	return changed(n, taken(err, "credential with this secret"), "credential %d", c.ID)
 }
 
+// DeleteCredential deletes a credential.
+func (t tx) DeleteCredential(ctx context.Context, a holdfast.AccountID, id holdfast.CredentialID) error {
+	n, err := t.s.exec(ctx, "DELETE FROM credentials WHERE id = ? AND account = ?", id, a)
+	return changed(n, err, "credential %d", id)
+}
+
 // usedAtOnce bounds how many used proofs are forgotten with each new one.
 const usedAtOnce = 100
 
