@@ -190,7 +190,10 @@ func (a *app) printExecution(e native.Execution) error {
 		row("site", e.Site)
 		row("type", strings.TrimSpace(string(e.Type)+" "+string(e.RunType)))
 		if e.RunTypeReason != "" {
-			row("run type", fmt.Sprintf("%s was asked for: %s", e.RunAsked, e.RunTypeReason))
+			row("run type", e.RunTypeReason)
+		}
+		if e.Type == holdfast.JobBackup && e.ParentID != 0 {
+			row("builds on", fmt.Sprintf("execution %d", e.ParentID))
 		}
 		row("outcome", outcome(e))
 		if e.Detail != "" {

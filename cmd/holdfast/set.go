@@ -84,6 +84,9 @@ func (a *app) printSet(s native.Set) error {
 		row("job", s.JobID)
 		row("execution", s.ExecutionID)
 		row("run type", s.RunType)
+		if s.ParentID != 0 {
+			row("builds on", fmt.Sprintf("set %d", s.ParentID))
+		}
 		row("started", s.Started)
 		row("stopped", s.Stopped)
 		row("took", duration(s.Stopped.Sub(s.Started).Round(time.Millisecond)))
