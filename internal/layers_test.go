@@ -79,6 +79,7 @@ var layers = map[string][]string{
 	"internal/api/native/client":  {"", "internal/api/native"}, // the wire types are native's
 	"internal/api/baas":           dialect,
 	"internal/api/baasenterprise": dialect,
+	"internal/api/baaslake":       dialect,
 	"internal/api/commvault":      dialect,
 
 	"internal/testkit":     domain,

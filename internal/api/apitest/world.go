@@ -109,6 +109,9 @@ func (w *World) furnish(ctx context.Context) {
 // Token returns the secret of one of the world's tokens.
 func (w *World) Token(name string) string { return w.tokens[name] }
 
+// Now returns the world's time.
+func (w *World) Now() time.Time { return w.clock.Now() }
+
 // Give runs a line of a given section.
 func (w *World) Give(ctx context.Context, line string) error { return w.give(ctx, line) }
 

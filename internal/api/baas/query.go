@@ -61,6 +61,12 @@ func (q Query) one(names ...string) (value string, ok bool, err error) {
 	return value, ok, nil
 }
 
+// Text returns the value of a parameter with several spellings; empty: none.
+func (q Query) Text(names ...string) (string, error) {
+	v, _, err := q.one(names...)
+	return v, err
+}
+
 // Page reads the page that is asked for. A list that documents no paging is
 // whole, up to the largest page, while no parameter asks for less.
 func (q Query) Page(paged bool) (Page, error) {
