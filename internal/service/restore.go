@@ -14,10 +14,11 @@ import (
 
 // NewRestore asks for a backup set to be restored.
 type NewRestore struct {
-	Spec           holdfast.RestoreSpec // Host zero: the site's
-	Name           string               // of the job it makes; empty: made up
-	Request        json.RawMessage      // as in Submit
-	IdempotencyKey string               // as in Submit
+	Spec           holdfast.RestoreSpec       // Host zero: the site's
+	Name           string                     // of the job it makes; empty: made up
+	Annotations    map[string]json.RawMessage // of the job
+	Request        json.RawMessage            // as in Submit
+	IdempotencyKey string                     // as in Submit
 }
 
 // nameTries bounds the search for a free made-up name.
@@ -51,7 +52,7 @@ func (s *Service) Restore(ctx context.Context, actor holdfast.Actor, in NewResto
 		}
 		j := jobDefaults(holdfast.Job{
 			Account: set.Account, Site: set.Site, Type: holdfast.JobRestore, Engine: set.Engine, Name: in.Name, Active: true,
-			Restore: cloneSpec(&in.Spec), Created: now,
+			Restore: cloneSpec(&in.Spec), Annotations: in.Annotations, Created: now,
 		})
 		if j.Name == "" {
 			if j.Name, err = restoreName(ctx, tx, j); err != nil {
