@@ -8,10 +8,13 @@ import (
 // WorkerID numbers workers.
 type WorkerID int64
 
-// Worker is a node that runs executions.
+// Worker is a node that runs executions. One that was invited is of one account,
+// and stands on that account's hosts alone; the worker inside serve may stand on
+// hosts of several.
 type Worker struct {
 	ID          WorkerID
-	Name        string
+	Account     AccountID // that invited it; zero: the worker inside serve
+	Name        string    // unique in the account
 	Key         string   // public nkey that identifies it (U…); empty for the worker inside serve
 	SealKey     string   // public curve key to which its secrets are sealed (X…)
 	Pools       []string // what it asks for

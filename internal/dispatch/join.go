@@ -64,7 +64,7 @@ func (d *Dispatcher) join(ctx context.Context, j wire.Join) (holdfast.Worker, er
 			pools = []string{holdfast.DefaultPool}
 		}
 		w = holdfast.Worker{
-			Name: name, Key: j.Key, SealKey: j.SealKey, Pools: pools, Hosts: cred.Hosts, Slots: j.Slots, Version: j.Version, Created: now,
+			Account: cred.Account, Name: name, Key: j.Key, SealKey: j.SealKey, Pools: pools, Hosts: cred.Hosts, Slots: j.Slots, Version: j.Version, Created: now,
 		}
 		if err := tx.InsertWorker(ctx, &w); err != nil {
 			return err

@@ -225,6 +225,16 @@ func allow(actor holdfast.Actor, op Operation, t target) error {
 // so may touch the server's machine.
 func atSocket(actor holdfast.Actor) bool { return actor.Credential.ID == 0 }
 
+// onServer refuses what touches the server's own machine to all accounts but the
+// default one, unless the owner of the socket acts for them: files there may be
+// another account's.
+func onServer(actor holdfast.Actor, what, hint string) error {
+	if atSocket(actor) || actor.Principal.Account == holdfast.FirstID {
+		return nil
+	}
+	return holdfast.Errorf(holdfast.CodeForbidden, "%s on the server's machine is for its owner to make", what).WithHint("%s", hint)
+}
+
 // ofInstallation reports whether the actor may see and make accounts.
 func ofInstallation(actor holdfast.Actor) bool {
 	return atSocket(actor) && actor.Principal.Account == holdfast.FirstID

@@ -45,7 +45,7 @@ func newSet(r *rig) int64 {
 }
 
 func newWorker(r *rig) int64 {
-	w := holdfast.Worker{Name: newName(), Key: newName(), Created: r.clock.Now()}
+	w := holdfast.Worker{Account: holdfast.FirstID, Name: newName(), Key: newName(), Created: r.clock.Now()}
 	r.update(func(tx store.Tx) error {
 		w.ID = 0
 		return tx.InsertWorker(r.t.Context(), &w)

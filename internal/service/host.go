@@ -46,13 +46,20 @@ func findHost(ctx context.Context, r store.Reader, actor holdfast.Actor, op Oper
 }
 
 // CreateHost makes a host. Unless it is remote, the worker inside serve stands
-// on it from now on. CodeConflict for a name that is taken.
+// on it from now on: only the owner of the socket may make such a one in another
+// account than the default one. CodeConflict for a name that is taken.
 func (s *Service) CreateHost(ctx context.Context, actor holdfast.Actor, in NewHost) (holdfast.Host, error) {
 	if err := allow(actor, opCreateHost, account()); err != nil {
 		return holdfast.Host{}, err
 	}
 	if err := in.validate(); err != nil {
 		return holdfast.Host{}, err
+	}
+	if !in.Remote {
+		err := onServer(actor, "a host", "make it a remote one, and let a worker join for it; or ask the server's owner to add it with --account")
+		if err != nil {
+			return holdfast.Host{}, err
+		}
 	}
 	now := s.now()
 	var h holdfast.Host

@@ -86,16 +86,19 @@ func repositoryFree(ctx context.Context, r store.Reader, a holdfast.AccountID, n
 	if err := free(err, "repository", name); err != nil {
 		return err
 	}
-	list, err := r.Repositories(ctx, a)
+	list, err := r.Repositories(ctx, 0) // of every account: they stand on one disk
 	if err != nil {
 		return err
 	}
 	for _, other := range list {
+		inside := strings.HasPrefix(other.Location, location+"/") || strings.HasPrefix(location, other.Location+"/")
 		switch {
+		case other.Account != a && (inside || other.Location == location):
+			return holdfast.Errorf(holdfast.CodeConflict, "no repository can stand at %s", location).WithHint("choose another directory")
 		case other.Location == location:
 			return holdfast.Errorf(holdfast.CodeConflict, "repository %q stands at %s already", other.Name, location).
 				WithHint("use that one, or choose another directory")
-		case strings.HasPrefix(other.Location, location+"/"), strings.HasPrefix(location, other.Location+"/"):
+		case inside:
 			return holdfast.Errorf(holdfast.CodeConflict, "%s and repository %q at %s lie inside each other", location, other.Name, other.Location).
 				WithHint("choose another directory")
 		}
@@ -105,8 +108,9 @@ func repositoryFree(ctx context.Context, r store.Reader, a holdfast.AccountID, n
 
 // CreateRepository makes a repository at a location that is empty or missing,
 // with two keys: the service's own, and one for the recovery kit that is
-// returned here and never again. CodeConflict for a name or a location that is
-// taken.
+// returned here and never again. Only the owner of the socket may make one in
+// another account than the default one. CodeConflict for a name or a location
+// that is taken.
 func (s *Service) CreateRepository(ctx context.Context, actor holdfast.Actor, in NewRepository) (holdfast.Repository, KitFacts, error) {
 	fail := func(err error) (holdfast.Repository, KitFacts, error) { return holdfast.Repository{}, KitFacts{}, err }
 	if err := allow(actor, opCreateRepository, account()); err != nil {
@@ -120,6 +124,9 @@ func (s *Service) CreateRepository(ctx context.Context, actor holdfast.Actor, in
 	}
 	location, err := cleanLocation(in.Location)
 	if err != nil {
+		return fail(err)
+	}
+	if err := onServer(actor, "a repository", "ask the server's owner to create it with --account"); err != nil {
 		return fail(err)
 	}
 	err = s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {

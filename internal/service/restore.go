@@ -233,14 +233,14 @@ func (s *Service) restoreExecution(
 // a pool that one does: a restore to another machine waits for that machine's
 // workers. While no worker stands there it is the site's.
 func restorePool(ctx context.Context, r store.Reader, site holdfast.Site, h holdfast.HostID) (string, error) {
-	workers, err := r.Workers(ctx)
+	workers, err := workersOf(ctx, r, site.Account)
 	if err != nil {
 		return "", err
 	}
 	pool := ""
 	for _, w := range workers {
 		switch {
-		case !w.Removed.IsZero() || !w.StandsOn(h):
+		case !w.StandsOn(h):
 		case slices.Contains(w.Pools, site.Pool):
 			return site.Pool, nil
 		case pool == "" && len(w.Pools) > 0:

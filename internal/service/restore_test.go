@@ -93,7 +93,7 @@ func TestRestoreElsewhere(t *testing.T) {
 		t.Errorf("got pool %q without a worker, want the site's", e.Pool)
 	}
 	r.update(func(tx store.Tx) error {
-		return tx.InsertWorker(ctx, &holdfast.Worker{Name: "far", Key: "U", Pools: []string{"west"}, Hosts: []holdfast.HostID{far.ID}, Created: start})
+		return tx.InsertWorker(ctx, &holdfast.Worker{Account: holdfast.FirstID, Name: "far", Key: "U", Pools: []string{"west"}, Hosts: []holdfast.HostID{far.ID}, Created: start})
 	})
 	if e = must(r.svc.Restore(ctx, r.admin, service.NewRestore{Spec: spec}))(t); e.Pool != "west" {
 		t.Errorf("got pool %q, want the one that the host's worker serves", e.Pool)

@@ -26,18 +26,60 @@ type Invite struct {
 
 func workerWord(id holdfast.WorkerID) string { return fmt.Sprintf("worker %d", id) }
 
-// Workers lists the workers that are not removed.
+// Workers lists the account's workers that are not removed, and the worker inside
+// serve as far as it serves the account.
 func (s *Service) Workers(ctx context.Context, actor holdfast.Actor) ([]holdfast.Worker, error) {
 	if err := allow(actor, opWorkers, account()); err != nil {
 		return nil, err
 	}
 	var list []holdfast.Worker
 	err := s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
-		all, err := r.Workers(ctx)
-		list = slices.DeleteFunc(all, func(w holdfast.Worker) bool { return !w.Removed.IsZero() })
+		var err error
+		list, err = workersOf(ctx, r, actor.Principal.Account)
 		return err
 	})
 	return list, err
+}
+
+// workersOf returns the workers that serve an account, with nothing of other
+// accounts. The worker inside serve is everybody's: of its hosts only the
+// account's are shown, and of its pools only the default one and those of the
+// account's sites there. Every account but the default one sees it as soon as it
+// stands on one of the account's hosts.
+func workersOf(ctx context.Context, r store.Reader, a holdfast.AccountID) ([]holdfast.Worker, error) {
+	all, err := r.Workers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := r.Hosts(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	sites, err := r.Sites(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	var list []holdfast.Worker
+	for _, w := range all {
+		if !w.Removed.IsZero() || w.Account != a && w.Account != 0 {
+			continue
+		}
+		if w.Account == 0 {
+			w.Hosts = slices.DeleteFunc(w.Hosts, func(id holdfast.HostID) bool {
+				return !slices.ContainsFunc(hosts, func(h holdfast.Host) bool { return h.ID == id })
+			})
+			if len(w.Hosts) == 0 && a != holdfast.FirstID {
+				continue
+			}
+			w.Pools = slices.DeleteFunc(w.Pools, func(pool string) bool {
+				return pool != holdfast.DefaultPool && !slices.ContainsFunc(sites, func(site holdfast.Site) bool {
+					return site.Pool == pool && w.StandsOn(site.Host)
+				})
+			})
+		}
+		list = append(list, w)
+	}
+	return list, nil
 }
 
 // InviteWorker returns a token with which one worker joins, once, within 24
@@ -65,7 +107,7 @@ func (s *Service) InviteWorker(ctx context.Context, actor holdfast.Actor, in Inv
 	}
 	now := s.now()
 	err = s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
-		w, err := tx.WorkerByName(ctx, in.Name)
+		w, err := tx.WorkerByName(ctx, actor.Principal.Account, in.Name)
 		if err == nil && !w.Removed.IsZero() {
 			err = notFound("worker")
 		}
@@ -134,9 +176,9 @@ func (s *Service) RemoveWorker(ctx context.Context, actor holdfast.Actor, id hol
 		switch {
 		case err != nil:
 			return found(err, workerWord(id))
-		case !w.Removed.IsZero():
+		case !w.Removed.IsZero(), w.Account != 0 && w.Account != actor.Principal.Account:
 			return notFound(workerWord(id))
-		case w.Name == LocalWorkerName:
+		case w.Account == 0:
 			return holdfast.Errorf(holdfast.CodeConflict, "the worker inside the server cannot be removed").
 				WithHint("start the server with: holdfast serve --no-worker")
 		}
@@ -188,7 +230,7 @@ func (s *Service) LocalWorker(ctx context.Context, sealKey string, slots int, ve
 // ensureLocal returns the row of the worker inside serve and makes it when it is
 // missing. Until the worker starts it has no slots.
 func ensureLocal(ctx context.Context, tx store.Tx, now time.Time) (holdfast.Worker, error) {
-	w, err := tx.WorkerByName(ctx, LocalWorkerName)
+	w, err := tx.WorkerByName(ctx, 0, LocalWorkerName)
 	if holdfast.ErrorCode(err) != holdfast.CodeNotFound {
 		return w, err
 	}
@@ -210,7 +252,7 @@ func standLocal(ctx context.Context, tx store.Tx, h holdfast.HostID, now time.Ti
 // serveLocal lets the worker inside serve take a pool when it stands on the
 // host: on one machine a site's pool needs nobody to set it up.
 func serveLocal(ctx context.Context, tx store.Tx, h holdfast.HostID, pool string) error {
-	w, err := tx.WorkerByName(ctx, LocalWorkerName)
+	w, err := tx.WorkerByName(ctx, 0, LocalWorkerName)
 	switch {
 	case holdfast.ErrorCode(err) == holdfast.CodeNotFound:
 		return nil

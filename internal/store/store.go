@@ -171,7 +171,10 @@ type Reader interface {
 	CopyByFence(ctx context.Context, e holdfast.ExecutionID, f holdfast.Fence) (holdfast.Copy, error)
 
 	Worker(ctx context.Context, id holdfast.WorkerID) (holdfast.Worker, error)
-	WorkerByName(ctx context.Context, name string) (holdfast.Worker, error)
+	// WorkerByName returns the account's worker; zero is the worker inside serve's.
+	// When it has been removed, and no other has taken its name, it is the newest
+	// that had it.
+	WorkerByName(ctx context.Context, a holdfast.AccountID, name string) (holdfast.Worker, error)
 	WorkerByKey(ctx context.Context, key string) (holdfast.Worker, error)
 	Workers(ctx context.Context) ([]holdfast.Worker, error) // removed ones too
 

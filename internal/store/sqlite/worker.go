@@ -8,13 +8,13 @@ import (
 )
 
 const (
-	workerColumns  = "id, " + workerChanging
+	workerColumns  = "id, account, " + workerChanging
 	workerChanging = "name, key, seal_key, pools, hosts, slots, maintenance, version, created, seen, removed"
 )
 
 func workerFields(w *holdfast.Worker) []any {
 	return []any{
-		idOf(&w.ID), &w.Name, &w.Key, &w.SealKey, listOf(&w.Pools), listOf(&w.Hosts), &w.Slots, &w.Maintenance, &w.Version,
+		idOf(&w.ID), idOf(&w.Account), &w.Name, &w.Key, &w.SealKey, listOf(&w.Pools), listOf(&w.Hosts), &w.Slots, &w.Maintenance, &w.Version,
 		micros{&w.Created},
 		micros{&w.Seen},
 		micros{&w.Removed},
@@ -26,11 +26,11 @@ func (r reader) Worker(ctx context.Context, id holdfast.WorkerID) (holdfast.Work
 	return one(ctx, r.s, named("worker", id), workerFields, "SELECT "+workerColumns+" FROM workers WHERE id = ?", id)
 }
 
-// WorkerByName returns the worker of that name; when it has been removed, and no
-// other has taken its name, the newest that had it.
-func (r reader) WorkerByName(ctx context.Context, name string) (holdfast.Worker, error) {
+// WorkerByName returns the account's worker of that name; when it has been
+// removed, and no other has taken its name, the newest that had it.
+func (r reader) WorkerByName(ctx context.Context, a holdfast.AccountID, name string) (holdfast.Worker, error) {
 	return one(ctx, r.s, quoted("worker", name), workerFields,
-		"SELECT "+workerColumns+" FROM workers WHERE name = ? ORDER BY removed IS NOT NULL, id DESC LIMIT 1", name)
+		"SELECT "+workerColumns+" FROM workers WHERE name = ? AND account IS ? ORDER BY removed IS NOT NULL, id DESC LIMIT 1", name, idOf(&a))
 }
 
 // WorkerByKey returns the worker with the public key, also a removed one.
@@ -46,7 +46,7 @@ func (r reader) Workers(ctx context.Context) ([]holdfast.Worker, error) {
 
 // InsertWorker makes a worker.
 func (t tx) InsertWorker(ctx context.Context, w *holdfast.Worker) error {
-	n, err := t.s.insert(ctx, "INSERT INTO workers ("+workerColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", workerFields(w)...)
+	n, err := t.s.insert(ctx, "INSERT INTO workers ("+workerColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", workerFields(w)...)
 	if err != nil {
 		return workerTaken(err, *w)
 	}
@@ -54,9 +54,9 @@ func (t tx) InsertWorker(ctx context.Context, w *holdfast.Worker) error {
 	return nil
 }
 
-// UpdateWorker writes everything but the id.
+// UpdateWorker writes everything but id and account.
 func (t tx) UpdateWorker(ctx context.Context, w holdfast.Worker) error {
-	n, err := t.s.exec(ctx, "UPDATE workers SET ("+workerChanging+") = (?,?,?,?,?,?,?,?,?,?,?) WHERE id = ?", append(workerFields(&w)[1:], w.ID)...)
+	n, err := t.s.exec(ctx, "UPDATE workers SET ("+workerChanging+") = (?,?,?,?,?,?,?,?,?,?,?) WHERE id = ?", append(workerFields(&w)[2:], w.ID)...)
 	return changed(n, workerTaken(err, w), "worker %d", w.ID)
 }
 

@@ -380,27 +380,42 @@ func testReserve(t *testing.T, f *fixture) {
 }
 
 func testWorkers(t *testing.T, f *fixture) {
-	first := holdfast.Worker{Name: "w", Key: "U1", Created: at(1)}
+	first := holdfast.Worker{Account: f.account, Name: "w", Key: "U1", Created: at(1)}
 	f.update(t, func(ctx context.Context, tx store.Tx) error { return tx.InsertWorker(ctx, &first) })
 	f.refused(t, "a name in use", holdfast.CodeConflict, func(ctx context.Context, tx store.Tx) error {
-		return tx.InsertWorker(ctx, &holdfast.Worker{Name: "w", Key: "U2"})
+		return tx.InsertWorker(ctx, &holdfast.Worker{Account: f.account, Name: "w", Key: "U2"})
 	})
 	first.Removed = at(2)
 	f.update(t, func(ctx context.Context, tx store.Tx) error { return tx.UpdateWorker(ctx, first) })
 	f.view(t, func(ctx context.Context, r store.Reader) error {
-		same(t, "removed worker by name", first)(r.WorkerByName(ctx, "w"))
+		same(t, "removed worker by name", first)(r.WorkerByName(ctx, f.account, "w"))
 		same(t, "removed worker by key", first)(r.WorkerByKey(ctx, "U1"))
 		return nil
 	})
-	second := holdfast.Worker{Name: "w", Key: "U2", Created: at(3)}
+	second := holdfast.Worker{Account: f.account, Name: "w", Key: "U2", Created: at(3)}
 	local := holdfast.Worker{Name: "local"}
 	f.update(t, func(ctx context.Context, tx store.Tx) error {
 		return firstError(func() error { return tx.InsertWorker(ctx, &second) }, func() error { return tx.InsertWorker(ctx, &local) })
 	})
 	f.view(t, func(ctx context.Context, r store.Reader) error {
-		same(t, "worker with the name of a removed one", second)(r.WorkerByName(ctx, "w"))
-		same(t, "worker without a key", local)(r.WorkerByName(ctx, "local"))
+		same(t, "worker with the name of a removed one", second)(r.WorkerByName(ctx, f.account, "w"))
+		same(t, "worker without a key", local)(r.WorkerByName(ctx, 0, "local"))
+		code[holdfast.Worker](t, "the installation's in an account", holdfast.CodeNotFound)(r.WorkerByName(ctx, f.account, "local"))
 		same(t, "all", []holdfast.Worker{first, second, local})(r.Workers(ctx))
+		return nil
+	})
+	acme := holdfast.Account{Organisation: holdfast.FirstID, Name: "acme"}
+	other := holdfast.Worker{Name: "w", Key: "U3", Created: at(4)}
+	f.update(t, func(ctx context.Context, tx store.Tx) error {
+		if err := tx.InsertAccount(ctx, &acme); err != nil {
+			return err
+		}
+		other.Account = acme.ID
+		return tx.InsertWorker(ctx, &other)
+	})
+	f.view(t, func(ctx context.Context, r store.Reader) error {
+		same(t, "worker of a name that another account has, too", other)(r.WorkerByName(ctx, acme.ID, "w"))
+		same(t, "that other", second)(r.WorkerByName(ctx, f.account, "w"))
 		return nil
 	})
 	f.refused(t, "a removed worker that comes back to a name in use", holdfast.CodeConflict, func(ctx context.Context, tx store.Tx) error {

@@ -48,7 +48,7 @@ func testNotFound(t *testing.T, f *fixture) {
 		code[holdfast.BackupSet](t, "set", missing)(r.Set(ctx, f.account, none))
 		code[holdfast.Copy](t, "copy by fence", missing)(r.CopyByFence(ctx, none, 1))
 		code[holdfast.Worker](t, "worker", missing)(r.Worker(ctx, none))
-		code[holdfast.Worker](t, "worker by name", missing)(r.WorkerByName(ctx, "none"))
+		code[holdfast.Worker](t, "worker by name", missing)(r.WorkerByName(ctx, f.account, "none"))
 		code[holdfast.Worker](t, "worker by key", missing)(r.WorkerByKey(ctx, "none"))
 		code[holdfast.Worker](t, "worker by no key", missing)(r.WorkerByKey(ctx, ""))
 		code[holdfast.Submission](t, "submission", missing)(r.Submission(ctx, f.account, none))

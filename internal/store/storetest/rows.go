@@ -172,7 +172,7 @@ func makeFullRows(f *fixture) *fullRows {
 		},
 		copy: holdfast.Copy{Account: f.account, Repository: f.repository.ID, Snapshot: "cafe", State: holdfast.CopyVerified, Fence: 7, Intended: at(21), Verified: at(22)},
 		worker: holdfast.Worker{
-			Name: "w1", Key: "U1", SealKey: "X1", Pools: []string{"default", "fast"}, Hosts: []holdfast.HostID{f.host.ID}, Slots: 4,
+			Account: f.account, Name: "w1", Key: "U1", SealKey: "X1", Pools: []string{"default", "fast"}, Hosts: []holdfast.HostID{f.host.ID}, Slots: 4,
 			Maintenance: true, Version: "1.2", Created: at(23), Seen: at(24), Removed: at(25),
 		},
 		event: holdfast.Event{
@@ -253,7 +253,7 @@ func (rows *fullRows) check(t *testing.T, f *fixture) {
 		same(t, "copies", []holdfast.Copy{rows.copy})(r.Copies(ctx, f.account, rows.set.ID))
 		same(t, "copy by fence", rows.copy)(r.CopyByFence(ctx, rows.execution.ID, 7))
 		same(t, "worker", rows.worker)(r.Worker(ctx, rows.worker.ID))
-		same(t, "worker by name", rows.worker)(r.WorkerByName(ctx, rows.worker.Name))
+		same(t, "worker by name", rows.worker)(r.WorkerByName(ctx, f.account, rows.worker.Name))
 		same(t, "worker by key", rows.worker)(r.WorkerByKey(ctx, rows.worker.Key))
 		same(t, "workers", []holdfast.Worker{rows.worker})(r.Workers(ctx))
 		same(t, "events", []holdfast.Event{rows.event})(r.Events(ctx, f.account, 0, 0))
