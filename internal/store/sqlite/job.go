@@ -56,7 +56,10 @@ func (r reader) Jobs(ctx context.Context, a holdfast.AccountID, f store.JobFilte
 	if f.ActiveOnly {
 		w.add("active")
 	}
-	if f.Name != "" {
+	switch {
+	case f.Name != "" && f.AnyCase:
+		w.add("lower(name) = lower(?)", f.Name) // which know ASCII
+	case f.Name != "":
 		w.add("name = ?", f.Name)
 	}
 	return listed(ctx, r.s, jobFields, jobColumns, "jobs", "id", w, f.Page)

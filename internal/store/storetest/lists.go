@@ -59,6 +59,9 @@ func testJobs(t *testing.T, f *fixture) {
 			Engine: "pglogical", Types: []holdfast.JobType{holdfast.JobRestore}, Sites: []holdfast.SiteID{f.site.ID}, ActiveOnly: true,
 		}, []holdfast.Job{restore}},
 		{"by name", store.JobFilter{Name: "weekly"}, []holdfast.Job{weekly}},
+		{"by name in another case", store.JobFilter{Name: "WeekLy"}, nil},
+		{"by name in any case", store.JobFilter{Name: "WeekLy", AnyCase: true}, []holdfast.Job{weekly}},
+		{"in any case, without a name", store.JobFilter{AnyCase: true, Sites: []holdfast.SiteID{munich.ID}}, []holdfast.Job{weekly, idle}},
 		{"by name and site", store.JobFilter{Name: "weekly", Sites: []holdfast.SiteID{f.site.ID}}, nil},
 	} {
 		for _, p := range []store.Page{{}, {Limit: 1}, {Offset: 1, Limit: 2}, {Offset: 2}, {Offset: 100, Limit: 1}} {
