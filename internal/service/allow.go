@@ -36,6 +36,7 @@ const (
 	opJobs             Operation = "Jobs"
 	opExecute          Operation = "Execute"
 	opExecuteAll       Operation = "ExecuteAll"
+	opMayRun           Operation = "MayRun"
 	opSubmission       Operation = "Submission"
 	opRestore          Operation = "Restore"
 	opExecutions       Operation = "Executions"
@@ -162,6 +163,7 @@ func rules(op Operation) (rule, bool) {
 
 		opExecute:    {holdfast.RoleOperator, scopeTarget},
 		opExecuteAll: {holdfast.RoleOperator, scopeTarget},
+		opMayRun:     {holdfast.RoleOperator, scopeTarget},
 		opSubmission: {holdfast.RoleReader, scopeTarget},
 		opRestore:    {holdfast.RoleOperator, scopeTarget},
 		opExecutions: {holdfast.RoleReader, scopeList},

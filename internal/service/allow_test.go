@@ -298,6 +298,9 @@ func operations() map[string]operation {
 			_, err := r.svc.Set(ctx, a, holdfast.SetID(id))
 			return err
 		}},
+		"MayRun": {operator, target, berlin, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			return r.svc.MayRun(ctx, a, holdfast.SiteID(id))
+		}},
 		"Workers": {reader, whole, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
 			_, err := r.svc.Workers(ctx, a)
 			return err

@@ -112,6 +112,14 @@ func (s *Service) Execute(ctx context.Context, actor holdfast.Actor, in Run) (ho
 	return m.executions[0], nil
 }
 
+// MayRun tells whether the actor may run backups and restores of a site: nil,
+// CodeForbidden, or CodeNotFound when it may not see the site. It is for dialects
+// that answer this before other questions; what runs is asked anew.
+func (s *Service) MayRun(ctx context.Context, actor holdfast.Actor, site holdfast.SiteID) error {
+	_, err := s.site(ctx, actor, opMayRun, site)
+	return err
+}
+
 // job is liveJob in a snapshot of its own.
 func (s *Service) job(ctx context.Context, actor holdfast.Actor, op Operation, id holdfast.JobID) (holdfast.Job, error) {
 	var j holdfast.Job
