@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -14,7 +15,7 @@ import (
 // rows is what a request may change, as one line for each row.
 type rows map[string]string
 
-// rows reads the jobs and the executions.
+// rows reads the jobs, the executions and the backup sets.
 func (w *World) rows(ctx context.Context) (rows, error) {
 	all := rows{}
 	err := w.store.View(ctx, func(r store.Reader) error {
@@ -32,9 +33,35 @@ func (w *World) rows(ctx context.Context) (rows, error) {
 		for _, e := range executions {
 			all[fmt.Sprintf("execution %d of job %d", e.ID, e.Job)] = executionLine(e)
 		}
-		return nil
+		return addSets(ctx, r, all)
 	})
 	return all, err
+}
+
+// addSets adds the sets that ended executions have made, with their copies:
+// those too that no reader sees any more.
+func addSets(ctx context.Context, r store.Reader, all rows) error {
+	executions, _, err := r.Executions(ctx, 0, store.ExecutionFilter{
+		Types: []holdfast.JobType{holdfast.JobBackup}, States: []holdfast.State{holdfast.StateEnded},
+	})
+	if err != nil {
+		return err
+	}
+	for _, e := range executions {
+		set, err := r.Set(ctx, 0, e.Set)
+		if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		copies, err := r.Copies(ctx, 0, set.ID)
+		if err != nil {
+			return err
+		}
+		all[fmt.Sprintf("set %d of job %d", set.ID, set.Job)] = setLine(set, copies)
+	}
+	return nil
 }
 
 func jobLine(j holdfast.Job) string {
@@ -48,8 +75,30 @@ func jobLine(j holdfast.Job) string {
 	if j.AutoAbort != (holdfast.AutoAbort{}) {
 		parts = append(parts, fmt.Sprintf("auto_abort=%v,%s", j.AutoAbort.Active, j.AutoAbort.After))
 	}
+	if j.Restore != nil {
+		parts = append(parts, "restore="+restoreLine(*j.Restore))
+	}
 	for _, k := range sortedKeys(j.Annotations) {
 		parts = append(parts, k+"="+string(j.Annotations[k]))
+	}
+	return strings.Join(parts, " ")
+}
+
+func restoreLine(r holdfast.RestoreSpec) string {
+	parts := []string{fmt.Sprintf("set %d to host %d %s", r.Set, r.Host, r.Directory)}
+	if r.Site != 0 {
+		parts = append(parts, fmt.Sprintf("in place of site %d", r.Site))
+	}
+	for _, oid := range slices.Sorted(maps.Keys(r.Tablespaces)) {
+		parts = append(parts, fmt.Sprintf("tablespace %d %s", oid, r.Tablespaces[oid]))
+	}
+	return strings.Join(parts, " ")
+}
+
+func setLine(set holdfast.BackupSet, copies []holdfast.Copy) string {
+	parts := []string{fmt.Sprintf("protected=%v", set.Protected)}
+	for _, c := range copies {
+		parts = append(parts, fmt.Sprintf("copy %d=%s", c.ID, c.State))
 	}
 	return strings.Join(parts, " ")
 }

@@ -24,6 +24,13 @@ const (
 	databaseKey = "restore_to_a_different_database_on_target_site"
 	statsKey    = "skip_statstics"
 	indexesKey  = "skip_join_or_hash_indexes"
+	retainedKey = "retained_copy"
+
+	// Of a request to restore.
+	targetSiteKey  = "target_site"
+	directoryKey   = "target_directory"
+	hostKey        = "target_host"
+	tablespacesKey = "tablespaces"
 )
 
 // Source: "Management Console GraphQL API", createInput and restore settings.
@@ -51,6 +58,23 @@ func jobAliases() []alias {
 	return all
 }
 
+// restoreAliases are those of a request to restore: it is flat in the console's
+// API.
+func restoreAliases() []alias {
+	all := []alias{
+		{from: "jobSettings", to: []string{settingsKey}},
+		{from: "targetSite", to: []string{targetSiteKey}},
+		{from: "targetDirectory", to: []string{directoryKey}},
+		{from: "targetHost", to: []string{hostKey}},
+		{from: objectsKey, to: []string{settingsKey, objectsKey}},
+		{from: retainedKey, to: []string{settingsKey, retainedKey}},
+	}
+	for _, a := range settingsAliases() {
+		all = append(all, alias{a.from, append([]string{settingsKey}, a.to...), a.invert})
+	}
+	return all
+}
+
 func settingsAliases() []alias {
 	return []alias{
 		{from: "abortOnAccessRightsViolation", to: []string{continueKey}, invert: true},
@@ -59,7 +83,7 @@ func settingsAliases() []alias {
 		{from: "skipStatistics", to: []string{statsKey}},
 		{from: "skip_statistics", to: []string{statsKey}},
 		{from: "skipJoinHashIndexes", to: []string{indexesKey}},
-		{from: "retainedCopy", to: []string{"retained_copy"}},
+		{from: "retainedCopy", to: []string{retainedKey}},
 	}
 }
 
@@ -95,6 +119,18 @@ func canonical(t Tree) error {
 			return err
 		}
 	}
+	return canonicalSettings(t)
+}
+
+// canonicalRestore is canonical for a request to restore.
+func canonicalRestore(t Tree) error {
+	if err := respell("", t, restoreAliases()); err != nil {
+		return err
+	}
+	return canonicalSettings(t)
+}
+
+func canonicalSettings(t Tree) error {
 	settings, ok := t[settingsKey].(map[string]any)
 	if !ok {
 		return nil

@@ -1,7 +1,6 @@
 package baas
 
 import (
-	"encoding/base64"
 	"net/http"
 	"strings"
 
@@ -22,22 +21,11 @@ func Token(h http.Header) (string, error) {
 	case strings.EqualFold(scheme, "Bearer") && rest != "":
 		return rest, nil
 	case strings.EqualFold(scheme, "Basic"):
-		if token := basicPassword(rest); token != "" {
+		if _, token, _ := basicPair(rest); token != "" {
 			return token, nil
 		}
 	}
 	return "", unauthenticated("the Authorization header is not understood")
-}
-
-// basicPassword reads base64 in either alphabet, padded or not.
-func basicPassword(s string) string {
-	s = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(s, "="))
-	b, err := base64.RawStdEncoding.DecodeString(s)
-	if err != nil {
-		return ""
-	}
-	_, password, _ := strings.Cut(string(b), ":")
-	return password
 }
 
 // ErrNoToken is the answer to a request that does not say who asks.

@@ -79,11 +79,16 @@ func (c *Call) WriteJSON(status int, v any) { writeJSON(c.w, status, v) }
 // Unknown is the answer to an id of nothing, and to the id of what the caller
 // may not see: the two are not told apart.
 func Unknown(what, id string) error {
+	return holdfast.Errorf(holdfast.CodeNotFound, "%s %q does not exist", what, short(id))
+}
+
+// short is what is shown of an id that came from outside.
+func short(id string) string {
 	const most = 100
 	if len(id) > most {
 		id = id[:most] + "…"
 	}
-	return holdfast.Errorf(holdfast.CodeNotFound, "%s %q does not exist", what, id)
+	return id
 }
 
 // number reads an id of the path. What is no number is the id of nothing.

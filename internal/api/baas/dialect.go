@@ -111,6 +111,20 @@ func (h *handler) sitePaths() []Path {
 		{Pattern: "jobs/{job}/executions", Methods: map[string]Endpoint{http.MethodGet: h.jobExecutions}},
 		{Pattern: "jobs/{job}/executions/{execution}", Methods: map[string]Endpoint{http.MethodGet: h.execution}},
 		{Pattern: "jobs/{job}/executions/{execution}/abort", Methods: map[string]Endpoint{http.MethodPost: h.abortExecution}},
+		{Pattern: "jobs/{job}/executions/{execution}/prepare-objects", Methods: map[string]Endpoint{http.MethodPost: h.prepareObjects}},
+		{Pattern: "objects-preparation-status", Methods: map[string]Endpoint{http.MethodGet: h.preparation}},
+		{Pattern: "jobs/{job}/executions/{execution}/objects", Methods: map[string]Endpoint{http.MethodGet: h.objects}},
+		{Pattern: "restores", Methods: map[string]Endpoint{http.MethodGet: h.siteRestores}},
+		{Pattern: "restore-permissions", Methods: map[string]Endpoint{http.MethodPost: h.restorePermissions}},
+		{Pattern: "databases", Methods: map[string]Endpoint{http.MethodGet: h.databases}},
+		{Pattern: "database-objects", Methods: map[string]Endpoint{http.MethodGet: h.databaseObjects}},
+		{Pattern: "jobs/{job}/executions/{execution}/restores", Methods: map[string]Endpoint{
+			http.MethodGet: h.restores, http.MethodPost: h.createRestore,
+		}},
+		{Pattern: "jobs/{job}/executions/{execution}/restores/{restore}", Methods: map[string]Endpoint{
+			http.MethodGet: h.restore, http.MethodPatch: h.patchRestore,
+		}},
+		{Pattern: "jobs/{job}/executions/{execution}/restores/{restore}/rerun", Methods: map[string]Endpoint{http.MethodPost: h.rerun}},
 	}
 }
 

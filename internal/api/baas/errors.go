@@ -83,6 +83,16 @@ func Offer(err error, operations ...string) *Failure {
 	return &f
 }
 
+// unavailable is the answer to what a resource does not take now, or does not
+// take at all; operations are what it takes instead.
+func unavailable(msg, hint string, operations ...string) *Failure {
+	f := FailureOf(holdfast.Errorf(holdfast.CodeConflict, "%s", msg).WithHint("%s", hint))
+	if operations != nil {
+		f.Available = operations
+	}
+	return f
+}
+
 // WrongMethod is the answer to a method that a path does not take. An empty hint
 // names those that it takes.
 func WrongMethod(method string, allow []string, hint string) *Failure {

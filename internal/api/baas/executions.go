@@ -27,6 +27,9 @@ func (h *handler) execute(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	if err := wholeJob(j.Job); err != nil {
+		return err
+	}
 	e, err := h.Service.Execute(ctx, c.Actor, service.Run{
 		Job: j.ID, RunType: runType, IfBusy: service.Refuse, IdempotencyKey: c.Request.Header.Get("Idempotency-Key"),
 	})
@@ -43,7 +46,7 @@ func (h *handler) siteExecutions(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	return h.writeExecutions(ctx, c, site, store.ExecutionFilter{})
+	return h.writeExecutions(ctx, c, site, store.ExecutionFilter{Types: JobTypes()})
 }
 
 // jobExecutions lists the executions of a job and the restores of its sets (E5,
@@ -53,7 +56,7 @@ func (h *handler) jobExecutions(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	return h.writeExecutions(ctx, c, site, store.ExecutionFilter{Job: j.ID, Restores: true})
+	return h.writeExecutions(ctx, c, site, store.ExecutionFilter{Job: j.ID, Restores: true, Types: JobTypes()})
 }
 
 func (h *handler) writeExecutions(ctx context.Context, c *Call, site holdfast.Site, f store.ExecutionFilter) error {
@@ -65,7 +68,7 @@ func (h *handler) writeExecutions(ctx context.Context, c *Call, site holdfast.Si
 	if err != nil {
 		return err
 	}
-	f.Sites, f.Types, f.Page = []holdfast.SiteID{site.ID}, JobTypes(), page.Store()
+	f.Sites, f.Page = []holdfast.SiteID{site.ID}, page.Store()
 	found, total, err := h.Service.Executions(ctx, c.Actor, f)
 	if err != nil {
 		return err
@@ -74,7 +77,7 @@ func (h *handler) writeExecutions(ctx context.Context, c *Call, site holdfast.Si
 	if err != nil {
 		return err
 	}
-	if view, err = h.withSets(ctx, c, view, found); err != nil {
+	if view, err = h.withRows(ctx, c, view, found); err != nil {
 		return err
 	}
 	list := make([]Execution, len(found))
@@ -95,7 +98,7 @@ func (h *handler) execution(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	if view, err = h.withSets(ctx, c, view, []holdfast.Execution{e}); err != nil {
+	if view, err = h.withRows(ctx, c, view, []holdfast.Execution{e}); err != nil {
 		return err
 	}
 	writeJSON(c.w, http.StatusOK, view.Execution(e))

@@ -79,23 +79,9 @@ func (ex extras) empty() bool {
 // readExtras reads job_settings and targetSiteDetails. What belongs to restores
 // is ignored on a backup job.
 func readExtras(r *reader, top node, j holdfast.Job) extras {
-	var ex extras
-	restore := j.Type == holdfast.JobRestore
-	n := r.child(top, settingsKey)
-	ex.Settings = JobSettings{
-		Online:           r.flag(n, "online", false),
-		Objects:          readObjects(r, n, restore),
-		ContinueOnRights: r.flag(n, continueKey, false),
-		SkipStatistics:   r.flag(n, statsKey, false),
-	}
-	if restore {
-		ex.Settings.RunAsCopy = r.flag(n, copyKey, false)
-		ex.Settings.DifferentDatabase = readDatabase(r, n)
-		if n.m[indexesKey] != nil {
-			skip := r.flag(n, indexesKey, false)
-			ex.Settings.SkipIndexes = &skip
-		}
-		checkRetainedCopy(r, n, j)
+	ex := extras{Settings: readSettings(r, top, j.Type == holdfast.JobRestore)}
+	if j.Type == holdfast.JobRestore {
+		checkRetainedCopy(r, r.child(top, settingsKey), j)
 	}
 	t := r.child(top, targetKey)
 	ex.Target = TargetSite{
@@ -109,9 +95,29 @@ func readExtras(r *reader, top node, j holdfast.Job) extras {
 	return ex
 }
 
+// readSettings reads job_settings, all but retained_copy.
+func readSettings(r *reader, top node, restore bool) JobSettings {
+	n := r.child(top, settingsKey)
+	s := JobSettings{
+		Online:           r.flag(n, "online", false),
+		Objects:          readObjects(r, n, restore),
+		ContinueOnRights: r.flag(n, continueKey, false),
+		SkipStatistics:   r.flag(n, statsKey, false),
+	}
+	if restore {
+		s.RunAsCopy = r.flag(n, copyKey, false)
+		s.DifferentDatabase = readDatabase(r, n)
+		if n.m[indexesKey] != nil {
+			skip := r.flag(n, indexesKey, false)
+			s.SkipIndexes = &skip
+		}
+	}
+	return s
+}
+
 // checkRetainedCopy lets a restore job's set be named, and not changed.
 func checkRetainedCopy(r *reader, n node, j holdfast.Job) {
-	s := filled(r.text(n, "retained_copy"))
+	s := filled(r.text(n, retainedKey))
 	if s == nil || r.err != nil {
 		return
 	}

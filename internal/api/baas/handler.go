@@ -17,6 +17,7 @@ const callTimeout = 20 * time.Second
 const (
 	opExecute = "execute"
 	opAbort   = "abort"
+	opRestore = "restore"
 )
 
 type handler struct {

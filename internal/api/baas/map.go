@@ -138,6 +138,7 @@ type View struct {
 	Site         holdfast.Site // whose jobs and executions these are
 	Repositories map[holdfast.RepositoryID]holdfast.Repository
 	Sets         map[holdfast.SetID]service.SetView
+	Targets      map[holdfast.SiteID]string // slugs of other sites that are restored to
 }
 
 // Job returns a job as the list shows it.
@@ -209,8 +210,8 @@ func (v View) Execution(e holdfast.Execution) Execution {
 		SiteType:      v.storageOf(e.Repository),
 		Detail:        statusDetail(e),
 	}
-	if e.Type == holdfast.JobRestore {
-		out.TargetSite = &out.SiteID
+	if e.Restore != nil {
+		out.TargetSite = v.targetSite(*e.Restore)
 	}
 	if e.Fence != 0 { // the run of an engine is one order: an execution and its fence
 		run := ID(e.ID) + "." + ID(int64(e.Fence))

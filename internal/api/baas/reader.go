@@ -3,6 +3,7 @@ package baas
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/holdfast-backup/holdfast"
 )
@@ -77,6 +78,14 @@ func (r *reader) textOf(n node, key string) string {
 		return *s
 	}
 	return ""
+}
+
+// idOf returns an id that stands as text or as a number, "" for an absent key.
+func (r *reader) idOf(n node, key string) string {
+	if v, ok := n.m[key].(json.Number); ok {
+		return v.String()
+	}
+	return strings.TrimSpace(r.textOf(n, key))
 }
 
 func (r *reader) flag(n node, key string, def bool) bool {

@@ -12,6 +12,9 @@ import (
 // whether the actor may do it; CodeNotFound for what the actor may not see.
 type Service interface {
 	Sites(ctx context.Context, actor holdfast.Actor) ([]holdfast.Site, error)
+	Site(ctx context.Context, actor holdfast.Actor, id holdfast.SiteID) (holdfast.Site, error)
+	SiteBySlug(ctx context.Context, actor holdfast.Actor, slug string) (holdfast.Site, error)
+	Hosts(ctx context.Context, actor holdfast.Actor) ([]holdfast.Host, error)
 	Repositories(ctx context.Context, actor holdfast.Actor) ([]holdfast.Repository, error)
 
 	CreateJob(ctx context.Context, actor holdfast.Actor, j holdfast.Job) (holdfast.Job, error)
@@ -21,6 +24,7 @@ type Service interface {
 	Jobs(ctx context.Context, actor holdfast.Actor, f store.JobFilter) ([]service.JobView, int, error)
 
 	Execute(ctx context.Context, actor holdfast.Actor, in service.Run) (holdfast.Execution, error)
+	Restore(ctx context.Context, actor holdfast.Actor, in service.NewRestore) (holdfast.Execution, error)
 	Kill(ctx context.Context, actor holdfast.Actor, id holdfast.ExecutionID) (holdfast.Execution, error)
 	Execution(ctx context.Context, actor holdfast.Actor, id holdfast.ExecutionID) (holdfast.Execution, error)
 	Executions(ctx context.Context, actor holdfast.Actor, f store.ExecutionFilter) ([]holdfast.Execution, int, error)

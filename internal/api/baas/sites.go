@@ -51,13 +51,19 @@ func (h *handler) view(ctx context.Context, c *Call, site holdfast.Site) (View, 
 	return v, nil
 }
 
-// withSets adds the sets that the executions name to the view.
-func (h *handler) withSets(ctx context.Context, c *Call, v View, list []holdfast.Execution) (View, error) {
-	v.Sets = map[holdfast.SetID]service.SetView{}
+// withRows adds to the view what the executions name: sets, and other sites that
+// they restore to.
+func (h *handler) withRows(ctx context.Context, c *Call, v View, list []holdfast.Execution) (View, error) {
+	v.Sets, v.Targets = map[holdfast.SetID]service.SetView{}, map[holdfast.SiteID]string{}
 	var ids []holdfast.SetID
 	for _, e := range list {
 		if hasSet(e) {
 			ids = append(ids, e.Set)
+		}
+		if e.Restore != nil {
+			if err := h.withTarget(ctx, c, v, e.Restore.Site); err != nil {
+				return v, err
+			}
 		}
 	}
 	if len(ids) == 0 {
@@ -71,4 +77,18 @@ func (h *handler) withSets(ctx context.Context, c *Call, v View, list []holdfast
 		v.Sets[s.ID] = s
 	}
 	return v, nil
+}
+
+// withTarget adds the site that a restore writes to. One that is gone, or that
+// the caller may not see, has no name.
+func (h *handler) withTarget(ctx context.Context, c *Call, v View, id holdfast.SiteID) error {
+	if _, known := v.Targets[id]; known || id == 0 || id == v.Site.ID {
+		return nil
+	}
+	site, err := h.Service.Site(ctx, c.Actor, id)
+	if err != nil && holdfast.ErrorCode(err) != holdfast.CodeNotFound {
+		return err
+	}
+	v.Targets[id] = site.Slug
+	return nil
 }

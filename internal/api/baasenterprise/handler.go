@@ -25,7 +25,6 @@ type Service interface {
 	baas.Service
 	Authenticate(ctx context.Context, bearer, dialect string) (holdfast.Actor, error)
 	LocalActor(ctx context.Context, dialect, account string) (holdfast.Actor, error)
-	SiteBySlug(ctx context.Context, actor holdfast.Actor, slug string) (holdfast.Site, error)
 }
 
 // Config is what the dialect is made of.
