@@ -34,11 +34,12 @@ type Dispatcher struct {
 	handlers     sync.WaitGroup
 	heardAt      atomic.Int64 // clock of the newest (re)connection to NATS
 
-	mu      sync.Mutex                       // guards the fields below
-	watches map[holdfast.ExecutionID]*watch  // of running executions
-	seen    map[holdfast.WorkerID]*sighting  // workers that spoke since the last write
-	reaps   map[holdfast.CopyID]*reapAttempt // orphans that could not be reaped yet
-	kick    chan struct{}                    // wakes the reaper
+	mu      sync.Mutex                      // guards the fields below
+	watches map[holdfast.ExecutionID]*watch // of running executions
+	seen    map[holdfast.WorkerID]*sighting // workers that spoke since the last write
+
+	reaper *reaper
+	kick   chan struct{} // wakes the reaper
 
 	releases chan release // fences that were closed without their engines
 }
@@ -52,7 +53,7 @@ func New(cfg Config) (*Dispatcher, error) {
 		epoch:    time.Now(),
 		watches:  map[holdfast.ExecutionID]*watch{},
 		seen:     map[holdfast.WorkerID]*sighting{},
-		reaps:    map[holdfast.CopyID]*reapAttempt{},
+		reaper:   newReaper(),
 		kick:     make(chan struct{}, 1),
 		releases: make(chan release, 256),
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/expire"
 	"github.com/holdfast-backup/holdfast/internal/store"
 	"github.com/holdfast-backup/holdfast/internal/wire"
 )
@@ -43,6 +44,7 @@ var errRepeated = errors.New("the same finish was taken before")
 func (d *Dispatcher) finish(ctx context.Context, from holdfast.WorkerID, id holdfast.ExecutionID, f wire.Finish) (holdfast.Wanted, error) {
 	d.cfg.Step("finish.received")
 	var prev, next holdfast.Execution
+	var plan expire.Plan
 	err := d.update(ctx, func(tx store.Tx) (err error) {
 		prev, err = current(ctx, tx, from, id, f.Fence)
 		if holdfast.ErrorCode(err) == holdfast.CodeConflict {
@@ -54,7 +56,10 @@ func (d *Dispatcher) finish(ctx context.Context, from holdfast.WorkerID, id hold
 		if err != nil {
 			return err
 		}
-		next, err = d.finishCurrent(ctx, tx, prev, f)
+		if next, err = d.finishCurrent(ctx, tx, prev, f); err != nil {
+			return err
+		}
+		plan, err = d.expire(ctx, tx, next)
 		return err
 	})
 	switch {
@@ -70,6 +75,7 @@ func (d *Dispatcher) finish(ctx context.Context, from holdfast.WorkerID, id hold
 	d.forget(id, f.Fence)
 	d.log.InfoContext(ctx, "execution finished", "execution", int64(id), "fence", uint64(f.Fence), "move", string(f.Move),
 		"state", string(next.State), "outcome", string(next.Outcome))
+	d.logExpired(ctx, plan)
 	d.Ring(next.Pool)
 	d.kickReaper()
 	return next.Wanted, nil
@@ -92,9 +98,16 @@ func (d *Dispatcher) finishCurrent(ctx context.Context, tx store.Tx, e holdfast.
 		}
 	}
 	return d.settle(ctx, tx, actor, f.Move, e, func(n *holdfast.Execution) {
-		n.Detail, n.Result = f.Detail, json.RawMessage(f.Result)
+		n.Result = json.RawMessage(f.Result)
+		if f.Detail != "" && n.Detail != "" { // why it ends at once is there already
+			n.Detail += "; "
+		}
+		n.Detail += f.Detail
 		if n.Outcome == holdfast.OutcomeFailed && n.Reason == holdfast.ReasonHandedBack {
 			n.Detail = fmt.Sprintf("its workers were shut down %d times while it ran, and handed it back", n.HandBacks)
+		}
+		if e.Fence > 1 && f.Move != holdfast.MoveSucceed && f.Move != holdfast.MoveWarn {
+			n.Detail += keptBy(*n)
 		}
 		n.Progress = f.Progress
 		n.StoredSize = f.StoredBytes

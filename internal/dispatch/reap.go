@@ -1,9 +1,11 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -12,25 +14,142 @@ import (
 )
 
 const (
-	reapEvery  = time.Second // between two looks at the orphans
+	reapEvery  = time.Second // between two looks at what is to be removed
 	reapFirst  = 2 * time.Second
 	reapMost   = 10 * time.Minute
 	reapLimit  = 5 * time.Minute // for one snapshot
-	reapAtOnce = 1000
+	reapAtOnce = 1000            // copies of one state that a look takes in
+	reapLanes  = 8               // repositories that are worked on at once
+	reapRound  = 100             // copies of one repository, before others have their turn
 )
 
-// reapAttempt is when an orphan is looked for again.
+// reaper is what is known of copies whose snapshots are to be removed, and of
+// their repositories. A repository that does not answer holds up no other.
+type reaper struct {
+	mu           sync.Mutex                             // guards the fields below
+	copies       map[holdfast.CopyID]*reapAttempt       // that could not be removed yet
+	repositories map[holdfast.RepositoryID]*reapAttempt // that did not answer
+	busy         map[holdfast.RepositoryID]bool         // being worked on
+}
+
+func newReaper() *reaper {
+	return &reaper{
+		copies: map[holdfast.CopyID]*reapAttempt{}, repositories: map[holdfast.RepositoryID]*reapAttempt{}, busy: map[holdfast.RepositoryID]bool{},
+	}
+}
+
+// reapAttempt is when a copy, or a repository, is tried again.
 type reapAttempt struct {
 	next time.Duration // clock
 	wait time.Duration
 }
 
-// reapLoop removes what was intended and never finished, by its recorded id. An
-// orphan whose snapshot was not found is looked for again until its life is
-// over: the worker that intended it may be frozen right in front of the write.
+// failed puts the next attempt off, for longer each time.
+func failed[K comparable](m map[K]*reapAttempt, key K, now time.Duration) {
+	a := m[key]
+	if a == nil {
+		a = &reapAttempt{wait: reapFirst}
+		m[key] = a
+	}
+	a.next = now + a.wait
+	a.wait = min(2*a.wait, reapMost)
+}
+
+// lane is copies in one repository, which are removed one after the other.
+type lane struct {
+	repository holdfast.RepositoryID
+	copies     []holdfast.Copy
+}
+
+// without returns the repositories that are not to be looked at now, and how many
+// others may be. What has not been tried for long is forgotten: somebody else has
+// removed it.
+func (r *reaper) without(now time.Duration) (out []holdfast.RepositoryID, free int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, a := range r.copies {
+		if now > a.next+reapMost {
+			delete(r.copies, id)
+		}
+	}
+	for id := range r.busy {
+		out = append(out, id)
+	}
+	for id, a := range r.repositories {
+		if now > a.next+reapMost {
+			delete(r.repositories, id)
+		} else if now < a.next && !r.busy[id] {
+			out = append(out, id)
+		}
+	}
+	return out, reapLanes - len(r.busy)
+}
+
+// begin takes what is due of the copies, by repository, in up to free lanes. What
+// has failed before comes last, so that it holds up nothing for ever.
+func (r *reaper) begin(copies []holdfast.Copy, free int, now time.Duration) []lane {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	next := func(c holdfast.Copy) time.Duration {
+		if a := r.copies[c.ID]; a != nil {
+			return a.next
+		}
+		return 0
+	}
+	copies = slices.DeleteFunc(copies, func(c holdfast.Copy) bool { return now < next(c) })
+	slices.SortStableFunc(copies, func(a, b holdfast.Copy) int { return cmp.Compare(next(a), next(b)) })
+	var lanes []lane
+	for _, c := range copies {
+		i := slices.IndexFunc(lanes, func(l lane) bool { return l.repository == c.Repository })
+		if i < 0 && len(lanes) < free && !r.busy[c.Repository] {
+			i = len(lanes)
+			lanes = append(lanes, lane{repository: c.Repository})
+		}
+		if i >= 0 && len(lanes[i].copies) < reapRound {
+			lanes[i].copies = append(lanes[i].copies, c)
+		}
+	}
+	for _, l := range lanes {
+		r.busy[l.repository] = true
+	}
+	return lanes
+}
+
+// end ends a lane. A repository in which nothing could be removed rests.
+func (r *reaper) end(l lane, answered bool, now time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.busy, l.repository)
+	if answered {
+		delete(r.repositories, l.repository)
+	} else {
+		failed(r.repositories, l.repository, now)
+	}
+}
+
+// again has the copy tried again later.
+func (r *reaper) again(id holdfast.CopyID, now time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	failed(r.copies, id, now)
+}
+
+// done forgets a copy.
+func (r *reaper) done(id holdfast.CopyID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.copies, id)
+}
+
+// reapLoop removes the snapshots of what has expired, and of what was intended
+// and never finished, by their recorded ids. An orphan whose snapshot was not
+// found is looked for again until its life is over: the worker that intended it
+// may be frozen right in front of the write.
 func (d *Dispatcher) reapLoop(ctx context.Context) error {
 	t := time.NewTicker(reapEvery)
 	defer t.Stop()
+	var running sync.WaitGroup
+	defer running.Wait()
 	for {
 		select {
 		case <-ctx.Done():
@@ -38,8 +157,12 @@ func (d *Dispatcher) reapLoop(ctx context.Context) error {
 		case <-t.C:
 		case <-d.kick:
 		}
-		if err := d.reapAll(ctx); err != nil && ctx.Err() == nil {
-			d.log.InfoContext(ctx, "orphans not looked at", "error", err)
+		lanes, err := d.reapLanes(ctx)
+		if err != nil && ctx.Err() == nil {
+			d.log.InfoContext(ctx, "snapshots that are to be removed not looked at", "error", err)
+		}
+		for _, l := range lanes {
+			running.Go(func() { d.reapLane(ctx, l) })
 		}
 	}
 }
@@ -51,75 +174,64 @@ func (d *Dispatcher) kickReaper() {
 	}
 }
 
-func (d *Dispatcher) reapAll(ctx context.Context) error {
-	var orphans []holdfast.Copy
-	err := d.view(ctx, func(r store.Reader) (err error) {
-		orphans, err = r.CopiesInState(ctx, holdfast.CopyOrphaned, reapAtOnce)
-		return err
+// reapLanes begins the lanes that there is work for, and room.
+func (d *Dispatcher) reapLanes(ctx context.Context) ([]lane, error) {
+	without, free := d.reaper.without(d.clock())
+	if free <= 0 {
+		return nil, nil
+	}
+	var copies []holdfast.Copy
+	err := d.view(ctx, func(r store.Reader) error {
+		copies = nil
+		// Each state has its own limit: many of one do not hide the other.
+		for _, state := range []holdfast.CopyState{holdfast.CopyExpired, holdfast.CopyOrphaned} {
+			list, err := r.CopiesInState(ctx, state, reapAtOnce, without...)
+			if err != nil {
+				return err
+			}
+			copies = append(copies, list...)
+		}
+		return nil
 	})
 	if err != nil {
+		return nil, err
+	}
+	return d.reaper.begin(copies, free, d.clock()), nil
+}
+
+// reapLane removes snapshots of one repository, until one cannot be removed.
+func (d *Dispatcher) reapLane(ctx context.Context, l lane) {
+	answered := false
+	for _, c := range l.copies {
+		if err := d.reap(ctx, c); err != nil {
+			if ctx.Err() == nil {
+				d.log.InfoContext(ctx, "snapshot not removed; it is tried again",
+					"snapshot", c.Snapshot, "execution", int64(c.Execution), "state", string(c.State), "error", err)
+			}
+			break
+		}
+		answered = true
+	}
+	d.reaper.end(l, answered, d.clock())
+}
+
+// reap removes the snapshot of one copy. Of what has expired nobody writes
+// anything any more: a snapshot that is not there has been removed.
+func (d *Dispatcher) reap(ctx context.Context, c holdfast.Copy) error {
+	found, err := d.reapSnapshot(ctx, c)
+	if err != nil || !found && c.State == holdfast.CopyOrphaned && d.cfg.Now().Sub(c.Intended) < d.cfg.OrphanLife {
+		d.reaper.again(c.ID, d.clock())
 		return err
 	}
-	for _, c := range orphans {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if d.reapDue(c.ID) {
-			d.reap(ctx, c)
-		}
-	}
-	d.forgetReaps(orphans)
-	return nil
-}
-
-// reapDue reports whether the orphan is to be tried now, and sets when it is to
-// be tried next if this does not end it.
-func (d *Dispatcher) reapDue(id holdfast.CopyID) bool {
-	now := d.clock()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	a := d.reaps[id]
-	if a == nil {
-		a = &reapAttempt{wait: reapFirst}
-		d.reaps[id] = a
-	}
-	if now < a.next {
-		return false
-	}
-	a.next = now + a.wait
-	a.wait = min(2*a.wait, reapMost)
-	return true
-}
-
-func (d *Dispatcher) forgetReaps(orphans []holdfast.Copy) {
-	keep := make(map[holdfast.CopyID]bool, len(orphans))
-	for _, c := range orphans {
-		keep[c.ID] = true
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for id := range d.reaps {
-		if !keep[id] {
-			delete(d.reaps, id)
-		}
-	}
-}
-
-func (d *Dispatcher) reap(ctx context.Context, c holdfast.Copy) {
-	found, err := d.reapSnapshot(ctx, c)
-	if err != nil {
-		d.log.InfoContext(ctx, "orphan not reaped; it is tried again", "snapshot", c.Snapshot, "execution", int64(c.Execution), "error", err)
-		return
-	}
-	if !found && d.cfg.Now().Sub(c.Intended) < d.cfg.OrphanLife {
-		return
-	}
+	d.cfg.Step("reap.removed")
 	err = d.update(ctx, func(tx store.Tx) error { return d.moveCopy(ctx, tx, actorDispatch, c, holdfast.CopyDeleted) })
 	if err != nil {
-		d.log.InfoContext(ctx, "reaped orphan not recorded; it is tried again", "snapshot", c.Snapshot, "error", err)
-		return
+		d.reaper.again(c.ID, d.clock())
+		return fmt.Errorf("record that it was removed: %w", err)
 	}
-	d.log.InfoContext(ctx, "orphan reaped", "snapshot", c.Snapshot, "execution", int64(c.Execution), "fence", uint64(c.Fence))
+	d.reaper.done(c.ID)
+	d.log.InfoContext(ctx, "snapshot removed", "snapshot", c.Snapshot, "execution", int64(c.Execution), "fence", uint64(c.Fence), "state", string(c.State))
+	return nil
 }
 
 // reapSnapshot has a maintenance worker remove the snapshot, and reports whether
@@ -176,7 +288,7 @@ func (d *Dispatcher) lateSnapshot(ctx context.Context, e holdfast.Execution, f w
 	var c holdfast.Copy
 	err := d.update(ctx, func(tx store.Tx) (err error) {
 		c, err = tx.CopyByFence(ctx, e.ID, f.Fence)
-		if err != nil || c.State != holdfast.CopyDeleted || e.State == holdfast.StateEnded && e.Fence == f.Fence && e.Outcome == holdfast.OutcomeSucceeded {
+		if err != nil || c.State != holdfast.CopyDeleted || e.State == holdfast.StateEnded && e.Fence == f.Fence && hasSet(e) {
 			return err
 		}
 		return d.moveCopy(ctx, tx, actorDispatch, c, holdfast.CopyOrphaned)
@@ -187,72 +299,12 @@ func (d *Dispatcher) lateSnapshot(ctx context.Context, e holdfast.Execution, f w
 		}
 		return
 	}
-	d.mu.Lock()
-	delete(d.reaps, c.ID)
-	d.mu.Unlock()
+	d.reaper.done(c.ID)
 	d.kickReaper()
 }
 
-// release is a fence that was closed without its engine.
-type release struct {
-	execution holdfast.Execution
-	fence     holdfast.Fence
-}
-
-const (
-	releaseTries = 5
-	releaseWait  = 5 * time.Second
-	releaseLimit = 30 * time.Second
-)
-
-// release has a worker on the site's host end what the execution left on the
-// server.
-func (d *Dispatcher) release(e holdfast.Execution, f holdfast.Fence) {
-	if e.Type != holdfast.JobBackup {
-		return
-	}
-	select {
-	case d.releases <- release{execution: e, fence: f}:
-	default:
-		d.log.Warn("what an execution left on its server is not released: too many wait", "execution", int64(e.ID))
-	}
-}
-
-func (d *Dispatcher) releaseLoop(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case r := <-d.releases:
-			d.releaseOne(ctx, r)
-		}
-	}
-}
-
-func (d *Dispatcher) releaseOne(ctx context.Context, r release) {
-	var err error
-	for range releaseTries {
-		var site holdfast.Site
-		err = d.view(ctx, func(tx store.Reader) (err error) {
-			site, err = tx.Site(ctx, r.execution.Account, r.execution.Site)
-			return err
-		})
-		if err == nil {
-			_, err = d.commandSite(ctx, site, releaseLimit, wire.Command{
-				Kind: wire.CommandRelease, Installation: d.installation, Engine: r.execution.Engine, Execution: r.execution.ID, Fence: r.fence,
-			})
-		}
-		if err == nil || errors.Is(err, context.Canceled) || holdfast.ErrorCode(err) == holdfast.CodeNotFound {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(releaseWait):
-		}
-	}
-	if err != nil {
-		d.log.InfoContext(ctx, "what an execution may have left on its server was not released", "execution", int64(r.execution.ID),
-			"error", fmt.Errorf("release: %w", err))
-	}
+// hasSet reports whether the execution ended with a set, which may be gone by
+// now.
+func hasSet(e holdfast.Execution) bool {
+	return e.Outcome == holdfast.OutcomeSucceeded || e.Outcome == holdfast.OutcomeWarning
 }

@@ -1,0 +1,76 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/store"
+	"github.com/holdfast-backup/holdfast/internal/wire"
+)
+
+// release is a fence that was closed without its engine.
+type release struct {
+	execution holdfast.Execution
+	fence     holdfast.Fence
+}
+
+const (
+	releaseTries = 5
+	releaseWait  = 5 * time.Second
+	releaseLimit = 30 * time.Second
+)
+
+// release has a worker on the site's host end what the execution left on the
+// server.
+func (d *Dispatcher) release(e holdfast.Execution, f holdfast.Fence) {
+	if e.Type != holdfast.JobBackup {
+		return
+	}
+	select {
+	case d.releases <- release{execution: e, fence: f}:
+	default:
+		d.log.Warn("what an execution left on its server is not released: too many wait", "execution", int64(e.ID))
+	}
+}
+
+func (d *Dispatcher) releaseLoop(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case r := <-d.releases:
+			d.releaseOne(ctx, r)
+		}
+	}
+}
+
+func (d *Dispatcher) releaseOne(ctx context.Context, r release) {
+	var err error
+	for range releaseTries {
+		var site holdfast.Site
+		err = d.view(ctx, func(tx store.Reader) (err error) {
+			site, err = tx.Site(ctx, r.execution.Account, r.execution.Site)
+			return err
+		})
+		if err == nil {
+			_, err = d.commandSite(ctx, site, releaseLimit, wire.Command{
+				Kind: wire.CommandRelease, Installation: d.installation, Engine: r.execution.Engine, Execution: r.execution.ID, Fence: r.fence,
+			})
+		}
+		if err == nil || errors.Is(err, context.Canceled) || holdfast.ErrorCode(err) == holdfast.CodeNotFound {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(releaseWait):
+		}
+	}
+	if err != nil {
+		d.log.InfoContext(ctx, "what an execution may have left on its server was not released", "execution", int64(r.execution.ID),
+			"error", fmt.Errorf("release: %w", err))
+	}
+}
