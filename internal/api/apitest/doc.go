@@ -22,7 +22,8 @@
 // and oslo and the tokens admin, operator, reader and oslo (an admin of that site
 // alone). A request without an Authorization line has the token admin; {operator}
 // in a header stands for that token, {basic:operator} for it as the password of
-// HTTP Basic, and an empty Authorization line for none. The section given changes
+// HTTP Basic, {session1} for that of the first session that was opened, and an
+// empty Authorization line for none. The section given changes
 // the world as dispatch would, or as time does: see the commands in given.go.
 //
 // The flag -update writes what was answered into the files.

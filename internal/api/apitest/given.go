@@ -33,6 +33,7 @@ func commands() map[string]command {
 		"protect": {1, (*World).protect},     // protect 1001: a set
 		"expire":  {1, (*World).expire},      // expire 1001: a set's copies are deleted
 		"fail":    {1, (*World).planFailure}, // fail unavailable: the next request's change
+		"user":    {2, (*World).makeUser},    // user alice operator [berlin]: whose password is Password
 	}
 }
 
@@ -64,6 +65,22 @@ func (w *World) moveClock(_ context.Context, words []string, _ string) error {
 func (w *World) planFailure(_ context.Context, words []string, _ string) error {
 	w.code = holdfast.Code(words[0])
 	return nil
+}
+
+// Password is the password of the world's users.
+const Password = "correct horse"
+
+func (w *World) makeUser(ctx context.Context, words []string, slug string) error {
+	in := service.NewUser{Name: words[0], Role: holdfast.Role(words[1]), Password: holdfast.NewSecret(Password)}
+	if slug != "" {
+		site, err := w.Service.SiteBySlug(ctx, w.local, slug)
+		if err != nil {
+			return err
+		}
+		in.Sites = []holdfast.SiteID{site.ID}
+	}
+	_, err := w.Service.CreateUser(ctx, w.local, in)
+	return err
 }
 
 func (w *World) makeJob(ctx context.Context, words []string, name string) error {

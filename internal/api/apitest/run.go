@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -90,7 +91,7 @@ func (w *World) play(ctx context.Context, h http.Handler, e *exchange, n int) er
 	rec := httptest.NewRecorder()
 	rec.Header().Set("X-Request-Id", "request-"+strconv.Itoa(n))
 	h.ServeHTTP(rec, req)
-	e.response = answer(rec, req.Method)
+	e.response = w.nameSessions(answer(rec, req.Method))
 	e.domain, err = w.effect(ctx, before)
 	return err
 }
@@ -105,7 +106,7 @@ func (w *World) request(ctx context.Context, lines []string) (*http.Request, err
 		w.code = ""
 	}
 	headers, body := split(lines)
-	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+target, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+target, strings.NewReader(w.fillSessions(body)))
 	if err != nil {
 		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "request %q", lines[0])
 	}
@@ -117,6 +118,32 @@ func (w *World) request(ctx context.Context, lines []string) (*http.Request, err
 		}
 	}
 	return req, nil
+}
+
+// sessionToken matches what no golden file can hold: it is random.
+var sessionToken = regexp.MustCompile(`QSDK [0-9a-f]{100,}`)
+
+// nameSessions puts a name in the place of each session's token.
+func (w *World) nameSessions(lines []string) []string {
+	for i, line := range lines {
+		lines[i] = sessionToken.ReplaceAllStringFunc(line, func(token string) string {
+			n := slices.Index(w.sessions, token)
+			if n < 0 {
+				n = len(w.sessions)
+				w.sessions = append(w.sessions, token)
+			}
+			return fmt.Sprintf("{session%d}", n+1)
+		})
+	}
+	return lines
+}
+
+// fillSessions is the inverse of nameSessions.
+func (w *World) fillSessions(text string) string {
+	for i, token := range w.sessions {
+		text = strings.ReplaceAll(text, fmt.Sprintf("{session%d}", i+1), token)
+	}
+	return text
 }
 
 // answer is the status, the headers that a client may rely on, and the body.

@@ -36,6 +36,8 @@ type World struct {
 	worker holdfast.Worker
 	tokens map[string]string
 	events holdfast.EventID // newest that an exchange has seen
+	// sessions are the tokens of the sessions that were opened, in that order.
+	sessions []string
 	failNext
 }
 
@@ -117,6 +119,7 @@ func (w *World) Give(ctx context.Context, line string) error { return w.give(ctx
 
 // fill puts tokens into a header.
 func (w *World) fill(value string) string {
+	value = w.fillSessions(value)
 	for name, token := range w.tokens {
 		value = strings.ReplaceAll(value, "{"+name+"}", token)
 		value = strings.ReplaceAll(value, "{basic:"+name+"}", base64.StdEncoding.EncodeToString([]byte("anybody:"+token)))
