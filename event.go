@@ -16,6 +16,7 @@ type Event struct {
 	Actor   string // "token nightly", "user ada", "worker local", "scheduler"
 	Dialect string // which API it came through; empty: none
 	Subject string // "execution 1001"
+	Site    SiteID // whose history it belongs to; zero: the account's
 	Kind    string // "execution.queued"
 	Data    json.RawMessage
 }

@@ -48,18 +48,26 @@ func move(ctx context.Context, tx store.Tx, now time.Time, actor string, m holdf
 	if prev.State == next.State {
 		kind = "execution.wanted"
 	}
-	return event(ctx, tx, now, actor, next.Account, kind, subjectOf(next.ID), moved{
+	data := moved{
 		Move: m, State: next.State, Wanted: next.Wanted, Outcome: next.Outcome, Reason: next.Reason, Fence: next.Fence,
 		Attempts: next.Attempts, Retries: next.Retries, HandBacks: next.HandBacks, Worker: int64(next.Worker), Detail: next.Detail,
-	})
+	}
+	return insertEvent(ctx, tx, holdfast.Event{
+		Account: next.Account, Time: now, Actor: actor, Subject: subjectOf(next.ID), Site: next.Site, Kind: kind,
+	}, data)
 }
 
 func event(ctx context.Context, tx store.Tx, now time.Time, actor string, a holdfast.AccountID, kind, subject string, data any) error {
+	return insertEvent(ctx, tx, holdfast.Event{Account: a, Time: now, Actor: actor, Subject: subject, Kind: kind}, data)
+}
+
+func insertEvent(ctx context.Context, tx store.Tx, e holdfast.Event, data any) error {
 	b, err := json.Marshal(data)
 	if err != nil {
 		return fmt.Errorf("encode event: %w", err)
 	}
-	return tx.InsertEvent(ctx, &holdfast.Event{Account: a, Time: now, Actor: actor, Subject: subject, Kind: kind, Data: b})
+	e.Data = b
+	return tx.InsertEvent(ctx, &e)
 }
 
 func subjectOf(e holdfast.ExecutionID) string { return fmt.Sprintf("execution %d", e) }

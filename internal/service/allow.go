@@ -52,6 +52,7 @@ const (
 	opInviteWorker     Operation = "InviteWorker"
 	opRemoveWorker     Operation = "RemoveWorker"
 	opEvents           Operation = "Events"
+	opSiteEvents       Operation = "SiteEvents"
 	opAccount          Operation = "Account"
 	opAccounts         Operation = "Accounts"
 	opCreateAccount    Operation = "CreateAccount"
@@ -181,6 +182,7 @@ func rules(op Operation) (rule, bool) {
 		opInviteWorker: {holdfast.RoleAdmin, scopeAccount},
 		opRemoveWorker: {holdfast.RoleAdmin, scopeAccount},
 		opEvents:       {holdfast.RoleReader, scopeAccount},
+		opSiteEvents:   {holdfast.RoleReader, scopeTarget},
 	}[op]
 	return r, ok
 }

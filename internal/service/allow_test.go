@@ -15,12 +15,12 @@ import (
 type kind int
 
 const (
-	open    kind = iota // no actor
-	target              // one thing of site berlin
-	list                // what the scope holds
-	whole               // the account
-	another             // one thing of the account that a scope may see: hosts, sites, repositories
-	installation        // all accounts: for the owner of the socket alone
+	open         kind = iota // no actor
+	target                   // one thing of site berlin
+	list                     // what the scope holds
+	whole                    // the account
+	another                  // one thing of the account that a scope may see: hosts, sites, repositories
+	installation             // all accounts: for the owner of the socket alone
 )
 
 // operation is a row of the table: who may, and how to ask for it. The call is
@@ -311,6 +311,10 @@ func operations() map[string]operation {
 		}},
 		"RemoveWorker": {admin, whole, newWorker, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
 			return r.svc.RemoveWorker(ctx, a, holdfast.WorkerID(id))
+		}},
+		"SiteEvents": {reader, target, berlin, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.SiteEvents(ctx, a, holdfast.SiteID(id), store.Page{})
+			return err
 		}},
 		"Events": {reader, whole, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
 			_, err := r.svc.Events(ctx, a, 0, 0)

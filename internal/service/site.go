@@ -114,7 +114,7 @@ func (s *Service) CreateSite(ctx context.Context, actor holdfast.Actor, in NewSi
 		if err := tx.InsertSite(ctx, &site); err != nil {
 			return err
 		}
-		return record(ctx, tx, actor, now, siteWord(site.ID), "site.created", siteFacts(site))
+		return recordSite(ctx, tx, actor, now, site.ID, "site.created", siteFacts(site))
 	})
 	if err != nil {
 		return holdfast.Site{}, err
@@ -220,7 +220,7 @@ func (s *Service) UpdateSite(ctx context.Context, actor holdfast.Actor, in NewSi
 		}
 		data := siteFacts(site)
 		data["password_changed"] = in.NoPassword || !in.Password.IsZero()
-		return record(ctx, tx, actor, now, siteWord(site.ID), "site.updated", data)
+		return recordSite(ctx, tx, actor, now, site.ID, "site.updated", data)
 	})
 	if err != nil {
 		return holdfast.Site{}, err
@@ -289,7 +289,7 @@ func (s *Service) DeleteSite(ctx context.Context, actor holdfast.Actor, id holdf
 		if err := tx.DeleteSite(ctx, actor.Principal.Account, id); err != nil {
 			return err
 		}
-		return record(ctx, tx, actor, now, siteWord(id), "site.deleted", facts{"slug": site.Slug})
+		return recordSite(ctx, tx, actor, now, id, "site.deleted", facts{"slug": site.Slug})
 	})
 	if err == nil {
 		s.cfg.Log.InfoContext(ctx, "site deleted", "site", id, "actor", actor.String())

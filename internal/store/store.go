@@ -183,6 +183,8 @@ type Reader interface {
 	ExecutionsOfSubmission(ctx context.Context, s holdfast.SubmissionID) ([]holdfast.Execution, error)
 	// Events lists the oldest first, after the given id.
 	Events(ctx context.Context, a holdfast.AccountID, after holdfast.EventID, limit int) ([]holdfast.Event, error)
+	// SiteEvents lists the events of a site, the newest first.
+	SiteEvents(ctx context.Context, a holdfast.AccountID, site holdfast.SiteID, p Page) ([]holdfast.Event, error)
 }
 
 // Tx reads and writes rows. Insert methods give the row its id, unless it has

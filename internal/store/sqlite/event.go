@@ -9,7 +9,7 @@ import (
 
 const (
 	submissionColumns = "id, account, principal, dialect, idempotency_key, request, time"
-	eventColumns      = "id, account, time, actor, dialect, subject, kind, data"
+	eventColumns      = "id, account, time, actor, dialect, subject, site, kind, data"
 )
 
 func submissionFields(s *holdfast.Submission) []any {
@@ -17,7 +17,7 @@ func submissionFields(s *holdfast.Submission) []any {
 }
 
 func eventFields(e *holdfast.Event) []any {
-	return []any{idOf(&e.ID), idOf(&e.Account), micros{&e.Time}, &e.Actor, &e.Dialect, &e.Subject, &e.Kind, raw{&e.Data}}
+	return []any{idOf(&e.ID), idOf(&e.Account), micros{&e.Time}, &e.Actor, &e.Dialect, &e.Subject, idOf(&e.Site), &e.Kind, raw{&e.Data}}
 }
 
 // Submission returns one submission.
@@ -43,6 +43,13 @@ func (r reader) Events(ctx context.Context, a holdfast.AccountID, after holdfast
 	return many(ctx, r.s, eventFields, "SELECT "+eventColumns+" FROM events WHERE account = ? AND id > ? ORDER BY id LIMIT ?", a, after, n)
 }
 
+// SiteEvents lists the events of a site, the newest first.
+func (r reader) SiteEvents(ctx context.Context, a holdfast.AccountID, site holdfast.SiteID, p store.Page) ([]holdfast.Event, error) {
+	n, offset := limits(p)
+	return many(ctx, r.s, eventFields, "SELECT "+eventColumns+` FROM events INDEXED BY events_site
+		WHERE site = ? AND `+mine+" ORDER BY id DESC LIMIT ? OFFSET ?", site, a, a, n, offset)
+}
+
 // InsertSubmission makes a submission.
 func (t tx) InsertSubmission(ctx context.Context, s *holdfast.Submission) error {
 	n, err := t.s.insert(ctx, "INSERT INTO submissions ("+submissionColumns+") VALUES (?,?,?,?,?,?,?)", submissionFields(s)...)
@@ -55,7 +62,7 @@ func (t tx) InsertSubmission(ctx context.Context, s *holdfast.Submission) error 
 
 // InsertEvent adds to the history.
 func (t tx) InsertEvent(ctx context.Context, e *holdfast.Event) error {
-	n, err := t.s.insert(ctx, "INSERT INTO events ("+eventColumns+") VALUES (?,?,?,?,?,?,?,?)", eventFields(e)...)
+	n, err := t.s.insert(ctx, "INSERT INTO events ("+eventColumns+") VALUES (?,?,?,?,?,?,?,?,?)", eventFields(e)...)
 	if err != nil {
 		return taken(err, "event %d", e.ID)
 	}

@@ -453,6 +453,33 @@ func testEvents(t *testing.T, f *fixture) {
 		same(t, "of all", all)(r.Events(ctx, 0, 0, 0))
 		return nil
 	})
+	var here, there []holdfast.Event
+	oslo := f.addSite(t, "oslo", nil)
+	f.update(t, func(ctx context.Context, tx store.Tx) error {
+		here, there = nil, nil
+		for i := range 3 {
+			for _, site := range []holdfast.SiteID{f.site.ID, oslo.ID} {
+				e := holdfast.Event{Account: f.account, Time: at(i), Site: site, Kind: "job.updated"}
+				if err := tx.InsertEvent(ctx, &e); err != nil {
+					return err
+				}
+				if site == oslo.ID {
+					there = append(there, e)
+				} else {
+					here = append(here, e)
+				}
+			}
+		}
+		return nil
+	})
+	slices.Reverse(here)
+	slices.Reverse(there)
+	f.view(t, func(ctx context.Context, r store.Reader) error {
+		same(t, "of a site", here)(r.SiteEvents(ctx, f.account, f.site.ID, store.Page{}))
+		same(t, "a page of a site's", there[1:2])(r.SiteEvents(ctx, f.account, oslo.ID, store.Page{Offset: 1, Limit: 1}))
+		same(t, "of another account", []holdfast.Event(nil))(r.SiteEvents(ctx, f.account+1, f.site.ID, store.Page{}))
+		return nil
+	})
 	f.refused(t, "data that is no JSON", holdfast.CodeInvalid, func(ctx context.Context, tx store.Tx) error {
 		return tx.InsertEvent(ctx, &holdfast.Event{Account: f.account, Data: json.RawMessage(`{`)})
 	})

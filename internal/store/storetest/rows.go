@@ -176,6 +176,7 @@ func makeFullRows(f *fixture) *fullRows {
 			Maintenance: true, Version: "1.2", Created: at(23), Seen: at(24), Removed: at(25),
 		},
 		event: holdfast.Event{
+			Site:    f.site.ID,
 			Account: f.account, Time: at(26), Actor: "token a", Dialect: "native", Subject: "host 1001", Kind: "host.created", Data: json.RawMessage(`[1,{"b":2}]`),
 		},
 	}
