@@ -48,6 +48,11 @@ const (
 	opLog              Operation = "Log"
 	opSets             Operation = "Sets"
 	opSet              Operation = "Set"
+	opRetentionPlan    Operation = "RetentionPlan"
+	opProtect          Operation = "Protect"
+	opDeleteSet        Operation = "DeleteSet"
+	opDeleteLastSet    Operation = "DeleteLastSet"
+	opDeleteJobAndSets Operation = "DeleteJobAndSets"
 	opWorkers          Operation = "Workers"
 	opInviteWorker     Operation = "InviteWorker"
 	opRemoveWorker     Operation = "RemoveWorker"
@@ -177,6 +182,12 @@ func rules(op Operation) (rule, bool) {
 
 		opSets: {holdfast.RoleReader, scopeList},
 		opSet:  {holdfast.RoleReader, scopeTarget},
+
+		opRetentionPlan:    {holdfast.RoleReader, scopeTarget},
+		opProtect:          {holdfast.RoleAdmin, scopeTarget}, // it decides what is deleted
+		opDeleteSet:        {holdfast.RoleAdmin, scopeTarget},
+		opDeleteLastSet:    {holdfast.RoleAdmin, scopeTarget},
+		opDeleteJobAndSets: {holdfast.RoleAdmin, scopeTarget},
 
 		opWorkers:      {holdfast.RoleReader, scopeAccount},
 		opInviteWorker: {holdfast.RoleAdmin, scopeAccount},

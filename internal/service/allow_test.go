@@ -301,6 +301,23 @@ func operations() map[string]operation {
 		"MayRun": {operator, target, berlin, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
 			return r.svc.MayRun(ctx, a, holdfast.SiteID(id))
 		}},
+		"RetentionPlan": {reader, target, newJob, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.RetentionPlan(ctx, a, holdfast.JobID(id))
+			return err
+		}},
+		"Protect": {admin, target, newSet, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.Protect(ctx, a, holdfast.SetID(id), service.Protection{On: true})
+			return err
+		}},
+		"DeleteSet": {admin, target, newSet, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			return r.svc.DeleteSet(ctx, a, holdfast.SetID(id))
+		}},
+		"DeleteLastSet": {admin, target, newSet, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			return r.svc.DeleteLastSet(ctx, a, holdfast.SetID(id))
+		}},
+		"DeleteJobAndSets": {admin, target, newJob, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			return r.svc.DeleteJobAndSets(ctx, a, holdfast.JobID(id))
+		}},
 		"Workers": {reader, whole, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
 			_, err := r.svc.Workers(ctx, a)
 			return err

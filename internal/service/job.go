@@ -242,33 +242,37 @@ func sameJob(old, j holdfast.Job) error {
 func (s *Service) DeleteJob(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) error {
 	now := s.now()
 	err := s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
-		j, err := liveJob(ctx, tx, actor, opDeleteJob, id)
-		if err != nil {
-			return err
-		}
-		if _, err := notBusy(ctx, tx, id); err != nil {
-			return err
-		}
-		planned, _, err := tx.Executions(ctx, actor.Principal.Account,
-			store.ExecutionFilter{Job: id, States: []holdfast.State{holdfast.StatePlanned}})
-		if err != nil {
-			return err
-		}
-		for _, e := range planned {
-			if _, err := moveByWish(ctx, tx, actor, e, holdfast.MoveStop, now); err != nil {
-				return err
-			}
-		}
-		j.Deleted = now
-		if err := tx.UpdateJob(ctx, j); err != nil {
-			return err
-		}
-		return record(ctx, tx, actor, now, jobWord(id), "job.deleted", facts{"site": j.Site, "name": j.Name})
+		return deleteJob(ctx, tx, actor, opDeleteJob, id, now)
 	})
 	if err == nil {
 		s.cfg.Log.InfoContext(ctx, "job deleted", "job", id, "actor", actor.String())
 	}
 	return err
+}
+
+func deleteJob(ctx context.Context, tx store.Tx, actor holdfast.Actor, op Operation, id holdfast.JobID, now time.Time) error {
+	j, err := liveJob(ctx, tx, actor, op, id)
+	if err != nil {
+		return err
+	}
+	if _, err := notBusy(ctx, tx, id); err != nil {
+		return err
+	}
+	planned, _, err := tx.Executions(ctx, actor.Principal.Account,
+		store.ExecutionFilter{Job: id, States: []holdfast.State{holdfast.StatePlanned}})
+	if err != nil {
+		return err
+	}
+	for _, e := range planned {
+		if _, err := moveByWish(ctx, tx, actor, e, holdfast.MoveStop, now); err != nil {
+			return err
+		}
+	}
+	j.Deleted = now
+	if err := tx.UpdateJob(ctx, j); err != nil {
+		return err
+	}
+	return record(ctx, tx, actor, now, jobWord(id), "job.deleted", facts{"site": j.Site, "name": j.Name})
 }
 
 // notBusy returns the execution that keeps the job busy together with the

@@ -128,8 +128,7 @@ func readableCopy(ctx context.Context, r store.Reader, a holdfast.AccountID, set
 	}
 	copies = slices.DeleteFunc(copies, func(c holdfast.Copy) bool { return !c.Readable() })
 	if len(copies) == 0 {
-		return holdfast.Copy{}, holdfast.Errorf(holdfast.CodeConflict, "backup set %d is in no repository any more", set).
-			WithHint("choose a set that has not been deleted")
+		return holdfast.Copy{}, errGone(set)
 	}
 	rank := func(c holdfast.Copy) int {
 		return slices.Index([]holdfast.CopyState{

@@ -13,7 +13,7 @@ import (
 // yet.
 type SetView struct {
 	holdfast.BackupSet
-	Copies []holdfast.Copy // those that are deleted too
+	Copies []holdfast.Copy // those that have expired or are deleted, too
 }
 
 func setWord(id holdfast.SetID) string { return fmt.Sprintf("backup set %d", id) }
@@ -33,6 +33,17 @@ func findSet(ctx context.Context, r store.Reader, actor holdfast.Actor, op Opera
 		return SetView{}, notFound(setWord(id))
 	}
 	return v, allow(actor, op, target{what: setWord(id), sites: []holdfast.SiteID{set.Site}})
+}
+
+// readable reports whether readers may see one of the copies.
+func readable(copies []holdfast.Copy) bool {
+	return slices.ContainsFunc(copies, holdfast.Copy.Readable)
+}
+
+// errGone is for a set that is in no repository any more.
+func errGone(id holdfast.SetID) error {
+	return holdfast.Errorf(holdfast.CodeConflict, "backup set %d is in no repository any more", id).
+		WithHint("choose a set that has not been deleted")
 }
 
 func viewSet(ctx context.Context, r store.Reader, set holdfast.BackupSet) (SetView, error) {
