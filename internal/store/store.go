@@ -69,7 +69,9 @@ type SetFilter struct {
 	IDs   []holdfast.SetID
 	Sites []holdfast.SiteID
 	Job   holdfast.JobID
-	Page  Page
+	// Gone adds the sets that readers saw once and see no more.
+	Gone bool
+	Page Page
 }
 
 // SetCopies is a backup set with its copies, by id.
@@ -157,8 +159,9 @@ type Reader interface {
 	DuePlanned(ctx context.Context, now time.Time, limit int) ([]holdfast.Execution, error)
 
 	Set(ctx context.Context, a holdfast.AccountID, id holdfast.SetID) (holdfast.BackupSet, error)
-	// Sets lists the sets that have a copy which readers may see, the newest
-	// first, and says how many there are without the page.
+	// Sets lists the sets that have a copy which readers may see, and with
+	// SetFilter.Gone those that had one, the newest first, and says how many there
+	// are without the page.
 	Sets(ctx context.Context, a holdfast.AccountID, f SetFilter) ([]holdfast.BackupSet, int, error)
 	// SetsOfJob lists the sets of a job that have a copy which readers may see, by
 	// id, each with all its copies.

@@ -41,8 +41,8 @@ func (r reader) Set(ctx context.Context, a holdfast.AccountID, id holdfast.SetID
 	return one(ctx, r.s, named("backup set", id), setFields, "SELECT "+setColumns+" FROM backup_sets WHERE id = ? AND "+mine, id, a, a)
 }
 
-// Sets lists the sets that have a copy which readers may see, the newest first,
-// and says how many there are without the page.
+// Sets lists the sets that have a copy which readers may see, or had one, the
+// newest first, and says how many there are without the page.
 func (r reader) Sets(ctx context.Context, a holdfast.AccountID, f store.SetFilter) ([]holdfast.BackupSet, int, error) {
 	var w where
 	if a != 0 {
@@ -61,7 +61,11 @@ func (r reader) Sets(ctx context.Context, a holdfast.AccountID, f store.SetFilte
 	if f.Job != 0 {
 		w.add("job = ?", f.Job)
 	}
-	w.add("readable > 0")
+	if f.Gone {
+		w.add("shown = 1")
+	} else {
+		w.add("readable > 0")
+	}
 	return listed(ctx, r.s, setFields, setColumns, "backup_sets", "id DESC", w, f.Page)
 }
 

@@ -273,6 +273,7 @@ func testSets(t *testing.T, f *fixture) {
 		{"by site", store.SetFilter{Sites: []holdfast.SiteID{munich.ID}}, func(s holdfast.BackupSet) bool { return s.Site == munich.ID }},
 		{"by job", store.SetFilter{Job: f.job.ID}, func(s holdfast.BackupSet) bool { return s.Job == f.job.ID }},
 		{"by id", store.SetFilter{IDs: []holdfast.SetID{1001, 1002, 1003, 7}}, func(s holdfast.BackupSet) bool { return s.ID <= 1003 }},
+		{"gone too, that are not", store.SetFilter{Gone: true, IDs: []holdfast.SetID{1001, 1002, 1003, 7}}, func(s holdfast.BackupSet) bool { return s.ID <= 1003 }},
 		{"by site and job", store.SetFilter{Job: f.job.ID, Sites: []holdfast.SiteID{munich.ID}}, func(holdfast.BackupSet) bool { return false }},
 	} {
 		var want []holdfast.BackupSet
@@ -295,6 +296,64 @@ func testSets(t *testing.T, f *fixture) {
 			})
 		}
 	}
+}
+
+// testGoneSets: a set that a reader has seen is told from one that was never
+// finished.
+func testGoneSets(t *testing.T, f *fixture) {
+	var sets [3]holdfast.BackupSet
+	var copies [3]holdfast.Copy
+	f.update(t, func(ctx context.Context, tx store.Tx) error {
+		for i := range sets {
+			sets[i] = holdfast.BackupSet{Account: f.account, Site: f.site.ID, Job: f.job.ID, Created: at(i)}
+			if err := tx.InsertSet(ctx, &sets[i]); err != nil {
+				return err
+			}
+			copies[i] = holdfast.Copy{Account: f.account, Set: sets[i].ID, Repository: f.repository.ID, State: holdfast.CopyWriting}
+			if err := tx.InsertCopy(ctx, &copies[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	move := func(i int, states ...holdfast.CopyState) {
+		f.update(t, func(ctx context.Context, tx store.Tx) error {
+			c := copies[i]
+			for _, s := range states {
+				next := c
+				next.State = s
+				if err := tx.MoveCopy(ctx, c, next); err != nil {
+					return err
+				}
+				c = next
+			}
+			return nil
+		})
+	}
+	move(0, holdfast.CopyComplete, holdfast.CopyExpired, holdfast.CopyDeleted)
+	move(1, holdfast.CopyOrphaned, holdfast.CopyDeleted)
+	move(2, holdfast.CopyComplete)
+	f.view(t, func(ctx context.Context, r store.Reader) error {
+		for _, c := range []struct {
+			filter store.SetFilter
+			want   []holdfast.BackupSet
+		}{
+			{store.SetFilter{}, []holdfast.BackupSet{sets[2]}},
+			{store.SetFilter{Gone: true}, []holdfast.BackupSet{sets[2], sets[0]}},
+			{store.SetFilter{Gone: true, Sites: []holdfast.SiteID{f.site.ID}}, []holdfast.BackupSet{sets[2], sets[0]}},
+			{store.SetFilter{Gone: true, Job: f.job.ID, Page: store.Page{Offset: 1, Limit: 5}}, []holdfast.BackupSet{sets[0]}},
+		} {
+			got, n, err := r.Sets(ctx, f.account, c.filter)
+			if err != nil {
+				return err
+			}
+			if want := len(c.want) + c.filter.Page.Offset; n != want {
+				t.Errorf("%+v: got %d in all, want %d", c.filter, n, want)
+			}
+			wantEqual(t, fmt.Sprintf("%+v", c.filter), got, c.want)
+		}
+		return nil
+	})
 }
 
 func testCopies(t *testing.T, f *fixture) {

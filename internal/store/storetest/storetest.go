@@ -30,6 +30,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		"executions are listed":                      testExecutions,
 		"pages join up":                              testPages,
 		"sets are listed":                            testSets,
+		"gone sets are known":                        testGoneSets,
 		"copies move":                                testCopies,
 		"sets of a job come with their copies":       testSetsOfJob,
 		"live restores are found":                    testLiveRestores,
