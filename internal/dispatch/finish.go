@@ -98,16 +98,9 @@ func (d *Dispatcher) finishCurrent(ctx context.Context, tx store.Tx, e holdfast.
 		}
 	}
 	return d.settle(ctx, tx, actor, f.Move, e, func(n *holdfast.Execution) {
-		n.Result = json.RawMessage(f.Result)
-		if f.Detail != "" && n.Detail != "" { // why it ends at once is there already
-			n.Detail += "; "
-		}
-		n.Detail += f.Detail
+		n.Detail, n.Result = f.Detail, json.RawMessage(f.Result)
 		if n.Outcome == holdfast.OutcomeFailed && n.Reason == holdfast.ReasonHandedBack {
 			n.Detail = fmt.Sprintf("its workers were shut down %d times while it ran, and handed it back", n.HandBacks)
-		}
-		if e.Fence > 1 && f.Move != holdfast.MoveSucceed && f.Move != holdfast.MoveWarn {
-			n.Detail += keptBy(*n)
 		}
 		n.Progress = f.Progress
 		n.StoredSize = f.StoredBytes
