@@ -43,6 +43,7 @@ var layers = map[string][]string{
 	"internal/seal":   {"", "internal/durable"},
 	"internal/wire":   domain,
 	"internal/config": domain,
+	"internal/cron":   domain,
 
 	"internal/objstore":              domain,
 	"internal/objstore/fault":        bucket,
