@@ -95,6 +95,6 @@ func drop(ctx context.Context, tx store.Tx, c Cause, v Verdict) error {
 	}
 	return tx.InsertEvent(ctx, &holdfast.Event{
 		Account: v.Set.Account, Time: c.Time, Actor: c.Actor, Dialect: c.Dialect,
-		Subject: fmt.Sprintf("backup_set %d", v.Set.ID), Kind: c.Kind, Data: data,
+		Subject: fmt.Sprintf("backup_set %d", v.Set.ID), Site: v.Set.Site, Kind: c.Kind, Data: data,
 	})
 }

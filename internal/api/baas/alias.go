@@ -26,6 +26,8 @@ const (
 	indexesKey  = "skip_join_or_hash_indexes"
 	retainedKey = "retained_copy"
 
+	retainedFlag = "is_saveset_retained" // of a request to protect
+
 	// Of a request to restore.
 	targetSiteKey  = "target_site"
 	directoryKey   = "target_directory"

@@ -26,6 +26,9 @@ type Dialect struct {
 	// EmptyBodies is true when DELETE answers 200 and an empty object, not 204
 	//
 	EmptyBodies bool
+	// OneProtected is true when one save set of a job may be protected, and
+	// another one takes its place when the request confirms it.
+	OneProtected bool
 }
 
 // Scope is how the requests of a dialect say who asks, and what it is about.
@@ -125,6 +128,13 @@ func (h *handler) sitePaths() []Path {
 			http.MethodGet: h.restore, http.MethodPatch: h.patchRestore,
 		}},
 		{Pattern: "jobs/{job}/executions/{execution}/restores/{restore}/rerun", Methods: map[string]Endpoint{http.MethodPost: h.rerun}},
+		{Pattern: "retained-copies", Methods: map[string]Endpoint{http.MethodGet: h.siteCopies}},
+		{Pattern: "jobs/{job}/retained-copies", Methods: map[string]Endpoint{http.MethodGet: h.jobCopies}},
+		{Pattern: "jobs/{job}/retained-copies/{saveset}", Methods: map[string]Endpoint{
+			http.MethodGet: h.retainedCopy, http.MethodPut: h.protectCopy,
+		}},
+		{Pattern: "activity", Methods: map[string]Endpoint{http.MethodGet: h.activity}},
+		{Pattern: "notifications/settings", Methods: map[string]Endpoint{http.MethodGet: h.notifications, http.MethodPut: h.notifications}},
 	}
 }
 

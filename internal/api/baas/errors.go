@@ -77,7 +77,7 @@ func FailureOf(err error) *Failure {
 // that are available instead.
 func Offer(err error, operations ...string) *Failure {
 	f := *FailureOf(err)
-	if f.Status == http.StatusConflict {
+	if f.Status == http.StatusConflict && operations != nil {
 		f.Available = operations
 	}
 	return &f

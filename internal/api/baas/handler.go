@@ -18,6 +18,7 @@ const (
 	opExecute = "execute"
 	opAbort   = "abort"
 	opRestore = "restore"
+	opConfirm = "confirm"
 )
 
 type handler struct {

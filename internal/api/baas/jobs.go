@@ -138,7 +138,8 @@ func (h *handler) changeJob(ctx context.Context, c *Call, change func(Input, *ho
 	return h.writeJob(ctx, c, http.StatusOK, site, j)
 }
 
-// deleteJob deletes a job; its save sets and its history stay.
+// deleteJob deletes a job; its history stays, and its save sets too unless the
+// request asks for their deletion.
 func (h *handler) deleteJob(ctx context.Context, c *Call) error {
 	q, err := c.Query()
 	if err != nil {
@@ -148,16 +149,16 @@ func (h *handler) deleteJob(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	if purge {
-		return holdfast.Errorf(holdfast.CodeInvalid, "this call does not delete save sets").
-			WithHint("send delete-savesets=false: the job goes and its save sets stay")
-	}
 	_, j, err := h.find(ctx, c)
 	if err != nil {
 		return err
 	}
-	if err := h.Service.DeleteJob(ctx, c.Actor, j.ID); err != nil {
-		return Offer(err, opAbort)
+	remove := h.Service.DeleteJob
+	if purge {
+		remove = h.Service.DeleteJobAndSets
+	}
+	if err := remove(ctx, c.Actor, j.ID); err != nil {
+		return offerBusy(err)
 	}
 	h.writeDeleted(c)
 	return nil

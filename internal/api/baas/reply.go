@@ -34,14 +34,18 @@ func writeAccepted(w http.ResponseWriter, id, location string) {
 
 // writeList answers with a page of a list.
 func writeList[T any](w http.ResponseWriter, p Page, total int, list []T) {
-	h := w.Header()
-	h.Set("X-Total-Count", strconv.Itoa(total))
-	h.Set("X-Page", strconv.Itoa(p.Number))
-	h.Set("X-Page-Size", strconv.Itoa(p.Size))
+	w.Header().Set("X-Total-Count", strconv.Itoa(total))
+	writePage(w, p)
 	if list == nil {
 		list = []T{}
 	}
 	writeJSON(w, http.StatusOK, list)
+}
+
+// writePage tells which page of a list comes.
+func writePage(w http.ResponseWriter, p Page) {
+	w.Header().Set("X-Page", strconv.Itoa(p.Number))
+	w.Header().Set("X-Page-Size", strconv.Itoa(p.Size))
 }
 
 func write(w http.ResponseWriter, status int, b []byte) {

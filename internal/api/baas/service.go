@@ -20,6 +20,7 @@ type Service interface {
 	CreateJob(ctx context.Context, actor holdfast.Actor, j holdfast.Job) (holdfast.Job, error)
 	UpdateJob(ctx context.Context, actor holdfast.Actor, id holdfast.JobID, change func(*holdfast.Job) error) (holdfast.Job, error)
 	DeleteJob(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) error
+	DeleteJobAndSets(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) error
 	Job(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) (service.JobView, error)
 	Jobs(ctx context.Context, actor holdfast.Actor, f store.JobFilter) ([]service.JobView, int, error)
 
@@ -28,5 +29,7 @@ type Service interface {
 	Kill(ctx context.Context, actor holdfast.Actor, id holdfast.ExecutionID) (holdfast.Execution, error)
 	Execution(ctx context.Context, actor holdfast.Actor, id holdfast.ExecutionID) (holdfast.Execution, error)
 	Executions(ctx context.Context, actor holdfast.Actor, f store.ExecutionFilter) ([]holdfast.Execution, int, error)
+	SiteEvents(ctx context.Context, actor holdfast.Actor, site holdfast.SiteID, p store.Page) ([]holdfast.Event, error)
+	Protect(ctx context.Context, actor holdfast.Actor, id holdfast.SetID, in service.Protection) (service.SetView, error)
 	Sets(ctx context.Context, actor holdfast.Actor, f store.SetFilter) ([]service.SetView, int, error)
 }

@@ -40,7 +40,7 @@ type Config struct {
 
 func dialect() baas.Dialect {
 	return baas.Dialect{
-		Root: Root, Site: "sites/{site}", Document: "docs/api/enterprise.md",
+		Root: Root, Site: "sites/{site}", Document: "docs/api/enterprise.md", OneProtected: true,
 		Challenges: []string{`Bearer realm="holdfast"`, `Basic realm="holdfast", charset="UTF-8"`},
 	}
 }

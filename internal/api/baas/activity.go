@@ -1,0 +1,107 @@
+package baas
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/holdfast-backup/holdfast"
+)
+
+// Activity is one line of a site's history; its shape is ours.
+type Activity struct {
+	ID        int64   `json:"activity_id"`
+	Time      string  `json:"time"`
+	Activity  string  `json:"activity"`
+	Actor     string  `json:"actor"`
+	Subject   string  `json:"subject"`
+	Job       int64   `json:"job_id"`
+	Execution *string `json:"execution_id"`
+	Schedule  int64   `json:"schedule_id"`
+	RunType   *string `json:"run_type"`
+	Detail    *string `json:"detail"`
+}
+
+// eventData is what this dialect shows of an event's data.
+type eventData struct {
+	Job      int64            `json:"job"`
+	Schedule int64            `json:"schedule"`
+	RunType  string           `json:"run_type"`
+	Outcome  holdfast.Outcome `json:"outcome"`
+	Reason   string           `json:"reason"`
+	Detail   string           `json:"detail"`
+}
+
+// activityOf translates an event. Source: docs/api/enterprise.md, "Activity".
+func activityOf(e holdfast.Event) Activity {
+	var d eventData
+	if json.Unmarshal(e.Data, &d) != nil {
+		d = eventData{} // its data has another form: what happened is in its kind
+	}
+	a := Activity{
+		ID: int64(e.ID), Time: e.Time.UTC().Format(timeLayout), Activity: activityWord(e.Kind, d), Actor: e.Actor, Subject: e.Subject,
+		Job: d.Job, Schedule: d.Schedule, RunType: filled(&d.RunType), Detail: filled(&d.Detail),
+	}
+	switch what, id, _ := strings.Cut(e.Subject, " "); what {
+	case "job":
+		a.Job, _ = strconv.ParseInt(id, 10, 64)
+	case "execution":
+		a.Execution = &id
+	case "schedule":
+		a.Schedule, _ = strconv.ParseInt(id, 10, 64)
+	}
+	return a
+}
+
+// activityWord is what happened, in this dialect's words.
+func activityWord(kind string, d eventData) string {
+	switch {
+	case kind == "schedule.skipped":
+		return "SKIPPED_" + snake(d.Reason)
+	case kind == "execution.ended" && d.Outcome != holdfast.OutcomeNone:
+		return "EXECUTION_" + statusWord(holdfast.Status{State: holdfast.StateEnded, Outcome: d.Outcome})
+	}
+	return snake(kind)
+}
+
+func snake(s string) string {
+	return strings.ToUpper(strings.NewReplacer(".", "_", " ", "_", "-", "_").Replace(s))
+}
+
+// activity lists what was done to a site, its jobs and their executions, the
+// newest first.
+func (h *handler) activity(ctx context.Context, c *Call) error {
+	site, err := h.Scope.Site(ctx, c)
+	if err != nil {
+		return err
+	}
+	q, err := c.Query()
+	if err != nil {
+		return err
+	}
+	page, err := q.Page(true)
+	if err != nil {
+		return err
+	}
+	events, err := h.Service.SiteEvents(ctx, c.Actor, site.ID, page.Store())
+	if err != nil {
+		return err
+	}
+	list := make([]Activity, len(events))
+	for i, e := range events {
+		list[i] = activityOf(e)
+	}
+	writePage(c.w, page) // nobody counts the events
+	writeJSON(c.w, http.StatusOK, list)
+	return nil
+}
+
+// notifications are not offered: who wants to be told reads the activity.
+func (h *handler) notifications(ctx context.Context, c *Call) error {
+	if _, err := h.Scope.Site(ctx, c); err != nil {
+		return err
+	}
+	return holdfast.Errorf(holdfast.CodeNotFound, "notifications are not offered").WithHint("poll the activity of the site")
+}
