@@ -66,6 +66,7 @@ func Handler(cfg Config) http.Handler {
 	a.registerExecutions()
 	a.registerStreams()
 	a.registerSets()
+	a.registerRetention()
 	a.registerTokens()
 	a.registerWorkers()
 	a.registerEvents()

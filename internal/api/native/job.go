@@ -106,6 +106,11 @@ type listJobs struct {
 	Name   string           `query:"name"`
 }
 
+type deleteJob struct {
+	JobPath
+	Sets bool `query:"sets" doc:"Delete every backup set that it made, too; default: they stay"`
+}
+
 func (a *api) registerJobs() {
 	register(a, operation{id: "list-jobs", method: http.MethodGet, path: "/jobs", tag: "jobs", summary: "List jobs"}, a.listJobs)
 	register(a, operation{id: "create-job", method: http.MethodPost, path: "/jobs", tag: "jobs", summary: "Create a backup job", status: http.StatusCreated}, a.createJob)
@@ -118,11 +123,14 @@ func (a *api) registerJobs() {
 			return a.oneJob(ctx, actor, id)
 		})
 	register(a, operation{id: "update-job", method: http.MethodPatch, path: "/jobs/{job}", tag: "jobs", summary: "Change a job"}, a.updateJob)
-	register(a, operation{id: "delete-job", method: http.MethodDelete, path: "/jobs/{job}", tag: "jobs", summary: "Delete a job; its history and its backup sets stay"},
-		func(ctx context.Context, actor holdfast.Actor, in *JobPath) (*none, error) {
+	register(a, operation{id: "delete-job", method: http.MethodDelete, path: "/jobs/{job}", tag: "jobs", summary: "Delete a job; its history stays"},
+		func(ctx context.Context, actor holdfast.Actor, in *deleteJob) (*none, error) {
 			id, err := a.job(ctx, actor, in.Job)
 			if err != nil {
 				return nil, err
+			}
+			if in.Sets {
+				return &none{}, a.Service.DeleteJobAndSets(ctx, actor, id)
 			}
 			return &none{}, a.Service.DeleteJob(ctx, actor, id)
 		})

@@ -5,6 +5,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/expire"
 	"github.com/holdfast-backup/holdfast/internal/service"
 	"github.com/holdfast-backup/holdfast/internal/store"
 )
@@ -55,6 +56,11 @@ type Service interface {
 
 	Sets(ctx context.Context, actor holdfast.Actor, f store.SetFilter) ([]service.SetView, int, error)
 	Set(ctx context.Context, actor holdfast.Actor, id holdfast.SetID) (service.SetView, error)
+	RetentionPlan(ctx context.Context, actor holdfast.Actor, job holdfast.JobID) (expire.Plan, error)
+	Protect(ctx context.Context, actor holdfast.Actor, id holdfast.SetID, in service.Protection) (service.SetView, error)
+	DeleteSet(ctx context.Context, actor holdfast.Actor, id holdfast.SetID) error
+	DeleteLastSet(ctx context.Context, actor holdfast.Actor, id holdfast.SetID) error
+	DeleteJobAndSets(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) error
 
 	Workers(ctx context.Context, actor holdfast.Actor) ([]holdfast.Worker, error)
 	InviteWorker(ctx context.Context, actor holdfast.Actor, in service.Invite) (holdfast.Secret, error)

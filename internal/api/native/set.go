@@ -79,7 +79,8 @@ func (n names) set(v service.SetView) Set {
 // lsn writes a position in the WAL as PostgreSQL does.
 func lsn(n uint64) string { return fmt.Sprintf("%X/%X", n>>32, n&0xffffffff) }
 
-type setPath struct {
+// SetPath names a backup set in a path.
+type SetPath struct {
 	Set holdfast.SetID `path:"set" minimum:"1"`
 }
 
@@ -92,7 +93,7 @@ type listSets struct {
 func (a *api) registerSets() {
 	register(a, operation{id: "list-sets", method: http.MethodGet, path: "/sets", tag: "backup sets", summary: "List backup sets, the newest first"}, a.listSets)
 	register(a, operation{id: "get-set", method: http.MethodGet, path: "/sets/{set}", tag: "backup sets", summary: "Get a backup set"},
-		func(ctx context.Context, actor holdfast.Actor, in *setPath) (*output[Set], error) {
+		func(ctx context.Context, actor holdfast.Actor, in *SetPath) (*output[Set], error) {
 			v, err := a.Service.Set(ctx, actor, in.Set)
 			if err != nil {
 				return nil, err
