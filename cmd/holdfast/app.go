@@ -58,7 +58,7 @@ func (a *app) root() *cobra.Command {
 	f.StringVarP(&a.output, "output", "o", "table", "`format` of what is printed: table or json")
 	root.AddCommand(
 		a.serveCommand(), a.workerCommand(), a.hostCommand(), a.siteCommand(), a.repositoryCommand(), a.jobCommand(),
-		a.executionCommand(), a.setCommand(), a.restoreCommand(), a.tokenCommand(), a.versionCommand(),
+		a.executionCommand(), a.setCommand(), a.retentionCommand(), a.restoreCommand(), a.tokenCommand(), a.versionCommand(),
 	)
 	return root
 }

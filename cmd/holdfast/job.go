@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
@@ -50,6 +51,13 @@ func (a *app) jobCommand() *cobra.Command {
 			return a.printJob(j)
 		},
 	}
+	remove := a.jobDeleteCommand()
+	return group("job", "What is done with a site; JOB is an id, SITE/NAME, or a name that only one job has",
+		a.jobCreateCommand(), list, show, a.jobUpdateCommand(), remove, a.jobRunCommand())
+}
+
+func (a *app) jobDeleteCommand() *cobra.Command {
+	var sets, yes bool
 	remove := &cobra.Command{
 		Use: "delete JOB", Short: "Delete a job; its history and its backup sets stay", Args: args(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -57,11 +65,25 @@ func (a *app) jobCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.DeleteJob(cmd.Context(), args[0])
+			if !sets {
+				return c.DeleteJob(cmd.Context(), args[0])
+			}
+			if !yes {
+				j, err := c.Job(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				question := fmt.Sprintf("Delete job %d %s and every backup set that it made? They cannot be recovered.", j.ID, cell(j.Site+"/"+j.Name))
+				if err := a.confirm(cmd.Context(), question); err != nil {
+					return err
+				}
+			}
+			return c.DeleteJobAndSets(cmd.Context(), args[0])
 		},
 	}
-	return group("job", "What is done with a site; JOB is an id, SITE/NAME, or a name that only one job has",
-		a.jobCreateCommand(), list, show, a.jobUpdateCommand(), remove, a.jobRunCommand())
+	remove.Flags().BoolVar(&sets, "sets", false, "its backup sets, too; refused while one is protected")
+	remove.Flags().BoolVar(&yes, "yes", false, "with --sets: do not ask")
+	return remove
 }
 
 // all reads every page of a list.
@@ -98,7 +120,7 @@ func (j *jobFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&j.description, "description", "", "`text` for people")
 	f.IntVar(&j.priority, "priority", int(holdfast.DefaultPriority), "`number` from 1 (runs first) to 5")
-	f.IntVar(&j.retain, "retain", holdfast.DefaultRetention, "`number` of good backups that are to stay (kept and shown; this version deletes nothing)")
+	f.IntVar(&j.retain, "retain", holdfast.DefaultRetention, "`number` of good backups that stay; older ones go when a backup ends well")
 	f.StringVar(&j.unit, "retain-unit", "", "what --retain counts: `unit` sets or generations (default: by the job's schedules)")
 	f.StringVar(&j.repository, "repository", "", "`repository` for its backup sets (default: the site's)")
 	f.IntVar(&j.autoAbort, "auto-abort", 0, "`minutes` after which a run is ended; 0: never")
