@@ -74,10 +74,11 @@ func (c crontab) possible(text string) error {
 	return nil
 }
 
-// onDay reports whether the fields allow the day. Days of the month and of the
-// week add up, unless one of them holds a star; source: crontab(5).
+// onDay reports whether the fields allow a day of a month that they allow. Days
+// of the month and of the week add up, unless one of them holds a star; source:
+// crontab(5).
 func (c crontab) onDay(d time.Time) bool {
-	if !c.month.values[int(d.Month())] || c.year.values != nil && !c.year.values[d.Year()] {
+	if c.year.values != nil && !c.year.values[d.Year()] {
 		return false
 	}
 	if c.lastDay {
@@ -97,6 +98,10 @@ func (c crontab) nextWall(t time.Time) time.Time {
 	t = t.Truncate(time.Minute).Add(time.Minute)
 	last := t.AddDate(horizonYears, 0, 0)
 	for d := t.Truncate(24 * time.Hour); !d.After(last); d = d.AddDate(0, 0, 1) {
+		if !c.month.values[int(d.Month())] {
+			d = d.AddDate(0, 1, -d.Day()) // to the end of the month
+			continue
+		}
 		if !c.onDay(d) {
 			continue
 		}
@@ -132,10 +137,7 @@ func (c crontab) next(t time.Time) time.Time {
 		if at := wall.Add(-s.offset); s.end.IsZero() || at.Before(s.end) {
 			return at
 		}
-		from = s.end
-		if near := wall.Add(-maxOffset); near.After(from) {
-			from = near // nothing runs before
-		}
+		from = s.end // where the clock may show again what it has shown
 	}
 	return time.Time{}
 }

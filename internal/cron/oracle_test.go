@@ -126,9 +126,15 @@ var (
 	weekNames  = []string{"SUN", "mon", "TUE", "WED", "THU", "FRI", "Sat"}
 )
 
-func genOracle(t *rapid.T) oracle {
+// genOracle draws a schedule, half of the time for an hour at which the clock
+// changes.
+func genOracle(t *rapid.T, change time.Time) oracle {
 	minute := genField("minute", 0, 59, nil).Draw(t, "minutes")
 	hour := genField("hour", 0, 23, nil).Draw(t, "hours")
+	if rapid.Bool().Draw(t, "at the change") {
+		h := (change.Hour() + rapid.IntRange(22, 25).Draw(t, "hour")) % 24
+		hour = field{strconv.Itoa(h), []int{h}, false}
+	}
 	day := field{"*", seq(1, 31, 1), true}
 	month := field{"*", seq(1, 12, 1), true}
 	week := field{"*", seq(0, 6, 1), true}
@@ -209,8 +215,8 @@ func TestRunsAreThoseOfAWalk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			rapid.Check(t, func(rt *rapid.T) {
-				o := genOracle(rt)
 				at := rapid.SampledFrom(all).Draw(rt, "change")
+				o := genOracle(rt, at.In(zone))
 				from := at.Add(-time.Duration(rapid.IntRange(0, 20*60).Draw(rt, "minutes before")) * time.Minute)
 				to := at.Add(27 * time.Hour)
 				r, err := cron.Parse(o.text, name, from)
