@@ -67,6 +67,9 @@ func (a *app) printPlan(p native.RetentionPlan) error {
 		return printJSON(a.stdout, p)
 	}
 	unit := strings.ToLower(string(p.Unit))
+	if p.Count == 1 {
+		unit = strings.TrimSuffix(unit, "s")
+	}
 	_, err := fmt.Fprintf(a.stdout, "job %d %s keeps %d good %s (%s); there are %d\n",
 		p.JobID, cell(p.Site+"/"+p.Job), p.Count, unit, cell(p.UnitReason), p.Good)
 	if err != nil {
@@ -85,7 +88,7 @@ func (a *app) printPlan(p native.RetentionPlan) error {
 		}
 	})
 	if err == nil && p.Drops > 0 {
-		_, err = fmt.Fprintf(a.stdout, "what is to be dropped goes when the next backup ends well: %d of %d sets\n", p.Drops, len(p.Sets))
+		_, err = fmt.Fprintf(a.stdout, "the next backup that ends well drops %d of %d sets, and what its own set takes the place of\n", p.Drops, len(p.Sets))
 	}
 	return err
 }

@@ -191,7 +191,7 @@ func (d decision) decide(u unit, s store.SetCopies) (drop bool, code Code, reaso
 	case !good && has(s, holdfast.CopyUnconfirmed):
 		return false, KeepUnconfirmed, "imported, and not confirmed yet"
 	case good && u.place <= d.plan.Count:
-		return false, KeepCounted, d.place(u)
+		return false, KeepCounted, d.place(u, s.Set.ID)
 	case s.Set.ID == d.verified:
 		return false, KeepVerified, "the newest verified set"
 	case !good && d.boundary == 0:
@@ -206,11 +206,14 @@ func (d decision) decide(u unit, s store.SetCopies) (drop bool, code Code, reaso
 	return true, DropSurplus, fmt.Sprintf("older than the good %s", stay(d.plan))
 }
 
-// place says where a unit stands among those that stay.
-func (d decision) place(u unit) string {
+// place says where the unit of a set stands among those that stay.
+func (d decision) place(u unit, id holdfast.SetID) string {
 	text := fmt.Sprintf("good %s %d of %d", noun(d.plan.Unit, 1), u.place, d.plan.Count)
 	if d.plan.Unit == holdfast.RetainGenerations {
 		text += fmt.Sprintf(", which begins with set %d", u.first().ID)
+	}
+	if u.place == d.plan.Count && id != d.verified {
+		text += "; the next good one takes its place"
 	}
 	return text
 }

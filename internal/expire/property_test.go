@@ -2,6 +2,7 @@ package expire_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -207,6 +208,32 @@ func TestTheOrderOfTheInputDoesNotMatter(t *testing.T) {
 		given.Sets = rapid.Permutation(given.Sets).Draw(t, "order")
 		if got := dropped(expire.Decide(given)); !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
+		}
+	})
+}
+
+// TestTheNextGoodSetTakesThePlace holds what a plan says of the next good set to
+// what the next plan does.
+func TestTheNextGoodSetTakesThePlace(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		given := draw(t)
+		before := expire.Decide(given)
+		given.Sets = append(given.Sets, store.SetCopies{
+			Set: holdfast.BackupSet{ID: 100, RunType: holdfast.RunFull}, Copies: []holdfast.Copy{{State: holdfast.CopyComplete}},
+		})
+		after := map[holdfast.SetID]expire.Code{}
+		for _, v := range expire.Decide(given).Sets {
+			after[v.Set.ID] = v.Code
+		}
+		for _, v := range before.Sets {
+			if v.Code != expire.KeepCounted {
+				continue
+			}
+			said := strings.HasSuffix(v.Reason, "the next good one takes its place")
+			code := after[v.Set.ID]
+			if goes := code == expire.DropSurplus || code == expire.KeepRestore; goes != said {
+				t.Errorf("set %d: the plan says %q, and then it is %s", v.Set.ID, v.Reason, code)
+			}
 		}
 	})
 }
