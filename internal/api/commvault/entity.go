@@ -23,11 +23,24 @@ const commCellID = 2
 
 // The codes of _type_.
 const (
+	typeCommCell  = 1
 	typeClient    = 3
 	typeAgent     = 4
 	typeInstance  = 5
 	typeBackupset = 6
 	typeSubclient = 7
+	typeUser      = 13
+)
+
+// level is how deep an entity, or what names one, goes.
+type level int
+
+const (
+	levelNone level = iota
+	levelClient
+	levelInstance
+	levelBackupset
+	levelSubclient
 )
 
 // entity names a thing of the tree CommCell → client → agent → instance → backup
@@ -93,11 +106,18 @@ func backupset(id int64) (holdfast.SiteID, setKind) {
 	return holdfast.SiteID(id / 2), fsSet
 }
 
+// sameName compares the names of entities: clients of the protocol lower-case
+// them.
+func sameName(a, b string) bool { return strings.EqualFold(a, b) }
+
 // guid makes an id of an entity look as clients expect one to: a UUID of version
 // 8, whose digits hold the entity's type and number.
 func guid(kind int, id int64) string {
 	return fmt.Sprintf("%08X-0000-8000-%04X-%012X", kind, 0x8000|id>>48, id&(1<<48-1))
 }
+
+// maxTaskJobs bounds the jobs of one task: what service.Submit takes.
+const maxTaskJobs = 1000
 
 // view is what the actor may see of the entities above subclients.
 type view struct {
@@ -153,20 +173,16 @@ func (v *view) job(ctx context.Context, id holdfast.JobID) (holdfast.Job, error)
 	return j.Job, err
 }
 
-// jobs lists the backup jobs of the sites. Those that are spelled as the name is
-// hide others that differ in letter case; without sites, only such are found.
+// jobs lists the backup jobs of the sites: those whose name it is, or without a
+// name those that are active; not many more than a task takes.
 func (v *view) jobs(ctx context.Context, sites []holdfast.SiteID, name string) ([]holdfast.Job, error) {
-	f := store.JobFilter{Sites: sites, Types: []holdfast.JobType{holdfast.JobBackup}, Name: name}
-	list, _, err := v.h.Service.Jobs(ctx, v.actor, f)
-	if err == nil && len(list) == 0 && len(sites) > 0 && name != "" {
-		f.Name = ""
-		list, _, err = v.h.Service.Jobs(ctx, v.actor, f)
-	}
-	jobs := make([]holdfast.Job, 0, len(list))
-	for _, j := range list {
-		if name == "" || strings.EqualFold(j.Name, name) {
-			jobs = append(jobs, j.Job)
-		}
+	list, _, err := v.h.Service.Jobs(ctx, v.actor, store.JobFilter{
+		Sites: sites, Types: []holdfast.JobType{holdfast.JobBackup}, ActiveOnly: name == "", Name: name, AnyCase: true,
+		Page: store.Page{Limit: maxTaskJobs + 1},
+	})
+	jobs := make([]holdfast.Job, len(list))
+	for i, j := range list {
+		jobs[i] = j.Job
 	}
 	return jobs, err
 }

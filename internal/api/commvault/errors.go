@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -52,8 +51,10 @@ type Failure struct {
 	Status  int
 	Code    int64
 	Message string
-	// Extra are members of the answer besides errorMessage and errorCode.
-	Extra map[string]any
+	// Reason says why where the documented message is a fixed text.
+	Reason string
+	// Response is the member response of calls that answer with one.
+	Response any
 	// Allow are the methods that the path takes; nil unless the method is the
 	// fault.
 	Allow []string
@@ -165,7 +166,13 @@ func writeError(ctx context.Context, w http.ResponseWriter, log *slog.Logger, er
 	if f.Code == codeInternal {
 		message += ": look in the server's log for the request " + strconv.Quote(id)
 	}
-	reply := map[string]any{"errorMessage": message, "errorCode": f.Code}
-	maps.Copy(reply, f.Extra)
-	writeJSON(w, f.Status, reply)
+	writeJSON(w, f.Status, failureBody{message, f.Code, f.Reason, f.Response})
+}
+
+// failureBody is the JSON of a Failure, in the order in which it is printed.
+type failureBody struct {
+	Message  string `json:"errorMessage"`
+	Code     int64  `json:"errorCode"`
+	Reason   string `json:"reason,omitempty"`
+	Response any    `json:"response,omitempty"`
 }

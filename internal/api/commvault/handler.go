@@ -82,6 +82,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(ctx, w, h.Log, err)
 		return
 	}
+	if b, ok := reply.(xmlBody); ok {
+		write(w, http.StatusOK, "application/xml; charset=utf-8", b)
+		return
+	}
 	writeJSON(w, http.StatusOK, reply)
 }
 
@@ -135,9 +139,12 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	if err := enc.Encode(v); err != nil {
 		panic(err) // a shape that JSON cannot hold is a fault in this package
 	}
-	body := bytes.TrimRight(b.Bytes(), "\n")
+	write(w, status, "application/json; charset=utf-8", bytes.TrimRight(b.Bytes(), "\n"))
+}
+
+func write(w http.ResponseWriter, status int, media string, body []byte) {
 	head := w.Header()
-	head.Set("Content-Type", "application/json; charset=utf-8")
+	head.Set("Content-Type", media)
 	head.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that has gone needs no answer

@@ -59,7 +59,10 @@ type adder func(method, path string, serve endpoint)
 // parts are the groups of routes, each beside the code that serves it: add makes
 // a route, open one that needs no token.
 func (h *handler) parts() []func(add, open adder) {
-	return []func(add, open adder){h.sessionRoutes}
+	return []func(add, open adder){
+		h.sessionRoutes, h.clientRoutes, h.agentRoutes, h.instanceRoutes, h.backupsetRoutes, h.subclientRoutes,
+		h.storageRoutes, h.jobRoutes,
+	}
 }
 
 // split parts a path into its segments: repeated slashes and one at the end
@@ -192,12 +195,13 @@ func quoted(s string) (value, rest string, ok bool) {
 	}
 }
 
-// id reads an id of the path. What is no number is the id of nothing.
-func (c call) id(name, what string) (int64, error) {
-	n, err := strconv.ParseUint(c.path[name], 10, 63)
+// id reads the id of the path, which names what. What is no number is the id of
+// nothing.
+func (c call) id(what string) (int64, error) {
+	n, err := strconv.ParseUint(c.path["id"], 10, 63)
 	if err != nil {
 		const most = 40
-		text := c.path[name]
+		text := c.path["id"]
 		if len(text) > most {
 			text = text[:most] + "…"
 		}
