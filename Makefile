@@ -20,7 +20,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 # detector would change what they see.
 NORACE := /test/
 
-.PHONY: help deps tools build test lint fmt fuzz golden e2e stress soak bench bench-control cover generate verify demo
+.PHONY: help deps tools build test lint fmt fuzz fuzz-api golden e2e stress soak bench bench-control cover generate verify demo
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ fmt: ## format the code
 
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@scripts/fuzz.sh $(FUZZTIME)
+
+fuzz-api: ## send every vendor's API random requests for a minute
+	@scripts/fuzz.sh 1m internal/api '^FuzzRequests'
 
 golden: ## run the golden exchanges; UPDATE=1 rewrites them
 	$(GO) test -count=1 $$(grep -rlE '"update"|api/apitest"' --include='*_test.go' internal | xargs -n 1 dirname | sort -u | sed 's|^|./|') \

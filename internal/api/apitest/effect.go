@@ -64,6 +64,9 @@ func addSets(ctx context.Context, r store.Reader, all rows) error {
 	return nil
 }
 
+// Rows returns what a request may change, as one line for each row.
+func (w *World) Rows(ctx context.Context) (map[string]string, error) { return w.rows(ctx) }
+
 func jobLine(j holdfast.Job) string {
 	parts := []string{
 		string(j.Type), fmt.Sprintf("%q", j.Name), "engine=" + string(j.Engine), fmt.Sprintf("active=%v", j.Active),
