@@ -26,6 +26,7 @@ type app struct {
 	server     string
 	tokenFile  string
 	ca         string
+	account    string
 	output     string
 }
 
@@ -55,10 +56,12 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.server, "server", "", "`URL` of a server on another machine (HOLDFAST_SERVER); the token comes from HOLDFAST_TOKEN")
 	f.StringVar(&a.tokenFile, "token-file", "", "`file` that holds the token for --server")
 	f.StringVar(&a.ca, "ca", "", "`file` of certificates to trust for --server (HOLDFAST_CA)")
+	f.StringVar(&a.account, "account", "", "`account` to act for on this machine, by name or alias (HOLDFAST_ACCOUNT; default: the default one)")
 	f.StringVarP(&a.output, "output", "o", "table", "`format` of what is printed: table or json")
 	root.AddCommand(
 		a.serveCommand(), a.workerCommand(), a.hostCommand(), a.siteCommand(), a.repositoryCommand(), a.jobCommand(),
-		a.executionCommand(), a.setCommand(), a.retentionCommand(), a.restoreCommand(), a.tokenCommand(), a.versionCommand(),
+		a.executionCommand(), a.setCommand(), a.retentionCommand(), a.restoreCommand(), a.tokenCommand(),
+		a.accountCommand(), a.userCommand(), a.keyCommand(), a.patCommand(), a.versionCommand(),
 	)
 	return root
 }
@@ -132,6 +135,9 @@ func (a *app) config() (config.Config, error) {
 	if a.ca != "" {
 		c.CA = a.ca
 	}
+	if a.account != "" {
+		c.Account = a.account
+	}
 	if a.tokenFile != "" {
 		if c.Token, err = readSecret(a.tokenFile); err != nil {
 			return c, err
@@ -154,7 +160,7 @@ func (a *app) client() (*client.Client, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	return client.New(client.Options{Socket: c.Socket(), Server: c.Server, Token: c.Token, CA: c.CA, Version: versionText()})
+	return client.New(client.Options{Socket: c.Socket(), Server: c.Server, Token: c.Token, CA: c.CA, Account: c.Account, Version: versionText()})
 }
 
 // readSecret reads a file that holds one secret; a line's end after it is none

@@ -52,6 +52,9 @@ type Config struct {
 	Server string          `koanf:"server"` // URL; empty: the Unix socket in the state directory
 	CA     string          `koanf:"ca"`     // file of certificates to trust besides the system's
 	Token  holdfast.Secret `koanf:"token"`
+	// Account is the name or an alias of the account that the command line acts for
+	// over the socket; empty: the default one.
+	Account string `koanf:"account"`
 }
 
 // TLS says how the APIs' listener is encrypted; the zero value is plain HTTP.

@@ -103,7 +103,7 @@ func userKey(p holdfast.Principal, c holdfast.Credential) UserKey {
 
 // hashKey makes the same key of two users two rows.
 func hashKey(p holdfast.PrincipalID, der []byte) []byte {
-	sum := sha256.Sum256(fmt.Appendf(der[:len(der):len(der)], "%d", p))
+	sum := sha256.Sum256(fmt.Appendf(slices.Clip(der), "%d", p))
 	return sum[:]
 }
 
@@ -229,7 +229,11 @@ func (s *Service) revokeOf(
 		if err := tx.UpdateCredential(ctx, c); err != nil {
 			return err
 		}
-		return record(ctx, tx, actor, now, what, event, facts{"name": c.Name, "user": p.Name})
+		data := facts{"user": p.Name}
+		if c.Name != "" {
+			data["name"] = c.Name
+		}
+		return record(ctx, tx, actor, now, what, event, data)
 	})
 	if err == nil {
 		s.cfg.Log.InfoContext(ctx, "credential revoked", "kind", kind, "credential", id, "actor", actor.String())

@@ -274,9 +274,9 @@ func (s *Service) setDisabled(ctx context.Context, actor holdfast.Actor, op Oper
 	if err := allow(actor, op, account()); err != nil {
 		return User{}, err
 	}
-	kind, message := "user.enabled", "user enabled"
+	kind := "user.enabled"
 	if disabled {
-		kind, message = "user.disabled", "user disabled"
+		kind = "user.disabled"
 	}
 	now := s.now()
 	var u User
@@ -302,6 +302,6 @@ func (s *Service) setDisabled(ctx context.Context, actor holdfast.Actor, op Oper
 	if err != nil {
 		return User{}, err
 	}
-	s.cfg.Log.InfoContext(ctx, message, "user", u.Name, "actor", actor.String())
+	s.cfg.Log.InfoContext(ctx, "user changed", "user", u.Name, "disabled", disabled, "actor", actor.String())
 	return u, nil
 }

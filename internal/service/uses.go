@@ -193,4 +193,6 @@ func (u *uses) close() {
 	if err := u.flush(ctx, u.pending, u.notes); err != nil {
 		u.log.WarnContext(ctx, "last use of tokens not written", "error", err, "events", len(u.notes))
 	}
+	clear(u.pending)
+	u.notes = nil
 }

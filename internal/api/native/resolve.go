@@ -157,6 +157,17 @@ func (a *api) names(ctx context.Context, actor holdfast.Actor) (names, error) {
 	return n, nil
 }
 
+// slugs names the sites that still exist.
+func (n names) slugs(ids []holdfast.SiteID) []string {
+	var list []string
+	for _, id := range ids {
+		if slug, ok := n.sites[id]; ok {
+			list = append(list, slug)
+		}
+	}
+	return list
+}
+
 // visible forgives a list that the actor may not see.
 func visible(err error) error {
 	if holdfast.ErrorCode(err) == holdfast.CodeForbidden {

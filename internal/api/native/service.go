@@ -20,6 +20,23 @@ type Service interface {
 	Tokens(ctx context.Context, actor holdfast.Actor) ([]holdfast.Credential, error)
 	RevokeToken(ctx context.Context, actor holdfast.Actor, id holdfast.CredentialID) error
 
+	Accounts(ctx context.Context, actor holdfast.Actor) ([]service.AccountView, error)
+	CreateAccount(ctx context.Context, actor holdfast.Actor, in service.NewAccount) (service.AccountView, error)
+	SetAliases(ctx context.Context, actor holdfast.Actor, id holdfast.AccountID, change func([]string) []string) (service.AccountView, error)
+
+	CreateUser(ctx context.Context, actor holdfast.Actor, in service.NewUser) (service.User, error)
+	Users(ctx context.Context, actor holdfast.Actor) ([]service.User, error)
+	SetPassword(ctx context.Context, actor holdfast.Actor, id holdfast.PrincipalID, password holdfast.Secret) error
+	DisableUser(ctx context.Context, actor holdfast.Actor, id holdfast.PrincipalID) (service.User, error)
+	EnableUser(ctx context.Context, actor holdfast.Actor, id holdfast.PrincipalID) (service.User, error)
+
+	AddKey(ctx context.Context, actor holdfast.Actor, in service.NewKey) (service.UserKey, error)
+	Keys(ctx context.Context, actor holdfast.Actor) ([]service.UserKey, error)
+	RevokeKey(ctx context.Context, actor holdfast.Actor, id holdfast.CredentialID) error
+	CreatePAT(ctx context.Context, actor holdfast.Actor, in service.NewPAT) (service.UserKey, holdfast.Secret, error)
+	PATs(ctx context.Context, actor holdfast.Actor) ([]service.UserKey, error)
+	RevokePAT(ctx context.Context, actor holdfast.Actor, id holdfast.CredentialID) error
+
 	CreateHost(ctx context.Context, actor holdfast.Actor, in service.NewHost) (holdfast.Host, error)
 	Hosts(ctx context.Context, actor holdfast.Actor) ([]holdfast.Host, error)
 	Host(ctx context.Context, actor holdfast.Actor, id holdfast.HostID) (holdfast.Host, error)

@@ -38,16 +38,10 @@ type CreatedToken struct {
 }
 
 func (n names) token(c holdfast.Credential) Token {
-	t := Token{
-		ID: c.ID, Name: c.Name, Role: c.Role, SiteIDs: c.Sites,
+	return Token{
+		ID: c.ID, Name: c.Name, Role: c.Role, Sites: n.slugs(c.Sites), SiteIDs: c.Sites,
 		Created: utc(c.Created), Expires: utc(c.Expires), Revoked: utc(c.Revoked), LastUsed: utc(c.LastUsed),
 	}
-	for _, id := range c.Sites {
-		if slug, ok := n.sites[id]; ok {
-			t.Sites = append(t.Sites, slug)
-		}
-	}
-	return t
 }
 
 type tokenPath struct {

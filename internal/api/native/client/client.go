@@ -38,6 +38,7 @@ type Options struct {
 	Server  string          // URL
 	Token   holdfast.Secret // needed with Server
 	CA      string          // file of certificates to trust besides the system's; may be empty
+	Account string          // name or alias of the account to act for over the socket; empty: the default one
 	Version string          // of the caller, for the server's log
 }
 
@@ -46,6 +47,7 @@ type Client struct {
 	http    *http.Client
 	base    string
 	token   holdfast.Secret
+	account string
 	version string
 	where   string // for people
 	socket  bool
@@ -61,7 +63,7 @@ func New(o Options) (*Client, error) {
 			// A redirect would carry the token to a place that nobody named.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		token: o.Token, version: o.Version,
+		token: o.Token, account: o.Account, version: o.Version,
 	}
 	if o.Server == "" {
 		c.base, c.where, c.socket = "http://holdfast", o.Socket, true
@@ -156,6 +158,9 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	}
 	if !c.token.IsZero() {
 		req.Header.Set("Authorization", "Bearer "+c.token.Reveal())
+	}
+	if c.account != "" {
+		req.Header.Set(native.AccountHeader, c.account)
 	}
 	req.Header.Set("User-Agent", "holdfast/"+c.version)
 	resp, err := c.http.Do(req)
