@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 
@@ -98,9 +99,13 @@ func (d *Dispatcher) finishCurrent(ctx context.Context, tx store.Tx, e holdfast.
 		}
 	}
 	return d.settle(ctx, tx, actor, f.Move, e, func(n *holdfast.Execution) {
-		n.Detail, n.Result = f.Detail, json.RawMessage(f.Result)
+		n.Result = json.RawMessage(f.Result)
+		n.Detail = also(n.Detail, f.Detail) // why it ends at once is there already
 		if n.Outcome == holdfast.OutcomeFailed && n.Reason == holdfast.ReasonHandedBack {
 			n.Detail = fmt.Sprintf("its workers were shut down %d times while it ran, and handed it back", n.HandBacks)
+		}
+		if e.Fence > 1 && f.Move != holdfast.MoveSucceed && f.Move != holdfast.MoveWarn {
+			n.Detail = also(n.Detail, keptBy(*n))
 		}
 		n.Progress = f.Progress
 		n.StoredSize = f.StoredBytes
@@ -168,7 +173,7 @@ func sameFinish(e holdfast.Execution, from holdfast.WorkerID, f wire.Finish) boo
 }
 
 func failedAlike(e holdfast.Execution, f wire.Finish) bool {
-	return e.Outcome == holdfast.OutcomeFailed && e.Reason == holdfast.ReasonError && e.Detail == f.Detail
+	return e.Outcome == holdfast.OutcomeFailed && e.Reason == holdfast.ReasonError && strings.HasPrefix(e.Detail, f.Detail)
 }
 
 // rested reports whether a worker has let go of the execution: whatever it says

@@ -16,6 +16,7 @@ type orderParts struct {
 	repository holdfast.Repository
 	snapshot   string // of a restore's source
 	base       holdfast.BackupSet
+	target     holdfast.Site // of a restore in place
 }
 
 func (d *Dispatcher) orderParts(ctx context.Context, r store.Reader, e holdfast.Execution) (orderParts, error) {
@@ -33,6 +34,9 @@ func (d *Dispatcher) orderParts(ctx context.Context, r store.Reader, e holdfast.
 			return p, err
 		}
 		p.snapshot, repository = c.Snapshot, c.Repository
+		if p.target, err = inPlace(ctx, r, e); err != nil {
+			return p, err
+		}
 	}
 	if repository == 0 {
 		if e.Type == holdfast.JobETL {
@@ -46,6 +50,24 @@ func (d *Dispatcher) orderParts(ctx context.Context, r store.Reader, e holdfast.
 	}
 	p.base, _, err = baseOf(ctx, r, e)
 	return p, err
+}
+
+// inPlace returns the site into whose data directory the execution restores; the
+// zero value when it restores elsewhere. CodeInvalid when the site has another data
+// directory by now: nobody has said that that one may be replaced.
+func inPlace(ctx context.Context, r store.Reader, e holdfast.Execution) (holdfast.Site, error) {
+	if e.Restore == nil || e.Restore.Site == 0 {
+		return holdfast.Site{}, nil
+	}
+	site, err := r.Site(ctx, e.Account, e.Restore.Site)
+	if err != nil {
+		return site, fmt.Errorf("read site %d: %w", e.Restore.Site, err)
+	}
+	if site.DataDir != e.Restore.Directory || site.Host != e.Restore.Host {
+		return site, holdfast.Errorf(holdfast.CodeInvalid, "the data directory of site %s is not %s any more", site.Slug, e.Restore.Directory).
+			WithHint("ask for the restore again")
+	}
+	return site, nil
 }
 
 // readableCopy returns the copy that a restore reads: the best that is known.
@@ -82,6 +104,10 @@ func (d *Dispatcher) order(w holdfast.Worker, e holdfast.Execution, p orderParts
 	}
 	if p.base.ID != 0 {
 		o.Base = &wire.Base{Set: p.base.ID, SystemIdentifier: p.base.Physical.SystemIdentifier}
+	}
+	if p.target.ID != 0 {
+		target := siteOf(p.target)
+		o.Target = &target
 	}
 	var err error
 	o.Sealed, err = d.secretsFor(w, p.site.Password, p.repository.Password)

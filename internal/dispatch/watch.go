@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine"
 	"github.com/holdfast-backup/holdfast/internal/store"
 	"github.com/holdfast-backup/holdfast/internal/wire"
 )
@@ -271,7 +273,30 @@ func (d *Dispatcher) explain(a act, e *holdfast.Execution) {
 	}
 	if a.move == holdfast.MoveAbort {
 		e.Detail = fmt.Sprintf("its time limit of %s has passed", e.AbortAfter)
+		return // its worker will say what it leaves
 	}
+	e.Detail = also(e.Detail, keptBy(*e))
+}
+
+// also joins two sentences of a detail, of which each may be empty.
+func also(detail, more string) string {
+	if detail == "" || more == "" {
+		return detail + more
+	}
+	return detail + "; " + more
+}
+
+// keptBy says of a restore in place whose worker has not said it where the old
+// content is: the worker is gone, or has not come that far in this attempt.
+func keptBy(e holdfast.Execution) string {
+	if e.Restore == nil || e.Restore.Site == 0 {
+		return ""
+	}
+	at := engine.KeptAt(e.Restore.Directory, e.ID)
+	if strings.Contains(e.Detail, at) {
+		return ""
+	}
+	return fmt.Sprintf("if it had begun to write, what was in %s is kept in %s", e.Restore.Directory, at)
 }
 
 // closed follows a fence that we have closed without its worker.

@@ -6,6 +6,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -34,7 +35,9 @@ type Engine interface {
 	Backup(ctx context.Context, req Backup, sink Sink) (Result, error)
 	// Restore writes the set into the directory that the request names. An
 	// interrupted restore cannot be started by mistake, and the same execution's
-	// next fence continues in its directory, or finds it complete and succeeds.
+	// next fence continues in its directory, or finds it complete and succeeds. A
+	// restore in place moves aside what is there, and deletes nothing: the result
+	// says where it is kept, also beside an error.
 	Restore(ctx context.Context, req Restore, src Source) (Result, error)
 	// Release ends what this execution, with any fence up to the given one, left
 	// on the server. It is called when an execution ends without its engine.
@@ -72,6 +75,9 @@ type Restore struct {
 	Execution    holdfast.ExecutionID
 	Fence        holdfast.Fence
 	Spec         holdfast.RestoreSpec
+	// InPlace is the site that Spec.Site names, without its password: its server
+	// must not run. Zero unless the restore is in place.
+	InPlace Site
 	// Roots are the directories below which a restore may write; nil allows every
 	// directory (an operator at the machine, offline).
 	Roots  []string
@@ -98,7 +104,17 @@ type Result struct {
 	Warnings []string                `json:"warnings,omitempty"` // what was left out or is damaged; not empty: the outcome is WARNING
 	Damaged  string                  `json:"damaged,omitempty"`  // what in the set is damaged
 	Physical *holdfast.PhysicalFacts `json:"physical,omitempty"`
+	Kept     []Kept                  `json:"kept,omitempty"` // what a restore in place has moved aside
 }
+
+// Kept is a directory that a restore in place has moved aside.
+type Kept struct {
+	Path string `json:"path"` // where it was, without symbolic links
+	At   string `json:"at"`   // where it is
+}
+
+// KeptAt is where the execution keeps what it found in a directory: beside it.
+func KeptAt(dir string, e holdfast.ExecutionID) string { return fmt.Sprintf("%s.before-%d", dir, e) }
 
 // Finding is one thing that Test saw.
 type Finding struct {

@@ -109,6 +109,9 @@ func moveByWish(ctx context.Context, tx store.Tx, actor holdfast.Actor, prev hol
 		kind = "execution.ended"
 		next.Ended = now
 		next.Detail = "asked for by " + actor.String()
+		if prev.Restore != nil && prev.Restore.Site != 0 && prev.Detail != "" {
+			next.Detail += "; " + prev.Detail // it says where the old content is kept
+		}
 		data["outcome"] = next.Outcome
 	case holdfast.StateQueued:
 		kind = "execution.queued"

@@ -27,6 +27,7 @@ type Order struct {
 	Base          *Base                 `json:"base,omitempty"`            // nil for a FULL
 	Set           holdfast.SetID        `json:"set"`                       // reserved for a backup; the source of a restore
 	Restore       *holdfast.RestoreSpec `json:"restore,omitempty"`
+	Target        *Site                 `json:"target,omitempty"`   // in whose data directory a restore in place writes
 	Snapshot      string                `json:"snapshot,omitempty"` // of a restore's source
 	AbortAfter    time.Duration         `json:"abort_after,omitempty"`
 
@@ -84,6 +85,14 @@ func (o *Order) Validate() error {
 	case holdfast.JobRestore:
 		if o.Restore == nil {
 			return holdfast.Errorf(holdfast.CodeInvalid, "an order to restore does not say where")
+		}
+		if (o.Restore.Site != 0) != (o.Target != nil) || o.Target != nil && o.Target.ID != o.Restore.Site {
+			return holdfast.Errorf(holdfast.CodeInvalid, "an order to restore in place does not say into which site")
+		}
+		if o.Target != nil {
+			if err := o.Target.validate(); err != nil {
+				return err
+			}
 		}
 		return first(o.Repository.validate(), positive("backup set", o.Set), hexID("snapshot", o.Snapshot), o.Restore.Validate())
 	case holdfast.JobETL:

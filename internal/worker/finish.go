@@ -27,7 +27,7 @@ func (r *run) finish(f *wire.Finish) {
 			r.w.cfg.Step("finish.answered")
 			return
 		case holdfast.ErrorCode(err) == holdfast.CodeConflict && reply.Wanted >= holdfast.WantAbort && f.Move != holdfast.MoveRest:
-			f = &wire.Finish{Fence: f.Fence, Move: holdfast.MoveRest, Progress: f.Progress}
+			f = &wire.Finish{Fence: f.Fence, Move: holdfast.MoveRest, Detail: r.kept, Progress: f.Progress}
 			continue
 		case holdfast.ErrorCode(err) == holdfast.CodeConflict:
 			log.WarnContext(r.link, "finish refused: the order is outdated", "error", err)

@@ -3,7 +3,11 @@ package worker
 import (
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
+	"strings"
 
+	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
 	"github.com/holdfast-backup/holdfast/internal/wire"
 )
@@ -27,12 +31,51 @@ func (r *run) restore(e engine.Engine, secrets wire.Secrets) (res engine.Result,
 		err = errors.Join(err, closeErr)
 	}()
 	damage := Damage(r.soft, reader)
-	res, err = e.Restore(r.soft, engine.Restore{
+	ask := engine.Restore{
 		Installation: r.order.Installation, Execution: r.order.Execution, Fence: r.order.Fence, Spec: *r.order.Restore,
 		Roots: r.w.cfg.RestoreRoots, Report: &r.progress, Log: r.log,
-	}, reader)
+	}
+	if r.order.Target != nil {
+		ask.InPlace = siteOf(*r.order.Target, holdfast.Secret{})
+	}
+	res, err = e.Restore(r.soft, ask, reader)
 	if err == nil && damage != "" {
 		res.Warnings = append(res.Warnings, damage)
 	}
 	return res, err
+}
+
+// withKept adds to a detail what a restore in place has moved aside. When it did not
+// succeed it says, too, how to have it back.
+func withKept(detail string, kept []engine.Kept, e holdfast.ExecutionID, done bool) string {
+	if len(kept) == 0 {
+		return detail
+	}
+	var where, back []string
+	for _, k := range kept {
+		where = append(where, fmt.Sprintf("what was in %s is kept in %s", k.Path, k.At))
+		if _, err := os.Lstat(k.Path); err == nil {
+			back = append(back, fmt.Sprintf("mv -T %s %s", quote(k.Path), quote(fmt.Sprintf("%s.failed-%d", k.Path, e))))
+		}
+		back = append(back, fmt.Sprintf("mv -T %s %s", quote(k.At), quote(k.Path)))
+	}
+	text := strings.Join(where, ", and ") + "; to have it back: " + strings.Join(back, " && ")
+	if done {
+		text = strings.Join(where, ", and ") + ": remove it when it is no longer needed"
+	}
+	if detail != "" {
+		text = detail + "; " + text
+	}
+	return wire.Clip(text, wire.MaxDetail)
+}
+
+// plainPath holds what stands in a shell's word without quotes.
+var plainPath = regexp.MustCompile(`^[A-Za-z0-9/._+,@-]+$`)
+
+// quote makes one word of a path for a shell.
+func quote(path string) string {
+	if plainPath.MatchString(path) {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }

@@ -36,6 +36,7 @@ type run struct {
 	log      *slog.Logger // the execution's own
 	ship     *shipper
 	progress progress
+	kept     string // what a restore in place that did not succeed says of what it moved aside
 
 	link, hard, soft                   context.Context //nolint:containedctx // they are the run's life, and end with it
 	cancelLink, cancelHard, cancelSoft context.CancelCauseFunc
@@ -144,6 +145,7 @@ func (r *run) secrets() (wire.Secrets, error) {
 // report turns the end of the work into what the control plane is told.
 func (r *run) report(res engine.Result, err error) *wire.Finish {
 	f := &wire.Finish{Fence: r.order.Fence, Progress: r.snapshotProgress()}
+	r.kept = withKept("", res.Kept, r.order.Execution, false)
 	if err == nil {
 		return r.reportDone(f, res)
 	}
@@ -167,6 +169,7 @@ func (r *run) report(res engine.Result, err error) *wire.Finish {
 		f.Move, f.Detail = holdfast.MoveFail, detailOf(err)
 		r.log.ErrorContext(r.link, "execution failed", "error", err)
 	}
+	f.Detail = withKept(f.Detail, res.Kept, r.order.Execution, false)
 	return f
 }
 
@@ -188,6 +191,7 @@ func (r *run) reportDone(f *wire.Finish, res engine.Result) *wire.Finish {
 		}
 		f.Detail = warningText(res)
 	}
+	f.Detail = withKept(f.Detail, res.Kept, r.order.Execution, true)
 	if n := len(res.Warnings); n > keptWarnings {
 		res.Warnings = append(res.Warnings[:keptWarnings:keptWarnings], fmt.Sprintf("and %d more, in the execution's log", n-keptWarnings))
 	}

@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -25,6 +26,34 @@ type DirSource struct {
 }
 
 var _ engine.Source = (*DirSource)(nil)
+
+// sourceFile is a DirSource at rest.
+type sourceFile struct {
+	Dir   string
+	Nodes map[string]engine.Node
+}
+
+// Save writes the source to a file, for a process that the test starts.
+func (s *DirSource) Save(name string) error {
+	b, err := json.Marshal(sourceFile{s.dir, s.nodes})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(name, b, 0o644) //nolint:gosec // the process may be another user's
+}
+
+// LoadDirSource reads what Save has written.
+func LoadDirSource(name string) (*DirSource, error) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	var f sourceFile
+	if err := json.Unmarshal(b, &f); err != nil {
+		return nil, err
+	}
+	return &DirSource{dir: f.Dir, nodes: f.Nodes}, nil
+}
 
 // Put adds a node, or changes one: a set that no engine of ours would write.
 func (s *DirSource) Put(n engine.Node) { s.nodes[n.Path] = n }

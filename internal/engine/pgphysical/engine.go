@@ -37,17 +37,26 @@ type Options struct {
 	// TempDir holds the manifest while a backup runs: about 150 bytes for each
 	// file of the cluster. Empty: the system's.
 	TempDir string
+	// Step is called at each step of a restore in place that outlives the process,
+	// with its name, so that a test can end the process there. Nil in production.
+	Step func(name string)
 }
 
 // Engine implements [engine.Engine] for whole clusters of PostgreSQL 13 to 18.
 type Engine struct {
 	tempDir string
+	step    func(string)
 }
 
 var _ engine.Engine = (*Engine)(nil)
 
 // New returns an engine.
-func New(o Options) *Engine { return &Engine{tempDir: o.TempDir} }
+func New(o Options) *Engine {
+	if o.Step == nil {
+		o.Step = func(string) {}
+	}
+	return &Engine{tempDir: o.TempDir, step: o.Step}
+}
 
 // Backup copies the cluster's files into the sink. It needs to run on the
 // server's machine, as a user who may read the data directory.

@@ -77,11 +77,11 @@ func (r *restore) makeDir(n engine.Node) error {
 		return err
 	}
 	mode := n.Mode.Perm() | 0o700
-	if rel == "." { // the server refuses to start in a data directory that is open to others
-		mode &= 0o750
-		if mode != 0o750 {
-			mode = 0o700
+	if rel == "." {
+		if t.aside != nil && t.aside.was != nil {
+			n.Mode = t.aside.was.Mode
 		}
+		mode = serverMode(n.Mode)
 	} else if err := t.root.MkdirAll(rel, 0o700); err != nil {
 		return err
 	}
@@ -96,7 +96,8 @@ func (r *restore) own(t *target, rel string, n engine.Node) error {
 	if !r.root {
 		return nil
 	}
-	return t.root.Lchown(rel, int(n.UID), int(n.GID))
+	uid, gid := r.ids(n)
+	return t.root.Lchown(rel, uid, gid)
 }
 
 // fetch writes the files.
@@ -136,7 +137,7 @@ func (r *restore) create(n engine.Node) (engine.TargetFile, error) {
 	}
 	err = f.Chmod(n.Mode.Perm() | 0o600)
 	if err == nil && r.root {
-		err = f.Chown(int(n.UID), int(n.GID))
+		err = f.Chown(r.ids(n))
 	}
 	if err != nil {
 		return nil, errors.Join(writeError(err, rel), f.Close())
@@ -288,7 +289,7 @@ func (r *restore) writeSmall(rel string, content []byte, flags int) error {
 	}
 	_, err = f.Write(content)
 	if r.root && err == nil {
-		err = f.Chown(int(r.owner.UID), int(r.owner.GID))
+		err = f.Chown(r.ids(r.owner))
 	}
 	return errors.Join(err, f.Close())
 }

@@ -27,7 +27,9 @@ type restore struct {
 	src  engine.Source
 	log  *slog.Logger
 	root bool // whether we may give files to their owners
+	step func(string)
 
+	taken  *os.File // locked while a restore in place takes its place
 	data   *target
 	spaces map[string]*target // by oid
 	trusts map[string]listed  // files of an earlier attempt that may be there, by their place below the data directory
@@ -44,19 +46,21 @@ type restore struct {
 // tablespaces into those it maps. When it runs as root, files get the owner that
 // they had at the source, by number; else they are ours.
 func (e *Engine) Restore(ctx context.Context, req engine.Restore, src engine.Source) (engine.Result, error) {
-	r := &restore{req: req, src: src, log: req.Log, root: os.Geteuid() == 0, spaces: map[string]*target{}}
+	r := &restore{req: req, src: src, log: req.Log, root: os.Geteuid() == 0, step: e.step, spaces: map[string]*target{}}
 	defer r.close()
 	err := r.run(ctx)
+	res := engine.Result{Kept: r.kept()}
 	if ctx.Err() != nil {
-		return engine.Result{}, context.Cause(ctx)
+		return res, context.Cause(ctx)
 	}
 	if _, ok := errors.AsType[syscall.Errno](err); ok { // else it is the source's, or already in the domain's terms
 		err = writeError(err, req.Spec.Directory)
 	}
 	if err != nil {
-		return engine.Result{}, err
+		return res, err
 	}
-	return engine.Result{Bytes: r.bytes, Files: r.files}, nil
+	res.Bytes, res.Files = r.bytes, r.files
+	return res, nil
 }
 
 func (r *restore) close() {
@@ -109,6 +113,7 @@ func (r *restore) run(ctx context.Context) error {
 	if err := r.syncTargets(); err != nil {
 		return err
 	}
+	r.step("whole")
 	for _, t := range slices.Backward(r.targets()) {
 		if err := t.finish(); err != nil {
 			return err
@@ -118,17 +123,37 @@ func (r *restore) run(ctx context.Context) error {
 	return nil
 }
 
-// begin makes the targets ours.
+// begin makes the targets ours. What a restore in place has moved aside is put back
+// when that fails: nothing is written yet.
 func (r *restore) begin(ctx context.Context) error {
+	defer func() {
+		if r.taken != nil {
+			_ = r.taken.Close() // a directory
+		}
+	}()
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}
 	for _, t := range r.targets() {
-		if err := t.open(); err != nil {
+		if err := r.open(ctx, t); err != nil {
+			for _, moved := range slices.Backward(r.targets()) {
+				err = errors.Join(err, moved.putBack())
+			}
 			return err
 		}
 	}
 	return nil
+}
+
+func (r *restore) open(ctx context.Context, t *target) error {
+	if !r.inPlace() {
+		return t.open()
+	}
+	var check func(string) error
+	if t == r.data {
+		check = func(dir string) error { return r.refuseRunning(ctx, dir) }
+	}
+	return t.openInPlace(check)
 }
 
 // plan is what the set holds.
@@ -153,11 +178,23 @@ func (r *restore) prepare(ctx context.Context) error {
 	if err := r.readIndex(ctx); err != nil {
 		return err
 	}
+	if r.inPlace() {
+		if r.taken, err = lockPlace(ctx, r.req.Spec.Directory); err != nil {
+			return err
+		}
+	}
 	own := marker{Execution: r.req.Execution, Fence: r.req.Fence, Set: r.req.Spec.Set, Source: "pgdata"}
-	if r.data, err = findTarget(r.req.Spec.Directory, r.req.Roots, own); err != nil {
+	if r.data, err = r.find(r.req.Spec.Directory, own); err != nil {
 		return err
 	}
+	if r.data.moves() && r.req.Fence > 1 && r.hasReceipt() {
+		return holdfast.Errorf(holdfast.CodeConflict, "directory %s was restored by this execution, and has been changed since", r.data.asked).
+			WithHint("look at it; restore again to have it replaced")
+	}
 	if err := r.mapTablespaces(ctx, p, own); err != nil {
+		return err
+	}
+	if err := r.checkInPlace(ctx); err != nil {
 		return err
 	}
 	needs := []int64{p.needs["pgdata"]}
@@ -285,8 +322,11 @@ func (r *restore) mapTablespaces(ctx context.Context, p plan, own marker) error 
 		}
 		m := own
 		m.Source = "tablespaces/" + oid
-		t, err := findTarget(dir, r.req.Roots, m)
-		if err != nil && (t == nil || !t.adopt(r.data, oid, p.names[oid])) {
+		t, err := r.find(dir, m)
+		if t != nil && (err != nil || t.moves()) && t.adopt(r.data, oid, p.names[oid]) {
+			err = nil
+		}
+		if err != nil {
 			return err
 		}
 		r.spaces[oid] = t

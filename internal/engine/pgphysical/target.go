@@ -41,6 +41,8 @@ type target struct {
 	again   bool            // an earlier fence of the same execution has been here
 	adopted bool            // that fence died while it removed its markers: this one is gone already
 	known   map[string]bool // what may lie in an adopted directory, besides the marker
+	aside   *aside          // of a restore in place; nil: what is there is never touched
+	step    func(string)
 }
 
 // findTarget resolves the directory and refuses one outside the roots, and one
@@ -50,7 +52,16 @@ func findTarget(dir string, roots []string, own marker) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &target{asked: dir, path: path, own: own}
+	t, err := newTarget(dir, path, roots, own)
+	if err != nil {
+		return nil, err
+	}
+	return t, t.inspect()
+}
+
+// newTarget refuses a directory outside the roots.
+func newTarget(dir, path string, roots []string, own marker) (*target, error) {
+	t := &target{asked: dir, path: path, own: own, step: func(string) {}}
 	if roots == nil {
 		t.allowed = "/"
 	}
@@ -62,11 +73,11 @@ func findTarget(dir string, roots []string, own marker) (*target, error) {
 	if t.allowed == "" {
 		e := holdfast.Errorf(holdfast.CodeForbidden, "directory %s does not lie below an allowed restore root", dir)
 		if len(roots) == 0 {
-			return nil, e.WithHint("no restore root is set on this worker: add one to restore.roots in its configuration")
+			return nil, e.WithHint("no restore root is set on this worker: add one with --restore-root, or to worker.restore_roots in its configuration")
 		}
 		return nil, e.WithHint("choose a directory below %s, or add a root to the worker's configuration", strings.Join(roots, " or "))
 	}
-	return t, t.inspect()
+	return t, nil
 }
 
 // resolve follows the symbolic links of the part of the path that exists.
@@ -90,35 +101,49 @@ func resolve(dir string) (string, error) {
 // inspect refuses a directory that holds anything but our own unfinished work, and
 // one inside a directory in which a server runs.
 func (t *target) inspect() error {
-	for dir := t.path; ; dir = filepath.Dir(dir) {
-		err := t.refuseServer(dir)
-		if err == nil && dir != t.path {
-			err = t.refuseOwned(dir)
-		}
-		if err != nil {
-			return err
-		}
-		if dir == "/" {
-			break
-		}
+	if err := t.refuseServer(t.path); err != nil {
+		return err
 	}
-	names, err := readNames(t.path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return nil
-	case errors.Is(err, unix.ENOTDIR):
-		return holdfast.Errorf(holdfast.CodeInvalid, "%s is not a directory", t.asked)
-	case err != nil:
-		return holdfast.Wrap(holdfast.CodeForbidden, err, "directory %s cannot be read", t.asked)
+	if err := t.refuseAbove(); err != nil {
+		return err
 	}
-	if len(names) == 0 {
-		return nil
+	names, err := t.names()
+	if err != nil || len(names) == 0 {
+		return err
 	}
 	b, err := readLimited(filepath.Join(t.path, markerName), 1<<16)
 	if err != nil {
 		return errNotEmpty(t.asked)
 	}
 	return t.take(b, len(names) == 1)
+}
+
+// refuseAbove looks at what the target lies in.
+func (t *target) refuseAbove() error {
+	for dir := t.path; dir != "/"; {
+		dir = filepath.Dir(dir)
+		if err := t.refuseServer(dir); err != nil {
+			return err
+		}
+		if err := t.refuseOwned(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// names lists what lies in the target; nothing when it is missing.
+func (t *target) names() ([]string, error) {
+	names, err := readNames(t.path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, nil
+	case errors.Is(err, unix.ENOTDIR):
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s is not a directory", t.asked)
+	case err != nil:
+		return nil, holdfast.Wrap(holdfast.CodeForbidden, err, "directory %s cannot be read", t.asked)
+	}
+	return names, nil
 }
 
 // take decides about the marker of an earlier attempt. An empty one was made just
@@ -221,6 +246,7 @@ func (t *target) open() (err error) {
 	if err := allowed.Mkdir(rel, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return writeError(err, t.asked)
 	}
+	t.step("made")
 	if t.root, err = allowed.OpenRoot(rel); err != nil {
 		return writeError(err, t.asked)
 	}
@@ -287,6 +313,7 @@ func (t *target) finish() error {
 	if err := t.root.Remove(markerName); err != nil {
 		return writeError(err, t.asked)
 	}
+	t.step("unmarked")
 	return syncDir(t.root, ".")
 }
 
@@ -428,6 +455,9 @@ func (t *target) adopt(data *target, oid string, own map[string]bool) bool {
 		return false
 	}
 	t.again, t.adopted = true, true
+	if t.aside != nil {
+		t.aside.moves = false
+	}
 	return true
 }
 
