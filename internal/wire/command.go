@@ -12,7 +12,7 @@ const (
 	CommandWish    CommandKind = "wish"    // somebody wants something else of an execution; takes no answer
 	CommandTest    CommandKind = "test"    // look at a site
 	CommandRelease CommandKind = "release" // end what an execution left on a site's server
-	CommandReap    CommandKind = "reap"    // remove a snapshot that was intended, but never finished
+	CommandReap    CommandKind = "reap"    // remove the snapshot of what has expired, or was never finished
 )
 
 // Command is what the control plane wants of one worker.
