@@ -15,6 +15,8 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/api/baasenterprise"
+	"github.com/holdfast-backup/holdfast/internal/api/baaslake"
+	"github.com/holdfast-backup/holdfast/internal/api/commvault"
 	"github.com/holdfast-backup/holdfast/internal/api/native"
 	"github.com/holdfast-backup/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/internal/dispatch"
@@ -252,10 +254,20 @@ func newFront(ctx context.Context, c config.Config, state *state, svc *service.S
 	vendor := baasenterprise.Handler(baasenterprise.Config{
 		Service: svc, FromSocket: server.FromSocket, Log: log,
 	})
+	lake := baaslake.Handler(baaslake.Config{Service: svc, Now: time.Now, Log: log})
+	handlers := map[string]http.Handler{
+		native.Root: api, baasenterprise.Root: vendor, baaslake.Root: lake, baaslake.OrganisationRoot: lake,
+	}
+	backup := commvault.Handler(commvault.Config{
+		Service: svc, FromSocket: server.FromSocket, Name: c.CommServeName, Now: time.Now, Log: log,
+	})
+	for _, root := range commvault.Roots() {
+		handlers[root] = backup
+	}
 	return server.New(ctx, server.Config{
 		Listen: c.Listen, Cert: cert, Key: key, Socket: c.Socket(),
-		Handlers: map[string]http.Handler{native.Root: api, baasenterprise.Root: vendor},
-		Ready:    svc.Ready, Log: log,
+		Handlers: handlers, Loose: commvault.Roots(),
+		Ready: svc.Ready, Log: log,
 	})
 }
 

@@ -84,4 +84,5 @@ type Service interface {
 	RemoveWorker(ctx context.Context, actor holdfast.Actor, id holdfast.WorkerID) error
 
 	Events(ctx context.Context, actor holdfast.Actor, after holdfast.EventID, limit int) ([]holdfast.Event, error)
+	SiteEvents(ctx context.Context, actor holdfast.Actor, site holdfast.SiteID, p store.Page) ([]holdfast.Event, error)
 }

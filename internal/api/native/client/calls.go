@@ -180,6 +180,14 @@ func (c *Client) Set(ctx context.Context, s holdfast.SetID) (native.Set, error) 
 	return call[native.Set](ctx, c, get("sets", id(s)))
 }
 
+// SiteEvents lists the history of the site with this id or slug, the newest
+// first.
+func (c *Client) SiteEvents(ctx context.Context, site string, q url.Values) (native.Events, error) {
+	r := get("sites", site, "events")
+	r.query = q
+	return call[native.Events](ctx, c, r)
+}
+
 // Tokens lists tokens.
 func (c *Client) Tokens(ctx context.Context) ([]native.Token, error) {
 	return items[native.Token](ctx, c, get("tokens"))
