@@ -62,6 +62,7 @@ func (h *handler) parts() []func(add, open adder) {
 	return []func(add, open adder){
 		h.sessionRoutes, h.clientRoutes, h.agentRoutes, h.instanceRoutes, h.backupsetRoutes, h.subclientRoutes,
 		h.storageRoutes, h.jobRoutes,
+		h.taskRoutes,
 	}
 }
 
