@@ -133,6 +133,14 @@ func TestAPrivateKeyIsNotSent(t *testing.T) {
 	}
 }
 
+func TestIdle(t *testing.T) {
+	for minutes, want := range map[int64]string{0: "", 1: "1m", 60: "1h0m", 90: "1h30m", 1440: "1d", 43200: "30d", 1500: "25h0m"} {
+		if got := idle(minutes); got != want {
+			t.Errorf("%d: got %q, want %q", minutes, got, want)
+		}
+	}
+}
+
 func TestSpan(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"365d": 365 * 24 * time.Hour, "1d": 24 * time.Hour, "3653d": 3653 * 24 * time.Hour, "90m": 90 * time.Minute, "1m": time.Minute, "36h30m": 36*time.Hour + 30*time.Minute,

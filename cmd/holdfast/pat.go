@@ -66,11 +66,7 @@ func (a *app) patCommand() *cobra.Command {
 			}
 			return a.print(pats, "ID USER ROLE SITES EXPIRES IDLE LAST-USED REVOKED", func(row func(...any)) {
 				for _, p := range pats {
-					idle := ""
-					if p.IdleMinutes > 0 {
-						idle = duration(time.Duration(p.IdleMinutes) * time.Minute)
-					}
-					row(p.ID, p.User, p.Role, everySite(p.Sites, p.SiteIDs), p.Expires, idle, p.LastUsed, p.Revoked)
+					row(p.ID, p.User, p.Role, everySite(p.Sites, p.SiteIDs), p.Expires, idle(p.IdleMinutes), p.LastUsed, p.Revoked)
 				}
 			})
 		},
@@ -93,10 +89,21 @@ func (a *app) patCommand() *cobra.Command {
 	return group("pat", "Personal access tokens, which go inside of what a user's key signs", a.patCreateCommand(), list, revoke)
 }
 
+// idle writes a time as span reads it; nothing for 0.
+func idle(minutes int64) string {
+	switch {
+	case minutes == 0:
+		return ""
+	case minutes%(24*60) == 0:
+		return fmt.Sprintf("%dd", minutes/(24*60))
+	}
+	return strings.TrimSuffix((time.Duration(minutes) * time.Minute).String(), "0s")
+}
+
 func (a *app) patCreateCommand() *cobra.Command {
 	var in native.NewPAT
 	var role string
-	var expires, idle span
+	var expires, unused span
 	create := &cobra.Command{
 		Use: "create USER", Short: "Create a personal access token and print it, this once", Args: args(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -104,7 +111,7 @@ func (a *app) patCreateCommand() *cobra.Command {
 			if expires > 0 {
 				in.Expires = time.Now().Add(time.Duration(expires)).UTC().Truncate(time.Second)
 			}
-			in.IdleMinutes = int64(time.Duration(idle) / time.Minute)
+			in.IdleMinutes = int64(time.Duration(unused) / time.Minute)
 			c, err := a.client()
 			if err != nil {
 				return err
@@ -125,6 +132,6 @@ func (a *app) patCreateCommand() *cobra.Command {
 	f.StringVar(&role, "role", "", "`role`: reader, operator or admin, at most the user's (default: the user's)")
 	f.StringArrayVar(&in.Sites, "site", nil, "`site` that it covers, of those of the user (repeatable; default: the user's)")
 	f.Var(&expires, "expires", "`duration` after which it ends, such as 90d (default: 365d)")
-	f.Var(&idle, "idle", "`duration` without use after which it ends, such as 30d (default: never)")
+	f.Var(&unused, "idle", "`duration` without use after which it ends, such as 30d (default: never)")
 	return create
 }

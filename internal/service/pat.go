@@ -79,7 +79,7 @@ func (s *Service) CreatePAT(ctx context.Context, actor holdfast.Actor, in NewPAT
 		if err != nil {
 			return err
 		}
-		for _, id := range sites {
+		for _, id := range in.Sites { // one of the user's own may be gone, and stays in the scope
 			if _, err := findSite(ctx, tx, actor, opCreatePAT, id); err != nil {
 				return err
 			}

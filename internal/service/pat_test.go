@@ -78,6 +78,10 @@ func TestCreatePAT(t *testing.T) {
 	if n := len(must(r.svc.PATs(ctx, r.admin))(t)); n != 3 {
 		t.Errorf("got %d tokens, want 3", n)
 	}
+	must(0, r.svc.DeleteSite(ctx, r.admin, berlin))(t)
+	if k, _ = r.pat(service.NewPAT{User: bob.ID}); !slices.Equal(k.Sites, []holdfast.SiteID{berlin}) {
+		t.Errorf("got sites %v, want the user's, though it is gone", k.Sites)
+	}
 	for range 98 {
 		r.pat(service.NewPAT{User: ada.ID})
 	}

@@ -66,6 +66,35 @@ func TestTwoAccountsShareNothing(t *testing.T) {
 	}
 }
 
+// This is for what TestWhatIsNotSeenIsAnUnknownID leaves out.
+func TestAnotherAccountsUsersKeysAndTokensAreUnknownIDs(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	acme := r.tokenOf(r.account(service.NewAccount{Name: "acme"}))
+	n := 0
+	for name, op := range operations() {
+		if op.kind != whole {
+			continue
+		}
+		id := op.prepare(r)
+		if id == 0 {
+			continue
+		}
+		n++
+		err, unknownErr := op.call(t.Context(), r, acme, id), op.call(t.Context(), r, acme, unknown)
+		wantCode(t, unknownErr, holdfast.CodeNotFound)
+		words := func(err error) string {
+			return varying.ReplaceAllString(holdfast.ErrorMessage(err)+"|"+holdfast.ErrorHint(err), "N")
+		}
+		if holdfast.ErrorCode(err) != holdfast.CodeNotFound || words(err) != words(unknownErr) {
+			t.Errorf("%s: got %v, want the words of an unknown id, %v", name, err, unknownErr)
+		}
+	}
+	if n < 9 {
+		t.Errorf("got %d use cases with an id, want 9 at least", n)
+	}
+}
+
 func TestWorkersOfTwoAccounts(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
