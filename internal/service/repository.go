@@ -56,9 +56,9 @@ func repositoryUsers(ctx context.Context, r store.Reader, actor holdfast.Actor) 
 	for _, site := range sites {
 		users[site.Repository] = append(users[site.Repository], site.ID)
 	}
-	jobs, _, err := r.Jobs(ctx, actor.Principal.Account, store.JobFilter{Sites: actor.Credential.Sites})
-	for _, j := range jobs {
-		users[j.Repository] = append(users[j.Repository], j.Site)
+	byJobs, err := r.RepositoryUsers(ctx, actor.Principal.Account)
+	for id, sites := range byJobs {
+		users[id] = append(users[id], slices.DeleteFunc(sites, func(site holdfast.SiteID) bool { return !actor.Credential.Covers(site) })...)
 	}
 	return users, err
 }
@@ -231,9 +231,15 @@ func (s *Service) DeleteRepository(ctx context.Context, actor holdfast.Actor, id
 		if err != nil {
 			return err
 		}
-		jobs, _, err := tx.Jobs(ctx, actor.Principal.Account, store.JobFilter{})
+		users, err := tx.RepositoryUsers(ctx, actor.Principal.Account)
 		if err != nil {
 			return err
+		}
+		var jobs []holdfast.Job
+		if sites := users[id]; len(sites) > 0 {
+			if jobs, _, err = tx.Jobs(ctx, actor.Principal.Account, store.JobFilter{Sites: sites[:1]}); err != nil {
+				return err
+			}
 		}
 		if i := slices.IndexFunc(jobs, func(j holdfast.Job) bool { return j.Repository == id }); i >= 0 {
 			return holdfast.Errorf(holdfast.CodeConflict, "repository %q is in use by job %d", repo.Name, jobs[i].ID).

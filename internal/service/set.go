@@ -25,10 +25,11 @@ func findSet(ctx context.Context, r store.Reader, actor holdfast.Actor, op Opera
 	if err != nil {
 		return SetView{}, found(err, setWord(id))
 	}
-	v, err := viewSet(ctx, r, set)
+	copies, err := r.Copies(ctx, set.Account, set.ID)
 	if err != nil {
 		return SetView{}, err
 	}
+	v := viewSet(set, copies)
 	if len(v.Copies) == 0 {
 		return SetView{}, notFound(setWord(id))
 	}
@@ -46,15 +47,11 @@ func errGone(id holdfast.SetID) error {
 		WithHint("choose a set that has not been deleted")
 }
 
-func viewSet(ctx context.Context, r store.Reader, set holdfast.BackupSet) (SetView, error) {
-	copies, err := r.Copies(ctx, set.Account, set.ID)
-	if err != nil {
-		return SetView{}, err
-	}
+func viewSet(set holdfast.BackupSet, copies []holdfast.Copy) SetView {
 	copies = slices.DeleteFunc(copies, func(c holdfast.Copy) bool {
 		return c.State == holdfast.CopyWriting || c.State == holdfast.CopyOrphaned
 	})
-	return SetView{BackupSet: set, Copies: copies}, nil
+	return SetView{BackupSet: set, Copies: copies}
 }
 
 // Sets lists the backup sets of the sites that the credential covers, the newest
@@ -78,11 +75,17 @@ func (s *Service) Sets(ctx context.Context, actor holdfast.Actor, f store.SetFil
 			return err
 		}
 		total = n
+		ids := make([]holdfast.SetID, len(sets))
+		for i, set := range sets {
+			ids[i] = set.ID
+		}
+		copies, err := r.CopiesOf(ctx, actor.Principal.Account, ids)
+		if err != nil {
+			return err
+		}
 		views = make([]SetView, len(sets))
 		for i, set := range sets {
-			if views[i], err = viewSet(ctx, r, set); err != nil {
-				return err
-			}
+			views[i] = viewSet(set, copies[set.ID])
 		}
 		return nil
 	})

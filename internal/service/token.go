@@ -215,12 +215,12 @@ func (in NewToken) validate(now time.Time) error {
 }
 
 func tokenNameFree(ctx context.Context, r store.Reader, a holdfast.AccountID, name string, now time.Time) error {
-	list, err := r.Credentials(ctx, a)
+	list, err := r.Credentials(ctx, a, holdfast.CredentialToken)
 	if err != nil {
 		return err
 	}
 	for _, c := range list {
-		if c.Kind == holdfast.CredentialToken && c.Name == name && c.Valid(now) {
+		if c.Name == name && c.Valid(now) {
 			return holdfast.Errorf(holdfast.CodeConflict, "a token %q is in use", name).
 				WithHint("choose another name, or revoke token %d first", c.ID)
 		}
@@ -236,8 +236,8 @@ func (s *Service) Tokens(ctx context.Context, actor holdfast.Actor) ([]holdfast.
 	}
 	var list []holdfast.Credential
 	err := s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
-		all, err := r.Credentials(ctx, actor.Principal.Account)
-		list = slices.DeleteFunc(all, func(c holdfast.Credential) bool { return c.Kind != holdfast.CredentialToken })
+		var err error
+		list, err = r.Credentials(ctx, actor.Principal.Account, holdfast.CredentialToken)
 		return err
 	})
 	for i := range list {

@@ -88,7 +88,8 @@ type Ask struct {
 }
 
 // Reader reads rows. A zero account selects rows of every account; only
-// dispatch, which serves all accounts, passes it.
+// dispatch, which serves all accounts, passes it. Slices are the caller's, but
+// not what their elements point at.
 type Reader interface {
 	Installation(ctx context.Context) (string, error) // random id of this installation, made with the database
 
@@ -101,7 +102,9 @@ type Reader interface {
 	Principals(ctx context.Context, a holdfast.AccountID) ([]holdfast.Principal, error)
 	Credential(ctx context.Context, a holdfast.AccountID, id holdfast.CredentialID) (holdfast.Credential, error)
 	CredentialByHash(ctx context.Context, hash []byte) (holdfast.Credential, error)
-	Credentials(ctx context.Context, a holdfast.AccountID) ([]holdfast.Credential, error)
+	// Credentials lists the account's credentials of the kinds, or of every kind,
+	// by id.
+	Credentials(ctx context.Context, a holdfast.AccountID, kinds ...holdfast.CredentialKind) ([]holdfast.Credential, error)
 	// CredentialsOf lists a principal's credentials, by id.
 	CredentialsOf(ctx context.Context, p holdfast.PrincipalID) ([]holdfast.Credential, error)
 
@@ -122,6 +125,10 @@ type Reader interface {
 	Job(ctx context.Context, a holdfast.AccountID, id holdfast.JobID) (holdfast.Job, error)
 	Jobs(ctx context.Context, a holdfast.AccountID, f JobFilter) ([]holdfast.Job, int, error)
 
+	// RepositoryUsers lists the repositories that jobs name which are not deleted,
+	// each with the sites of these jobs, by id.
+	RepositoryUsers(ctx context.Context, a holdfast.AccountID) (map[holdfast.RepositoryID][]holdfast.SiteID, error)
+
 	Schedule(ctx context.Context, a holdfast.AccountID, id holdfast.ScheduleID) (holdfast.Schedule, error)
 	// Schedules lists the schedules of a job, by id.
 	Schedules(ctx context.Context, a holdfast.AccountID, job holdfast.JobID) ([]holdfast.Schedule, error)
@@ -137,6 +144,9 @@ type Reader interface {
 	Executions(ctx context.Context, a holdfast.AccountID, f ExecutionFilter) ([]holdfast.Execution, int, error)
 	// LastExecutions returns the newest execution of each job that has one.
 	LastExecutions(ctx context.Context, a holdfast.AccountID, jobs []holdfast.JobID) (map[holdfast.JobID]holdfast.Execution, error)
+	// LastRestores returns the newest restore of what each job made that has one:
+	// the newest execution of a RESTORE whose Parent is an execution of the job.
+	LastRestores(ctx context.Context, a holdfast.AccountID, jobs []holdfast.JobID) (map[holdfast.JobID]holdfast.Execution, error)
 	// BusyExecution returns the execution that keeps the job busy (see
 	// [holdfast.Status.Busy]), the oldest when there are several; CodeNotFound
 	// when there is none.
@@ -167,6 +177,8 @@ type Reader interface {
 	// id, each with all its copies.
 	SetsOfJob(ctx context.Context, a holdfast.AccountID, job holdfast.JobID) ([]SetCopies, error)
 	Copies(ctx context.Context, a holdfast.AccountID, set holdfast.SetID) ([]holdfast.Copy, error)
+	// CopiesOf returns the copies of each of the sets that has one, by id.
+	CopiesOf(ctx context.Context, a holdfast.AccountID, sets []holdfast.SetID) (map[holdfast.SetID][]holdfast.Copy, error)
 	// CopiesInState lists copies of every account, by id, but those in the
 	// repositories that are left out.
 	CopiesInState(ctx context.Context, state holdfast.CopyState, limit int, without ...holdfast.RepositoryID) ([]holdfast.Copy, error)

@@ -2,8 +2,7 @@ package sqlite
 
 import (
 	"context"
-	"fmt"
-	"strings"
+	"sort"
 	"sync"
 )
 
@@ -51,45 +50,60 @@ func (a *anchors) learn(epoch int64, key string, ids []int64) {
 	}
 }
 
-// key tells selections apart.
-func (s selection) key() string {
-	var b strings.Builder
-	for i, from := range s.ranges {
-		fmt.Fprintln(&b, from, s.args[i])
+// anchorIDs returns the anchors of a selection, at least its first n where look
+// says that what is not known shall be looked for.
+func (r reader) anchorIDs(ctx context.Context, s selection, n int, look bool) ([]int64, error) {
+	key := s.key()
+	ids := r.anchors.known(r.s.epoch, key)
+	if len(ids) >= n || !look {
+		return ids, nil
 	}
-	return b.String()
+	ids = append(make([]int64, 0, n), ids...) // others may be reading what is known
+	for len(ids) < n {
+		next, from := s, int64(0)
+		if len(ids) > 0 {
+			next, from = s.with(" AND id >= ?", ids[len(ids)-1]), anchorStep
+		}
+		found, err := r.ids(ctx, next, "ASC", 1, from)
+		if err != nil {
+			return nil, err
+		}
+		if len(found) == 0 {
+			return nil, errShort(s.total)
+		}
+		ids = append(ids, found[0])
+	}
+	r.anchors.learn(r.s.epoch, key, ids)
+	return ids, nil
 }
 
 // anchor returns an execution at or before the position, counted from the
 // oldest, and how many positions it is before it; 0 when none is known and none
 // shall be looked for.
 func (r reader) anchor(ctx context.Context, s selection, position int64, look bool) (id, past int64, err error) {
-	epoch, err := r.s.number(ctx, "SELECT epoch FROM installation")
-	if err != nil {
+	n := int(position / anchorStep)
+	ids, err := r.anchorIDs(ctx, s, n+1, look)
+	if err != nil || len(ids) <= n {
 		return 0, 0, err
 	}
-	key, n := s.key(), int(position/anchorStep)
-	ids := r.anchors.known(epoch, key)
-	if len(ids) <= n && !look {
-		return 0, 0, nil
-	}
-	if len(ids) <= n {
-		ids = append(make([]int64, 0, n+1), ids...) // others may be reading what is known
-		for len(ids) <= n {
-			next, from := s, int64(0)
-			if len(ids) > 0 {
-				next, from = s.with(" AND id >= ?", ids[len(ids)-1]), anchorStep
-			}
-			found, err := r.ids(ctx, next, "ASC", 1, from)
-			if err != nil {
-				return 0, 0, err
-			}
-			if len(found) == 0 {
-				return 0, 0, fmt.Errorf("the history has fewer than the %d executions that it should have", s.total)
-			}
-			ids = append(ids, found[0])
-		}
-		r.anchors.learn(epoch, key, ids)
-	}
 	return ids[n], position % anchorStep, nil
+}
+
+// rank returns how many executions of a selection have a lower id.
+func (r reader) rank(ctx context.Context, s selection, id int64) (int64, error) {
+	if r.anchors == nil || s.total <= 2*anchorStep {
+		return r.count(ctx, s.with(" AND id < ?", id))
+	}
+	// The snapshot may be older than what is known: anchors beyond the id are of no
+	// matter here.
+	ids, err := r.anchorIDs(ctx, s, int((s.total-1)/anchorStep)+1, true)
+	if err != nil {
+		return 0, err
+	}
+	n := sort.Search(len(ids), func(i int) bool { return ids[i] > id }) - 1
+	if n < 0 {
+		return 0, nil
+	}
+	past, err := r.count(ctx, s.with(" AND id >= ? AND id < ?", ids[n], id))
+	return int64(n)*anchorStep + past, err
 }

@@ -41,32 +41,47 @@ func (r reader) Set(ctx context.Context, a holdfast.AccountID, id holdfast.SetID
 	return one(ctx, r.s, named("backup set", id), setFields, "SELECT "+setColumns+" FROM backup_sets WHERE id = ? AND "+mine, id, a, a)
 }
 
+// readableSets is the sets that have a copy which readers may see, and shownSets
+// those that had one, too.
+var (
+	readableSets = counted{
+		table: "backup_sets", present: "readable > 0", account: "backup_sets_readable", site: "backup_sets_readable_site",
+		blocks: "set_blocks", counts: "readable = 1", size: 4096, direction: "DESC",
+	}
+	shownSets = counted{
+		table: "backup_sets", present: "shown = 1", account: "backup_sets_shown", site: "backup_sets_shown_site",
+		blocks: "set_blocks", counts: "n > 0", size: 4096, direction: "DESC",
+	}
+)
+
 // Sets lists the sets that have a copy which readers may see, or had one, the
-// newest first, and says how many there are without the page.
+// newest first, and says how many there are without the page. Those of one job
+// it counts; a retention keeps them few.
 func (r reader) Sets(ctx context.Context, a holdfast.AccountID, f store.SetFilter) ([]holdfast.BackupSet, int, error) {
+	list, ofJob := readableSets, "backup_sets INDEXED BY backup_sets_readable_job"
+	if f.Gone {
+		list, ofJob = shownSets, "backup_sets INDEXED BY backup_sets_shown_job"
+	}
+	if a != 0 && len(f.IDs) == 0 && f.Job == 0 {
+		return pageOf(ctx, r.s, list, setFields, setColumns, a, f.Sites, where{}, f.Page)
+	}
 	var w where
-	if a != 0 {
-		w.add("account = ?", a)
+	w.add(list.present)
+	w.account(a)
+	if err := in(&w, "id", f.IDs); err != nil {
+		return nil, 0, err
 	}
-	if len(f.IDs) > 0 {
-		if err := in(&w, "id", f.IDs); err != nil {
-			return nil, 0, err
-		}
+	if err := in(&w, "site", f.Sites); err != nil {
+		return nil, 0, err
 	}
-	if len(f.Sites) > 0 {
-		if err := in(&w, "site", f.Sites); err != nil {
-			return nil, 0, err
-		}
-	}
+	table := "backup_sets NOT INDEXED" // by id, or all of every account
 	if f.Job != 0 {
 		w.add("job = ?", f.Job)
+		if len(f.IDs) == 0 {
+			table = ofJob
+		}
 	}
-	if f.Gone {
-		w.add("shown = 1")
-	} else {
-		w.add("readable > 0")
-	}
-	return listed(ctx, r.s, setFields, setColumns, "backup_sets", "id DESC", w, f.Page)
+	return listed(ctx, r.s, setFields, setColumns, table, "id DESC", w, f.Page)
 }
 
 // SetsOfJob lists the sets of a job that have a copy which readers may see, by
@@ -102,6 +117,24 @@ func (r reader) SetsOfJob(ctx context.Context, a holdfast.AccountID, job holdfas
 // Copies lists the copies of a set, by id.
 func (r reader) Copies(ctx context.Context, a holdfast.AccountID, set holdfast.SetID) ([]holdfast.Copy, error) {
 	return many(ctx, r.s, copyFields, "SELECT "+copyColumns+" FROM copies WHERE backup_set = ? AND "+mine+" ORDER BY id", set, a, a)
+}
+
+// CopiesOf returns the copies of each of the sets, by id.
+func (r reader) CopiesOf(ctx context.Context, a holdfast.AccountID, sets []holdfast.SetID) (map[holdfast.SetID][]holdfast.Copy, error) {
+	copies := make(map[holdfast.SetID][]holdfast.Copy, len(sets))
+	if len(sets) == 0 {
+		return copies, nil
+	}
+	ids, err := selected(sets)
+	if err != nil {
+		return nil, err
+	}
+	all, err := many(ctx, r.s, copyFields, "SELECT "+copyColumns+` FROM copies
+		WHERE backup_set IN (SELECT value FROM json_each(?)) AND `+mine+" ORDER BY backup_set, id", ids, a, a)
+	for _, c := range all {
+		copies[c.Set] = append(copies[c.Set], c)
+	}
+	return copies, err
 }
 
 // CopiesInState lists copies of every account, by id, but those in the

@@ -29,7 +29,7 @@ func (r reader) Submission(ctx context.Context, a holdfast.AccountID, id holdfas
 func (r reader) SubmissionByKey(ctx context.Context, a holdfast.AccountID, idempotencyKey string) (holdfast.Submission, error) {
 	return one(ctx, r.s, quoted("submission with key", idempotencyKey), submissionFields,
 		"SELECT "+submissionColumns+` FROM submissions
-			WHERE account IN (SELECT id FROM accounts WHERE ? = 0 OR id = ?) AND idempotency_key = ? AND idempotency_key <> '' ORDER BY id LIMIT 1`,
+			WHERE `+mineByIndex+` AND idempotency_key = ? AND idempotency_key <> '' ORDER BY id LIMIT 1`,
 		a, a, idempotencyKey)
 }
 
@@ -45,9 +45,25 @@ func (r reader) Events(ctx context.Context, a holdfast.AccountID, after holdfast
 
 // SiteEvents lists the events of a site, the newest first.
 func (r reader) SiteEvents(ctx context.Context, a holdfast.AccountID, site holdfast.SiteID, p store.Page) ([]holdfast.Event, error) {
-	n, offset := limits(p)
-	return many(ctx, r.s, eventFields, "SELECT "+eventColumns+` FROM events INDEXED BY events_site
-		WHERE site = ? AND `+mine+" ORDER BY id DESC LIMIT ? OFFSET ?", site, a, a, n, offset)
+	var w where
+	w.add("site = ?", site)
+	w.account(a)
+	var sel selection
+	var err error
+	if sel.total, err = r.s.number(ctx, "SELECT sum(n) FROM event_totals"+w.String(), w.args...); err != nil {
+		return nil, err
+	}
+	sel.addFrom("events INDEXED BY events_site"+w.String(), w.args)
+	offset, limit := bounds(p, sel.total)
+	ids, err := r.page(ctx, sel, offset, limit)
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	list, err := selected(ids)
+	if err != nil {
+		return nil, err
+	}
+	return many(ctx, r.s, eventFields, "SELECT "+eventColumns+" FROM events WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id DESC", list)
 }
 
 // InsertSubmission makes a submission.

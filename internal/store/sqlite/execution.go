@@ -63,6 +63,48 @@ func (r reader) LastExecutions(ctx context.Context, a holdfast.AccountID, jobs [
 	return last, err
 }
 
+// LastRestores returns the newest restore of what each job made.
+func (r reader) LastRestores(ctx context.Context, a holdfast.AccountID, jobs []holdfast.JobID) (map[holdfast.JobID]holdfast.Execution, error) {
+	last := map[holdfast.JobID]holdfast.Execution{}
+	if len(jobs) == 0 {
+		return last, nil
+	}
+	ids, err := selected(jobs)
+	if err != nil {
+		return nil, err
+	}
+	type restore struct {
+		of holdfast.JobID
+		id int64
+	}
+	newest, err := many(ctx, r.s, func(v *restore) []any { return []any{&v.of, &v.id} }, `
+		SELECT job, newest FROM (
+			SELECT j.value AS job, (SELECT max(r.id) FROM restores r WHERE r.job = j.value) AS newest FROM json_each(?) j
+		) WHERE newest IS NOT NULL`, ids)
+	if err != nil || len(newest) == 0 {
+		return last, err
+	}
+	found := make([]int64, len(newest))
+	for i, v := range newest {
+		found[i] = v.id
+	}
+	if ids, err = selected(found); err != nil {
+		return nil, err
+	}
+	rows, err := many(ctx, r.s, executionFields,
+		"SELECT "+executionColumns+" FROM executions WHERE id IN (SELECT value FROM json_each(?)) AND "+mine, ids, a, a)
+	byID := make(map[int64]holdfast.Execution, len(rows))
+	for _, e := range rows {
+		byID[int64(e.ID)] = e
+	}
+	for _, v := range newest {
+		if e, ok := byID[v.id]; ok {
+			last[v.of] = e
+		}
+	}
+	return last, err
+}
+
 // ExecutionsOfSubmission lists what one request made, by id.
 func (r reader) ExecutionsOfSubmission(ctx context.Context, s holdfast.SubmissionID) ([]holdfast.Execution, error) {
 	return many(ctx, r.s, executionFields, "SELECT "+executionColumns+" FROM executions WHERE submission = ? ORDER BY id", s)

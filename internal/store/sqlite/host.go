@@ -23,12 +23,14 @@ func (r reader) Host(ctx context.Context, a holdfast.AccountID, id holdfast.Host
 // HostByName returns one host.
 func (r reader) HostByName(ctx context.Context, a holdfast.AccountID, name string) (holdfast.Host, error) {
 	return one(ctx, r.s, quoted("host", name), hostFields,
-		"SELECT "+hostColumns+" FROM hosts WHERE name = ? AND "+mine+" ORDER BY id LIMIT 1", name, a, a)
+		"SELECT "+hostColumns+" FROM hosts WHERE name = ? AND "+mineByIndex+" ORDER BY id LIMIT 1", name, a, a)
 }
 
 // Hosts lists the account's hosts, by id.
 func (r reader) Hosts(ctx context.Context, a holdfast.AccountID) ([]holdfast.Host, error) {
-	return many(ctx, r.s, hostFields, "SELECT "+hostColumns+" FROM hosts WHERE "+mine+" ORDER BY id", a, a)
+	return remembered(ctx, r, a, func(d *directory) map[holdfast.AccountID][]holdfast.Host { return d.hosts }, func(ctx context.Context) ([]holdfast.Host, error) {
+		return many(ctx, r.s, hostFields, "SELECT "+hostColumns+" FROM hosts WHERE "+mine+" ORDER BY id", a, a)
+	})
 }
 
 // InsertHost makes a host.

@@ -32,37 +32,69 @@ func (r reader) Job(ctx context.Context, a holdfast.AccountID, id holdfast.JobID
 	return one(ctx, r.s, named("job", id), jobFields, "SELECT "+jobColumns+" FROM jobs WHERE id = ? AND "+mine, id, a, a)
 }
 
+// liveJobs is the jobs that are not deleted.
+var liveJobs = counted{
+	table: "jobs", present: "deleted IS NULL", account: "jobs_account", site: "jobs_site",
+	blocks: "job_blocks", counts: "n > 0", size: 256, direction: "ASC",
+}
+
 // Jobs lists the jobs that are not deleted, by id, and says how many there are
 // without the page.
 func (r reader) Jobs(ctx context.Context, a holdfast.AccountID, f store.JobFilter) ([]holdfast.Job, int, error) {
 	var w where
-	w.add("deleted IS NULL")
-	if a != 0 {
-		w.add("account = ?", a)
-	}
-	if len(f.Sites) > 0 {
-		if err := in(&w, "site", f.Sites); err != nil {
-			return nil, 0, err
-		}
-	}
-	if len(f.Types) > 0 {
-		if err := in(&w, "type", f.Types); err != nil {
-			return nil, 0, err
-		}
+	if err := in(&w, "type", f.Types); err != nil {
+		return nil, 0, err
 	}
 	if f.Engine != "" {
 		w.add("engine = ?", f.Engine)
 	}
 	if f.ActiveOnly {
-		w.add("active")
+		w.add("active = 1")
 	}
-	switch {
-	case f.Name != "" && f.AnyCase:
+	if a != 0 && f.Name == "" {
+		return pageOf(ctx, r.s, liveJobs, jobFields, jobColumns, a, f.Sites, w, f.Page)
+	}
+	w.add("deleted IS NULL")
+	w.account(a)
+	if err := in(&w, "site", f.Sites); err != nil {
+		return nil, 0, err
+	}
+	table := "jobs NOT INDEXED" // every job of every account
+	if f.Name != "" {
+		table = "jobs INDEXED BY jobs_called"
 		w.add("lower(name) = lower(?)", f.Name) // which know ASCII
-	case f.Name != "":
-		w.add("name = ?", f.Name)
+		if !f.AnyCase {
+			w.add("name = ?", f.Name)
+		}
 	}
-	return listed(ctx, r.s, jobFields, jobColumns, "jobs", "id", w, f.Page)
+	return listed(ctx, r.s, jobFields, jobColumns, table, "id", w, f.Page)
+}
+
+// RepositoryUsers lists which repositories jobs name that are not deleted, with
+// the sites of these jobs.
+func (r reader) RepositoryUsers(ctx context.Context, a holdfast.AccountID) (map[holdfast.RepositoryID][]holdfast.SiteID, error) {
+	type use struct {
+		repository holdfast.RepositoryID
+		site       holdfast.SiteID
+	}
+	// From pair to pair, however many jobs have the same: each step is one or two
+	// looks into the index.
+	uses, err := many(ctx, r.s, func(u *use) []any { return []any{&u.repository, &u.site} }, `
+		WITH RECURSIVE uses (repository, site) AS (
+			SELECT -1, -1
+			UNION ALL
+			SELECT j.repository, j.site FROM uses u JOIN jobs j ON j.id = coalesce (
+				(SELECT id FROM jobs INDEXED BY jobs_repository WHERE deleted IS NULL AND account = ?1 AND repository = u.repository AND site > u.site
+					ORDER BY site LIMIT 1),
+				(SELECT id FROM jobs INDEXED BY jobs_repository WHERE deleted IS NULL AND account = ?1 AND repository > u.repository
+					ORDER BY repository, site LIMIT 1))
+		)
+		SELECT repository, site FROM uses WHERE repository > 0`, a)
+	users := map[holdfast.RepositoryID][]holdfast.SiteID{}
+	for _, u := range uses {
+		users[u.repository] = append(users[u.repository], u.site)
+	}
+	return users, err
 }
 
 // InsertJob makes a job.
@@ -93,9 +125,31 @@ func (w *where) add(condition string, args ...any) {
 	w.args = append(w.args, args...)
 }
 
-// in adds that a column holds one of the values. The text does not depend on how
-// many there are.
+func (w *where) addAll(other where) {
+	w.conditions = append(w.conditions, other.conditions...)
+	w.args = append(w.args, other.args...)
+}
+
+// account adds that a row is the account's; zero is every account, and lets an
+// index serve that begins with the account.
+func (w *where) account(a holdfast.AccountID) {
+	if a == 0 {
+		w.add(everyAccount)
+		return
+	}
+	w.add("account = ?", a)
+}
+
+// in adds that a column holds one of the values, when there are any. The text
+// does not depend on how many there are beyond one.
 func in[T any](w *where, column string, values []T) error {
+	switch len(values) {
+	case 0:
+		return nil
+	case 1:
+		w.add(column+" = ?", values[0])
+		return nil
+	}
 	s, err := selected(values)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/store"
@@ -17,6 +18,8 @@ import (
 
 // seed makes two sites with a backup job each and a restore job at the first,
 // and n executions over them: most of the first job, and every fortieth alive.
+// They end in nearly the order in which they began, but some much later, and
+// sometimes the clock was wrong.
 func seed(t testing.TB, s *sqlite.Store, n int) {
 	t.Helper()
 	err := s.Update(t.Context(), func(tx store.Tx) error {
@@ -39,12 +42,14 @@ func seed(t testing.TB, s *sqlite.Store, n int) {
 		}
 		return sqlite.Exec(ctx, tx, `
 			INSERT INTO executions (account, site, job, job_name, type, engine, name, submitted, state, wanted, outcome, reason, fence, attempts,
-				retries, hand_backs, detail, run_asked, run_type, run_type_reason, priority, pool, host, repository, due, abort_after, request, beat, progress, stored_size)
+				retries, hand_backs, detail, run_asked, run_type, run_type_reason, priority, pool, host, repository, due, abort_after, request, beat, progress, stored_size,
+				ended)
 			WITH RECURSIVE i (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM i WHERE i < ?1 - 1)
 			SELECT 1001, CASE WHEN i % 10 = 3 THEN 1002 ELSE 1001 END, CASE i % 10 WHEN 3 THEN 1002 WHEN 7 THEN 1003 ELSE 1001 END, 'nightly',
 				CASE i % 10 WHEN 7 THEN 'RESTORE' ELSE 'BACKUP' END, 'pgphysical', '', i, CASE WHEN i % 40 = 0 THEN 'QUEUED' ELSE 'ENDED' END, 0,
 				CASE WHEN i % 40 = 0 THEN '' ELSE 'SUCCEEDED' END, '', 1, 0, 0, 0, 'everything was well', 'FULL', 'FULL', '', 5, 'default', 1001, 0, i, 0, '', 0,
-				'{"phase":"done","done_bytes":1000000,"total_bytes":1000000,"done_files":10,"total_files":10,"added_bytes":1000}', 1000000
+				'{"phase":"done","done_bytes":1000000,"total_bytes":1000000,"done_files":10,"total_files":10,"added_bytes":1000}', 1000000,
+				CASE WHEN i % 40 <> 0 THEN i + i * 7919 % 1500 + CASE WHEN i % 3001 = 17 THEN 20000 ELSE 0 END - CASE WHEN i / 1024 % 11 = 5 THEN 4000 ELSE 0 END END
 			FROM i WHERE i < ?1`, n)
 	})
 	if err != nil {
@@ -59,6 +64,7 @@ type seeded struct {
 	job   holdfast.JobID
 	kind  holdfast.JobType
 	state holdfast.State
+	ended int64 // microseconds
 }
 
 func seededRows(n int) []seeded {
@@ -71,6 +77,13 @@ func seededRows(n int) []seeded {
 		case 7:
 			e.job, e.kind = 1003, holdfast.JobRestore
 		}
+		e.ended = int64(i + i*7919%1500)
+		if i%3001 == 17 {
+			e.ended += 20000
+		}
+		if i/1024%11 == 5 {
+			e.ended -= 4000
+		}
 		if i%40 == 0 {
 			e.state = holdfast.StateQueued
 		}
@@ -82,38 +95,44 @@ func seededRows(n int) []seeded {
 
 func listFilters() map[string]store.ExecutionFilter {
 	return map[string]store.ExecutionFilter{
-		"all":           {},
-		"job":           {Job: 1001},
-		"jobs":          {Jobs: []holdfast.JobID{1001, 1002, 1003}},
-		"site":          {Sites: []holdfast.SiteID{1001}},
-		"sites":         {Sites: []holdfast.SiteID{1001, 1002}},
-		"type":          {Types: []holdfast.JobType{holdfast.JobBackup}},
-		"site and type": {Sites: []holdfast.SiteID{1001}, Types: []holdfast.JobType{holdfast.JobBackup}},
-		"ended":         {States: []holdfast.State{holdfast.StateEnded}},
-		"ended of job":  {Job: 1001, States: []holdfast.State{holdfast.StateEnded, holdfast.StateRunning}},
-		"queued":        {States: []holdfast.State{holdfast.StateQueued}},
+		"all":            {},
+		"job":            {Job: 1001},
+		"jobs":           {Jobs: []holdfast.JobID{1001, 1002, 1003}},
+		"site":           {Sites: []holdfast.SiteID{1001}},
+		"sites":          {Sites: []holdfast.SiteID{1001, 1002}},
+		"type":           {Types: []holdfast.JobType{holdfast.JobBackup}},
+		"site and type":  {Sites: []holdfast.SiteID{1001}, Types: []holdfast.JobType{holdfast.JobBackup}},
+		"ended":          {States: []holdfast.State{holdfast.StateEnded}},
+		"ended of job":   {Job: 1001, States: []holdfast.State{holdfast.StateEnded, holdfast.StateRunning}},
+		"all but queued": {States: []holdfast.State{holdfast.StateEnded, holdfast.StateRunning, holdfast.StatePlanned, holdfast.StateSuspended}},
+		"queued":         {States: []holdfast.State{holdfast.StateQueued}},
 	}
 }
 
 func chosen(f store.ExecutionFilter, e seeded) bool {
 	return (f.Job == 0 || f.Job == e.job) && (len(f.Jobs) == 0 || slices.Contains(f.Jobs, e.job)) &&
 		(len(f.Sites) == 0 || slices.Contains(f.Sites, e.site)) && (len(f.Types) == 0 || slices.Contains(f.Types, e.kind)) &&
-		(len(f.States) == 0 || slices.Contains(f.States, e.state))
+		(len(f.States) == 0 || slices.Contains(f.States, e.state)) &&
+		(f.EndedSince.IsZero() || e.state != holdfast.StateEnded || e.ended >= f.EndedSince.UnixMicro())
 }
 
 // checkPages compares pages all over long lists with what they should be.
 func checkPages(t *testing.T, s *sqlite.Store, all []seeded, rng *rand.Rand) {
 	t.Helper()
 	for name, f := range listFilters() {
+		if rng.IntN(2) == 0 {
+			f.EndedSince = time.UnixMicro(int64(rng.IntN(60000) - 5000))
+			name += fmt.Sprint(" ended since ", f.EndedSince.UnixMicro())
+		}
 		var want []holdfast.ExecutionID
 		for _, e := range all {
 			if chosen(f, e) {
 				want = append(want, e.id)
 			}
 		}
-		offsets := []int{0, 1, len(want) / 2, len(want) - 1, len(want)}
+		offsets := []int{0, 1, len(want) / 2, max(len(want)-1, 0), len(want)}
 		for range 5 {
-			offsets = append(offsets, rng.IntN(len(want)))
+			offsets = append(offsets, rng.IntN(len(want)+1))
 		}
 		for _, offset := range offsets {
 			f.Page = store.Page{Offset: offset, Limit: 1 + rng.IntN(20)}
@@ -123,7 +142,7 @@ func checkPages(t *testing.T, s *sqlite.Store, all []seeded, rng *rand.Rand) {
 				for _, e := range rows {
 					got = append(got, e.ID)
 				}
-				if w := want[offset:min(offset+f.Page.Limit, len(want))]; n != len(want) || !slices.Equal(got, w) {
+				if w := want[min(offset, len(want)):min(offset+f.Page.Limit, len(want))]; n != len(want) || !slices.Equal(got, w) {
 					t.Errorf("%s, page %+v: got %d of %d from %v, want %d of %d from %v", name, f.Page, len(got), n, first(got), len(w), len(want), first(w))
 				}
 				return err
@@ -149,7 +168,9 @@ func TestPagesOfALongHistory(t *testing.T) {
 	seed(t, s, n)
 	rng := rand.New(rand.NewPCG(1, 2))
 	all := seededRows(n)
-	checkPages(t, s, all, rng)
+	for range 3 {
+		checkPages(t, s, all, rng)
+	}
 	if sqlite.AnchorsOf(s) == 0 {
 		t.Error("no position is known by heart: the pages were not far enough apart")
 	}
@@ -164,11 +185,7 @@ func TestPagesOfALongHistory(t *testing.T) {
 	}
 	all = slices.DeleteFunc(all, func(e seeded) bool { return e.id < 6001 && e.state == holdfast.StateEnded })
 	checkPages(t, s, all, rng)
-	wrong := number(t, s, `SELECT count(*) FROM execution_totals t WHERE n <> (SELECT count(*) FROM executions e
-		WHERE e.account = t.account AND e.site = t.site AND e.type = t.type AND (t.job = 0 OR e.job = t.job))`)
-	if wrong != 0 {
-		t.Errorf("got %d wrong totals", wrong)
-	}
+	checkDerived(t, s)
 }
 
 // TestNoQueryReadsTheWholeHistory looks at how SQLite runs what the store asks.

@@ -46,7 +46,7 @@ func (r reader) Principal(ctx context.Context, a holdfast.AccountID, id holdfast
 // PrincipalByName returns one principal.
 func (r reader) PrincipalByName(ctx context.Context, a holdfast.AccountID, name string) (holdfast.Principal, error) {
 	return one(ctx, r.s, quoted("principal", name), principalFields,
-		"SELECT "+principalColumns+" FROM principals WHERE name = ? AND "+mine+" ORDER BY id LIMIT 1", name, a, a)
+		"SELECT "+principalColumns+" FROM principals WHERE name = ? AND "+mineByIndex+" ORDER BY id LIMIT 1", name, a, a)
 }
 
 // Principals lists the account's principals, by id.
@@ -66,9 +66,14 @@ func (r reader) CredentialByHash(ctx context.Context, hash []byte) (holdfast.Cre
 		"SELECT "+credentialColumns+" FROM credentials WHERE hash = ?", hash)
 }
 
-// Credentials lists the account's credentials, by id.
-func (r reader) Credentials(ctx context.Context, a holdfast.AccountID) ([]holdfast.Credential, error) {
-	return many(ctx, r.s, credentialFields, "SELECT "+credentialColumns+" FROM credentials WHERE "+mine+" ORDER BY id", a, a)
+// Credentials lists the account's credentials of the kinds, by id.
+func (r reader) Credentials(ctx context.Context, a holdfast.AccountID, kinds ...holdfast.CredentialKind) ([]holdfast.Credential, error) {
+	var w where
+	w.account(a)
+	if err := in(&w, "kind", kinds); err != nil {
+		return nil, err
+	}
+	return many(ctx, r.s, credentialFields, "SELECT "+credentialColumns+" FROM credentials INDEXED BY credentials_account"+w.String()+" ORDER BY id", w.args...)
 }
 
 // CredentialsOf lists a principal's credentials, by id.

@@ -8,8 +8,11 @@ import (
 
 // reader is a [store.Reader] on one transaction.
 type reader struct {
-	s       *session
-	anchors *anchors // nil inside Update, which may see rows that never come to be
+	s *session
+	// What is known by heart; nil inside Update, which may see rows that never
+	// come to be.
+	anchors   *anchors
+	directory *directory
 }
 
 // tx is a [store.Tx] on one transaction.
@@ -19,6 +22,9 @@ var _ store.Tx = tx{}
 
 // mine is the condition for an account, given twice; zero is every account.
 const mine = "(? = 0 OR account = ?)"
+
+// mineByIndex is mine for an index that begins with the account.
+const mineByIndex = "account IN (SELECT id FROM accounts WHERE ? = 0 OR id = ?)"
 
 // Installation returns the random id that was made with the database.
 func (r reader) Installation(ctx context.Context) (string, error) {

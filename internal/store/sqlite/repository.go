@@ -21,12 +21,15 @@ func (r reader) Repository(ctx context.Context, a holdfast.AccountID, id holdfas
 // RepositoryByName returns one repository.
 func (r reader) RepositoryByName(ctx context.Context, a holdfast.AccountID, name string) (holdfast.Repository, error) {
 	return one(ctx, r.s, quoted("repository", name), repositoryFields,
-		"SELECT "+repositoryColumns+" FROM repositories WHERE name = ? AND "+mine+" ORDER BY id LIMIT 1", name, a, a)
+		"SELECT "+repositoryColumns+" FROM repositories WHERE name = ? AND "+mineByIndex+" ORDER BY id LIMIT 1", name, a, a)
 }
 
 // Repositories lists the account's repositories, by id.
 func (r reader) Repositories(ctx context.Context, a holdfast.AccountID) ([]holdfast.Repository, error) {
-	return many(ctx, r.s, repositoryFields, "SELECT "+repositoryColumns+" FROM repositories WHERE "+mine+" ORDER BY id", a, a)
+	return remembered(ctx, r, a, func(d *directory) map[holdfast.AccountID][]holdfast.Repository { return d.repositories },
+		func(ctx context.Context) ([]holdfast.Repository, error) {
+			return many(ctx, r.s, repositoryFields, "SELECT "+repositoryColumns+" FROM repositories WHERE "+mine+" ORDER BY id", a, a)
+		})
 }
 
 // InsertRepository makes a repository.

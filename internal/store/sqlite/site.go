@@ -36,12 +36,14 @@ func (r reader) Site(ctx context.Context, a holdfast.AccountID, id holdfast.Site
 // SiteBySlug returns one site.
 func (r reader) SiteBySlug(ctx context.Context, a holdfast.AccountID, slug string) (holdfast.Site, error) {
 	return one(ctx, r.s, quoted("site", slug), siteFields,
-		"SELECT "+siteColumns+" FROM sites WHERE slug = ? AND "+mine+" ORDER BY id LIMIT 1", slug, a, a)
+		"SELECT "+siteColumns+" FROM sites WHERE slug = ? AND "+mineByIndex+" ORDER BY id LIMIT 1", slug, a, a)
 }
 
 // Sites lists the account's sites, by id.
 func (r reader) Sites(ctx context.Context, a holdfast.AccountID) ([]holdfast.Site, error) {
-	return many(ctx, r.s, siteFields, "SELECT "+siteColumns+" FROM sites WHERE "+mine+" ORDER BY id", a, a)
+	return remembered(ctx, r, a, func(d *directory) map[holdfast.AccountID][]holdfast.Site { return d.sites }, func(ctx context.Context) ([]holdfast.Site, error) {
+		return many(ctx, r.s, siteFields, "SELECT "+siteColumns+" FROM sites WHERE "+mine+" ORDER BY id", a, a)
+	})
 }
 
 // InsertSite makes a site.

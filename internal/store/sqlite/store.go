@@ -24,15 +24,16 @@ const (
 
 // Store is a [store.Store] in one SQLite file.
 type Store struct {
-	path    string
-	writer  *writer
-	writeDB *sql.DB
-	readDB  *sql.DB
-	readers chan *conn // idle ones; nil: still to be connected
-	anchors *anchors
-	closing chan struct{}
-	once    sync.Once
-	err     error // of Close
+	path      string
+	writer    *writer
+	writeDB   *sql.DB
+	readDB    *sql.DB
+	readers   chan *conn // idle ones; nil: still to be connected
+	anchors   *anchors
+	directory *directory
+	closing   chan struct{}
+	once      sync.Once
+	err       error // of Close
 }
 
 var _ store.Store = (*Store)(nil)
@@ -72,7 +73,7 @@ func Open(ctx context.Context, path string, opts ...Option) (_ *Store, err error
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, anchors: newAnchors(), closing: make(chan struct{}), readers: make(chan *conn, o.readers)}
+	s := &Store{path: path, anchors: newAnchors(), directory: newDirectory(), closing: make(chan struct{}), readers: make(chan *conn, o.readers)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.closeFiles())
@@ -139,10 +140,11 @@ func (s *Store) View(ctx context.Context, fn func(store.Reader) error) error {
 	sess := &session{conn: c, view: true}
 	defer func() { sess.over = true }()
 	// A snapshot begins with the first thing that is read.
-	if _, err := sess.number(ctx, "SELECT one FROM installation"); err != nil {
+	err := sess.each(ctx, func(rows *sql.Rows) error { return rows.Scan(&sess.epoch, &sess.directory) }, "SELECT epoch, directory FROM installation")
+	if err != nil {
 		return err
 	}
-	err := fn(reader{s: sess, anchors: s.anchors})
+	err = fn(reader{s: sess, anchors: s.anchors, directory: s.directory})
 	if rollback := c.exec(bare, "ROLLBACK"); rollback == nil {
 		clean = true
 	}

@@ -42,6 +42,10 @@ func testCredentials(t *testing.T, f *fixture) {
 		same(t, "another's", list{bobs})(r.CredentialsOf(ctx, bob.ID))
 		same(t, "nobody's", list(nil))(r.CredentialsOf(ctx, bob.ID+1))
 		same(t, "the account's", list{password, bobs, session, key, pat})(r.Credentials(ctx, f.account))
+		same(t, "the account's keys", list{key})(r.Credentials(ctx, f.account, holdfast.CredentialKey))
+		same(t, "the account's keys and passwords", list{password, bobs, key})(r.Credentials(ctx, f.account, holdfast.CredentialKey, holdfast.CredentialPassword))
+		same(t, "every account's passwords", list{password, bobs})(r.Credentials(ctx, 0, holdfast.CredentialPassword))
+		same(t, "the account's tokens", list(nil))(r.Credentials(ctx, f.account, holdfast.CredentialToken))
 		same(t, "a session", session)(r.CredentialByHash(ctx, []byte("s")))
 		return nil
 	})

@@ -84,6 +84,45 @@ func testJobs(t *testing.T, f *fixture) {
 	})
 }
 
+func testRepositoryUsers(t *testing.T, f *fixture) {
+	munich := f.addSite(t, "munich", nil)
+	second := holdfast.Repository{Account: f.account, Name: "second"}
+	f.update(t, func(ctx context.Context, tx store.Tx) error { return tx.InsertRepository(ctx, &second) })
+	users := func() (got map[holdfast.RepositoryID][]holdfast.SiteID) {
+		f.view(t, func(ctx context.Context, r store.Reader) (err error) {
+			got, err = r.RepositoryUsers(ctx, f.account)
+			return err
+		})
+		return got
+	}
+	type byRepository = map[holdfast.RepositoryID][]holdfast.SiteID
+	wantEqual(t, "users while no job names one", users(), byRepository{})
+	var jobs []holdfast.Job
+	for i, site := range []holdfast.Site{munich, f.site, f.site, munich, f.site} {
+		j := f.addJob(t, site, fmt.Sprint("job ", i))
+		j.Repository = f.repository.ID
+		if i > 2 {
+			j.Repository = second.ID
+		}
+		jobs = append(jobs, j)
+		f.update(t, func(ctx context.Context, tx store.Tx) error { return tx.UpdateJob(ctx, j) })
+	}
+	wantEqual(t, "users", users(), byRepository{f.repository.ID: {f.site.ID, munich.ID}, second.ID: {f.site.ID, munich.ID}})
+	jobs[0].Deleted, jobs[3].Repository, jobs[4].Repository = at(1), 0, 0
+	f.update(t, func(ctx context.Context, tx store.Tx) error {
+		return firstError(
+			func() error { return tx.UpdateJob(ctx, jobs[0]) },
+			func() error { return tx.UpdateJob(ctx, jobs[3]) },
+			func() error { return tx.UpdateJob(ctx, jobs[4]) },
+		)
+	})
+	wantEqual(t, "users after a change", users(), byRepository{f.repository.ID: {f.site.ID}})
+	f.view(t, func(ctx context.Context, r store.Reader) error {
+		same(t, "users of another account", byRepository{})(r.RepositoryUsers(ctx, f.account+1))
+		return nil
+	})
+}
+
 // history fills the store with executions of several sites, jobs, types, states
 // and parents, and returns them, the newest first.
 func (f *fixture) history(t *testing.T, n int) []holdfast.Execution {
@@ -398,6 +437,10 @@ func testCopies(t *testing.T, f *fixture) {
 	})
 	f.view(t, func(ctx context.Context, r store.Reader) error {
 		same(t, "copies after a move", list{done, second})(r.Copies(ctx, f.account, set.ID))
+		same(t, "copies of sets", map[holdfast.SetID]list{set.ID: {done, second}})(r.CopiesOf(ctx, f.account, []holdfast.SetID{5, set.ID}))
+		same(t, "copies of sets in any account", map[holdfast.SetID]list{set.ID: {done, second}})(r.CopiesOf(ctx, 0, []holdfast.SetID{set.ID}))
+		same(t, "copies of another account's sets", map[holdfast.SetID]list{})(r.CopiesOf(ctx, f.account+1, []holdfast.SetID{set.ID}))
+		same(t, "copies of no sets", map[holdfast.SetID]list{})(r.CopiesOf(ctx, f.account, nil))
 		return nil
 	})
 }

@@ -193,18 +193,30 @@ func testRestores(t *testing.T, f *fixture) {
 	a, b := f.add(t, f.job, nil), f.add(t, second, nil)
 	restore := f.add(t, restoreJob, nil)
 	delta := f.add(t, f.job, func(e *holdfast.Execution) { e.Parent = b.ID }) // a parent, but no restore
+	newer := f.add(t, restoreJob, nil)
+	type byJob = map[holdfast.JobID]holdfast.Execution
 	for _, c := range []struct {
-		parent          holdfast.ExecutionID
+		parent          holdfast.ExecutionID // of both restores
 		ofJob, ofSecond []holdfast.ExecutionID
+		last            []holdfast.JobID // that have a restore
 	}{
-		{0, []holdfast.ExecutionID{delta.ID, a.ID}, []holdfast.ExecutionID{b.ID}},
-		{a.ID, []holdfast.ExecutionID{delta.ID, restore.ID, a.ID}, []holdfast.ExecutionID{b.ID}},
-		{b.ID, []holdfast.ExecutionID{delta.ID, a.ID}, []holdfast.ExecutionID{restore.ID, b.ID}},
-		{0, []holdfast.ExecutionID{delta.ID, a.ID}, []holdfast.ExecutionID{b.ID}},
+		{0, []holdfast.ExecutionID{delta.ID, a.ID}, []holdfast.ExecutionID{b.ID}, nil},
+		{a.ID, []holdfast.ExecutionID{newer.ID, delta.ID, restore.ID, a.ID}, []holdfast.ExecutionID{b.ID}, []holdfast.JobID{f.job.ID}},
+		{b.ID, []holdfast.ExecutionID{delta.ID, a.ID}, []holdfast.ExecutionID{newer.ID, restore.ID, b.ID}, []holdfast.JobID{second.ID}},
+		{0, []holdfast.ExecutionID{delta.ID, a.ID}, []holdfast.ExecutionID{b.ID}, nil},
 	} {
-		next := restore
-		next.Parent = c.parent
-		f.update(t, func(ctx context.Context, tx store.Tx) error { return tx.MoveExecution(ctx, restore, next) })
+		next, newest := restore, newer
+		next.Parent, newest.Parent = c.parent, c.parent
+		f.update(t, func(ctx context.Context, tx store.Tx) error {
+			return firstError(
+				func() error { return tx.MoveExecution(ctx, restore, next) },
+				func() error { return tx.MoveExecution(ctx, newer, newest) },
+			)
+		})
+		last := byJob{}
+		for _, id := range c.last {
+			last[id] = newest
+		}
 		f.view(t, func(ctx context.Context, r store.Reader) error {
 			for job, want := range map[holdfast.JobID][]holdfast.ExecutionID{f.job.ID: c.ofJob, second.ID: c.ofSecond} {
 				got, n, err := r.Executions(ctx, f.account, store.ExecutionFilter{Job: job, Restores: true})
@@ -213,7 +225,21 @@ func testRestores(t *testing.T, f *fixture) {
 				}
 				wantEqual(t, "executions with restores", executionIDs(got), want)
 				wantEqual(t, "how many", n, len(want))
+				_, n, err = r.Executions(ctx, f.account, store.ExecutionFilter{Job: job, Restores: true, Types: []holdfast.JobType{holdfast.JobBackup}})
+				if err != nil {
+					return err
+				}
+				backups := len(want)
+				if _, ok := last[job]; ok {
+					backups -= 2
+				}
+				wantEqual(t, "how many backups", n, backups)
 			}
+			jobs := []holdfast.JobID{second.ID, restoreJob.ID, f.job.ID, 5}
+			same(t, "last restores", last)(r.LastRestores(ctx, f.account, jobs))
+			same(t, "last restores in any account", last)(r.LastRestores(ctx, 0, jobs))
+			same(t, "last restores of another account", byJob{})(r.LastRestores(ctx, f.account+1, jobs))
+			same(t, "last restores of nothing", byJob{})(r.LastRestores(ctx, f.account, nil))
 			return nil
 		})
 	}

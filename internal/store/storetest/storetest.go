@@ -34,6 +34,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		"copies move":                                testCopies,
 		"sets of a job come with their copies":       testSetsOfJob,
 		"live restores are found":                    testLiveRestores,
+		"repositories that jobs name":                testRepositoryUsers,
 		"schedules are listed":                       testSchedules,
 		"schedules move by compare-and-set":          testMoveSchedule,
 		"one of many schedulers fires":               testScheduleRace,
