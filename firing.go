@@ -29,6 +29,14 @@ type SchedulePolicy struct {
 	DeferLower bool
 }
 
+// Patience is how late a run may begin.
+func (p SchedulePolicy) Patience() time.Duration {
+	if p.Grace == 0 {
+		return DefaultGrace
+	}
+	return p.Grace
+}
+
 // DueRun is a schedule whose time has come.
 type DueRun struct {
 	Schedule ScheduleID
@@ -81,11 +89,7 @@ func (p SchedulePolicy) Decide(now time.Time, due []DueRun, live []Execution) []
 
 // alone looks at a run without the others.
 func (p SchedulePolicy) alone(now time.Time, d DueRun, live []Execution) Firing {
-	grace := p.Grace
-	if grace == 0 {
-		grace = DefaultGrace
-	}
-	if now.Sub(d.At) > grace {
+	if now.Sub(d.At) > p.Patience() {
 		return Firing{Skip: SkipMissed}
 	}
 	for _, e := range live {

@@ -71,9 +71,10 @@ var layers = map[string][]string{
 		"internal/repository/hash", "internal/repository/index", "internal/repository/pack",
 	},
 
-	"internal/worker":   {"", "internal/durable", "internal/engine", "internal/objstore", "internal/repository", "internal/seal", "internal/wire"},
-	"internal/dispatch": {"", "internal/certificate", "internal/durable", "internal/engine", "internal/expire", "internal/seal", "internal/store", "internal/wire"},
-	"internal/service":  {"", "internal/engine", "internal/expire", "internal/store"},
+	"internal/worker":    {"", "internal/durable", "internal/engine", "internal/objstore", "internal/repository", "internal/seal", "internal/wire"},
+	"internal/dispatch":  {"", "internal/certificate", "internal/durable", "internal/engine", "internal/expire", "internal/seal", "internal/store", "internal/wire"},
+	"internal/service":   {"", "internal/cron", "internal/engine", "internal/expire", "internal/store"},
+	"internal/scheduler": nil,
 
 	"internal/server":             {"", "internal/certificate", "internal/durable"},
 	"internal/api/native":         dialect,

@@ -34,6 +34,13 @@ const (
 	opDeleteJob        Operation = "DeleteJob"
 	opJob              Operation = "Job"
 	opJobs             Operation = "Jobs"
+	opCreateSchedule   Operation = "CreateSchedule"
+	opUpdateSchedule   Operation = "UpdateSchedule"
+	opDeleteSchedule   Operation = "DeleteSchedule"
+	opSchedule         Operation = "Schedule"
+	opSchedules        Operation = "Schedules"
+	opPreviewSchedule  Operation = "PreviewSchedule"
+	opNextRuns         Operation = "NextRuns"
 	opExecute          Operation = "Execute"
 	opExecuteAll       Operation = "ExecuteAll"
 	opMayRun           Operation = "MayRun"
@@ -115,6 +122,9 @@ func rules(op Operation) (rule, bool) {
 		"Ready":        {"", scopeOpen},
 		"Close":        {"", scopeOpen},
 
+		"RunDue":          {"", scopeOpen},
+		"RepairSchedules": {"", scopeOpen},
+
 		"Login":               {"", scopeOpen},
 		"AuthenticateSession": {"", scopeOpen},
 		"RenewSession":        {"", scopeOpen},
@@ -166,6 +176,14 @@ func rules(op Operation) (rule, bool) {
 		opDeleteJob: {holdfast.RoleAdmin, scopeTarget},
 		opJob:       {holdfast.RoleReader, scopeTarget},
 		opJobs:      {holdfast.RoleReader, scopeList},
+
+		opCreateSchedule:  {holdfast.RoleAdmin, scopeTarget},
+		opUpdateSchedule:  {holdfast.RoleAdmin, scopeTarget},
+		opDeleteSchedule:  {holdfast.RoleAdmin, scopeTarget},
+		opSchedule:        {holdfast.RoleReader, scopeTarget},
+		opSchedules:       {holdfast.RoleReader, scopeTarget},
+		opPreviewSchedule: {holdfast.RoleReader, scopeTarget},
+		opNextRuns:        {holdfast.RoleReader, scopeTarget},
 
 		opExecute:    {holdfast.RoleOperator, scopeTarget},
 		opExecuteAll: {holdfast.RoleOperator, scopeTarget},

@@ -78,6 +78,9 @@ func operations() map[string]operation {
 		"Ready":        {kind: open},
 		"Close":        {kind: open},
 
+		"RunDue":          {kind: open},
+		"RepairSchedules": {kind: open},
+
 		"Login":               {kind: open},
 		"AuthenticateSession": {kind: open},
 		"RenewSession":        {kind: open},
@@ -243,6 +246,33 @@ func operations() map[string]operation {
 		}},
 		"DeleteJob": {admin, target, newJob, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
 			return r.svc.DeleteJob(ctx, a, holdfast.JobID(id))
+		}},
+		"CreateSchedule": {admin, target, newJob, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.CreateSchedule(ctx, a, holdfast.Schedule{Job: holdfast.JobID(id), Expression: "@daily"})
+			return err
+		}},
+		"UpdateSchedule": {admin, target, newScheduled, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.UpdateSchedule(ctx, a, holdfast.JobID(id), r.scheduleOf(id), func(*holdfast.Schedule) error { return nil })
+			return err
+		}},
+		"DeleteSchedule": {admin, target, newScheduled, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			return r.svc.DeleteSchedule(ctx, a, holdfast.JobID(id), r.scheduleOf(id))
+		}},
+		"Schedule": {reader, target, newScheduled, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.Schedule(ctx, a, holdfast.JobID(id), r.scheduleOf(id))
+			return err
+		}},
+		"Schedules": {reader, target, newScheduled, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.Schedules(ctx, a, holdfast.JobID(id))
+			return err
+		}},
+		"PreviewSchedule": {reader, target, newScheduled, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.PreviewSchedule(ctx, a, holdfast.Schedule{Job: holdfast.JobID(id), Expression: "@daily"}, 1)
+			return err
+		}},
+		"NextRuns": {reader, target, newScheduled, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.NextRuns(ctx, a, holdfast.JobID(id), 1)
+			return err
 		}},
 		"Job": {reader, target, newJob, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
 			_, err := r.svc.Job(ctx, a, holdfast.JobID(id))

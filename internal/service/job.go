@@ -18,7 +18,7 @@ type JobView struct {
 	holdfast.Job
 	Last        *holdfast.Execution // newest; nil: never run
 	LastRestore *holdfast.Execution // newest restore of a set that this job made; nil: none
-	NextRun     time.Time           // zero: no schedule
+	NextRun     time.Time           // earliest of its schedules; zero: none
 }
 
 func jobWord(id holdfast.JobID) string { return fmt.Sprintf("job %d", id) }
@@ -206,6 +206,11 @@ func (s *Service) UpdateJob(ctx context.Context, actor holdfast.Actor, id holdfa
 		if err := tx.UpdateJob(ctx, j); err != nil {
 			return err
 		}
+		if j.Active != old.Active {
+			if err := replanSchedules(ctx, tx, actor, j, now); err != nil {
+				return err
+			}
+		}
 		return record(ctx, tx, actor, now, jobWord(id), "job.updated", jobFacts(j))
 	})
 	if err != nil {
@@ -237,8 +242,8 @@ func sameJob(old, j holdfast.Job) error {
 	return holdfast.Errorf(holdfast.CodeInvalid, "the %s of job %d cannot change", field, old.ID).WithHint("make another job")
 }
 
-// DeleteJob deletes a job: planned runs are cancelled, history and backup sets
-// stay. CodeConflict, with Error.Execution, while it is busy.
+// DeleteJob deletes a job and its schedules: planned runs are cancelled, history
+// and backup sets stay. CodeConflict, with Error.Execution, while it is busy.
 func (s *Service) DeleteJob(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) error {
 	now := s.now()
 	err := s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
@@ -267,6 +272,9 @@ func deleteJob(ctx context.Context, tx store.Tx, actor holdfast.Actor, op Operat
 		if _, err := moveByWish(ctx, tx, actor, e, holdfast.MoveStop, now); err != nil {
 			return err
 		}
+	}
+	if err := dropSchedules(ctx, tx, actor, j, now); err != nil {
+		return err
 	}
 	j.Deleted = now
 	if err := tx.UpdateJob(ctx, j); err != nil {
@@ -352,9 +360,13 @@ func jobViews(ctx context.Context, r store.Reader, a holdfast.AccountID, jobs []
 	if err != nil {
 		return nil, err
 	}
+	next, err := r.NextRuns(ctx, a, ids)
+	if err != nil {
+		return nil, err
+	}
 	views := make([]JobView, len(jobs))
 	for i, j := range jobs {
-		views[i].Job = j
+		views[i].Job, views[i].NextRun = j, next[j.ID]
 		if e, ok := last[j.ID]; ok {
 			views[i].Last = &e
 		}

@@ -62,6 +62,7 @@ type Config struct {
 	Logs         Logs
 	Repositories Repositories
 	Engines      []holdfast.Engine // engines that workers have
+	Schedules    holdfast.SchedulePolicy
 	Now          func() time.Time
 	Log          *slog.Logger
 }
