@@ -201,6 +201,9 @@ func (a *app) printExecution(e native.Execution) error {
 		}
 		if e.Restore != nil {
 			row("restores", fmt.Sprintf("set %d to %s", e.Restore.SetID, e.Restore.Directory))
+			if e.Restore.Site != "" {
+				row("in place of", e.Restore.Site)
+			}
 		} else if e.SetID != 0 && (e.Outcome == holdfast.OutcomeSucceeded || e.Outcome == holdfast.OutcomeWarning) {
 			row("backup set", e.SetID)
 		}

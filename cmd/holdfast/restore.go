@@ -21,7 +21,7 @@ type restoreFlags struct {
 
 	// through a server
 	site, host, name, key string
-	wait                  bool
+	inPlace, wait         bool
 
 	// without one
 	offline         bool
@@ -31,14 +31,18 @@ type restoreFlags struct {
 func (a *app) restoreCommand() *cobra.Command {
 	var in restoreFlags
 	cmd := &cobra.Command{
-		Use:   "restore SET --to DIR",
-		Short: "Restore a backup set into a new directory, through the server or with the recovery kit alone",
+		Use:   "restore SET (--to DIR | --in-place)",
+		Short: "Restore a backup set into a new directory or into its place, through the server or with the recovery kit alone",
 		Long: "Restore writes a backup set into a directory that is empty or missing. Through a server, a worker writes it, and only\n" +
 			"below the directories that the worker allows (--restore-root); SET is an id, or latest with --site.\n\n" +
+			"With --in-place it writes into the data directory of the site that the set is of, or of the one that --site names. The\n" +
+			"server must be stopped. What is there is not deleted: it is moved aside, tablespaces too, and the execution says where\n" +
+			"it is. The directories must lie below the worker's restore roots.\n\n" +
 			"With --offline it needs no server: this process reads the repository that the recovery kit names and writes as\n" +
 			"the user that runs it. SET is then an id, latest, the beginning of a snapshot's id, or list.\n\n" +
 			"A cluster with tablespaces needs a directory for each: --tablespace OID=DIR.",
 		Example: "  holdfast restore 1001 --to /var/lib/holdfast/restores/monday --wait\n" +
+			"  holdfast restore latest --site berlin --in-place --wait\n" +
 			"  holdfast restore --offline --kit main.kit list\n" +
 			"  holdfast restore --offline --kit main.kit latest --to /var/lib/postgresql/15/main",
 		Args: args(1),
@@ -56,7 +60,8 @@ func (a *app) restoreCommand() *cobra.Command {
 	f.StringVar(&in.to, "to", "", "`directory` for the data, empty or missing")
 	f.StringArrayVar(&in.tablespaces, "tablespace", nil, "`OID=DIR`: directory for a tablespace, empty or missing (repeatable)")
 	f.BoolVar(&in.configuration, "configuration", false, "put files that the source kept outside its data directory into the new one")
-	f.StringVar(&in.site, "site", "", "`site` whose latest set is meant")
+	f.BoolVar(&in.inPlace, "in-place", false, "into the data directory of a site whose server is stopped; what is there is kept beside")
+	f.StringVar(&in.site, "site", "", "`site` whose latest set is meant; with --in-place, in whose place it is restored (default: the set's)")
 	f.StringVar(&in.host, "host", "", "`host` whose worker writes (default: the site's)")
 	f.StringVar(&in.name, "name", "", "`name` of the restore job (default: made up)")
 	f.StringVar(&in.key, "key", "", "idempotency `key`: the same key gives the same execution")
@@ -71,7 +76,7 @@ func (a *app) restoreCommand() *cobra.Command {
 func (in restoreFlags) check(cmd *cobra.Command) error {
 	wrong, rule := []string{"kit", "repository"}, "goes with --offline only"
 	if in.offline {
-		wrong, rule = []string{"site", "host", "name", "key", "wait"}, "does not go with --offline"
+		wrong, rule = []string{"site", "host", "name", "key", "wait", "in-place"}, "does not go with --offline"
 		if in.kit == "" {
 			return holdfast.Errorf(holdfast.CodeInvalid, "--kit is missing").WithHint("name the recovery kit that repository create wrote")
 		}
@@ -89,8 +94,11 @@ func (a *app) restoreOnline(cmd *cobra.Command, in restoreFlags, set string) err
 	if err != nil {
 		return err
 	}
-	if in.to == "" {
-		return holdfast.Errorf(holdfast.CodeInvalid, "--to is missing").WithHint("name a directory that is empty or missing")
+	switch {
+	case in.to == "" && !in.inPlace:
+		return holdfast.Errorf(holdfast.CodeInvalid, "--to is missing").WithHint("name a directory that is empty or missing, or use --in-place")
+	case in.to != "" && in.inPlace:
+		return holdfast.Errorf(holdfast.CodeInvalid, "--to does not go with --in-place").WithHint("leave one of the two out")
 	}
 	c, err := a.client()
 	if err != nil {
@@ -105,7 +113,10 @@ func (a *app) restoreOnline(cmd *cobra.Command, in restoreFlags, set string) err
 	if err != nil {
 		return err
 	}
-	ask := native.NewRestore{Set: id, Host: in.host, Directory: in.to, Configuration: in.configuration, Name: in.name}
+	ask := native.NewRestore{Set: id, Host: in.host, Directory: in.to, InPlace: in.inPlace, Configuration: in.configuration, Name: in.name}
+	if in.inPlace {
+		ask.Site = in.site
+	}
 	for oid, dir := range spaces {
 		if ask.Tablespaces == nil {
 			ask.Tablespaces = map[string]string{}
@@ -158,8 +169,10 @@ func parseTablespaces(in []string) (map[uint32]string, error) {
 
 // absolute makes the paths of a restore on this machine absolute.
 func (in *restoreFlags) absolute(spaces map[uint32]string) (err error) {
-	if in.to, err = filepath.Abs(in.to); err != nil {
-		return err
+	if in.to != "" {
+		if in.to, err = filepath.Abs(in.to); err != nil {
+			return err
+		}
 	}
 	for oid, dir := range spaces {
 		if spaces[oid], err = filepath.Abs(dir); err != nil {

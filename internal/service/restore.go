@@ -14,7 +14,10 @@ import (
 
 // NewRestore asks for a backup set to be restored.
 type NewRestore struct {
-	Spec           holdfast.RestoreSpec       // Host zero: the site's
+	// Spec says what and where. Host zero: the site's. With Spec.Site, which asks for
+	// a restore in place, directory and host are that site's; tablespaces of a site's
+	// own set that are not mapped go to where they were.
+	Spec           holdfast.RestoreSpec
 	Name           string                     // of the job it makes; empty: made up
 	Annotations    map[string]json.RawMessage // of the job
 	Request        json.RawMessage            // as in Submit
@@ -25,9 +28,10 @@ type NewRestore struct {
 const nameTries = 100
 
 // Restore makes a RESTORE job of the set's site and its first execution, whose
-// parent is the backup. CodeNotFound for a set or host that does not exist,
+// parent is the backup. CodeNotFound for a set, host or site that does not exist,
 // CodeConflict when the set is gone from every repository or the name is taken,
-// CodeInvalid for directories that cannot be written to.
+// CodeInvalid for directories that cannot be written to, and for a restore in place
+// that names another directory or host than its site's.
 func (s *Service) Restore(ctx context.Context, actor holdfast.Actor, in NewRestore) (holdfast.Execution, error) {
 	now := s.now()
 	m, err := s.submit(ctx, actor, in.IdempotencyKey, func(ctx context.Context, tx store.Tx) (made, error) {
@@ -39,9 +43,13 @@ func (s *Service) Restore(ctx context.Context, actor holdfast.Actor, in NewResto
 		if err := checkKey(in.IdempotencyKey); err != nil {
 			return none, err
 		}
+		spec := cloneSpec(&in.Spec)
+		if err := placeInSite(ctx, tx, actor, opRestore, set, spec); err != nil {
+			return none, err
+		}
 		m, ok, err := submitted(ctx, tx, set.Account, in.IdempotencyKey)
 		if err != nil || ok {
-			if ok && !m.restores(in.Spec) {
+			if ok && !m.restores(*spec) {
 				err = errKeyUsed()
 			}
 			return m, err
@@ -52,7 +60,7 @@ func (s *Service) Restore(ctx context.Context, actor holdfast.Actor, in NewResto
 		}
 		j := jobDefaults(holdfast.Job{
 			Account: set.Account, Site: set.Site, Type: holdfast.JobRestore, Engine: set.Engine, Name: in.Name, Active: true,
-			Restore: cloneSpec(&in.Spec), Annotations: in.Annotations, Created: now,
+			Restore: spec, Annotations: in.Annotations, Created: now,
 		})
 		if j.Name == "" {
 			if j.Name, err = restoreName(ctx, tx, j); err != nil {
@@ -82,7 +90,7 @@ func (m made) restores(spec holdfast.RestoreSpec) bool {
 // sameSpec reports whether a request asks for what an earlier one has made. No
 // host is the one that it got then.
 func sameSpec(made, asked holdfast.RestoreSpec) bool {
-	return made.Set == asked.Set && made.Directory == asked.Directory && (asked.Host == 0 || made.Host == asked.Host) &&
+	return made.Set == asked.Set && made.Site == asked.Site && made.Directory == asked.Directory && (asked.Host == 0 || made.Host == asked.Host) &&
 		made.Configuration == asked.Configuration && maps.Equal(made.Tablespaces, asked.Tablespaces)
 }
 
@@ -138,7 +146,38 @@ func readableCopy(ctx context.Context, r store.Reader, a holdfast.AccountID, set
 	return slices.MinFunc(copies, func(a, b holdfast.Copy) int { return rank(a) - rank(b) }), nil
 }
 
-// checkRestore checks what a restore names, and fills its host.
+// placeInSite fills what a restore in place takes from its site.
+func placeInSite(ctx context.Context, r store.Reader, actor holdfast.Actor, op Operation, set SetView, spec *holdfast.RestoreSpec) error {
+	if spec.Site == 0 {
+		return nil
+	}
+	site, err := findSite(ctx, r, actor, op, spec.Site)
+	if err != nil {
+		return err
+	}
+	if spec.Directory != "" && spec.Directory != site.DataDir {
+		return holdfast.Errorf(holdfast.CodeInvalid, "a restore in place of site %q writes to its data directory %s, not to %s", site.Slug, site.DataDir, spec.Directory).
+			WithHint("leave the directory out, or leave the site out to restore to a directory of its own")
+	}
+	if spec.Host != 0 && spec.Host != site.Host {
+		return holdfast.Errorf(holdfast.CodeInvalid, "a restore in place of site %q is done on its own host", site.Slug).
+			WithHint("leave the host out, or leave the site out to restore to a directory of its own")
+	}
+	spec.Directory, spec.Host = site.DataDir, site.Host
+	for _, t := range set.Physical.Tablespaces {
+		if _, ok := spec.Tablespaces[t.OID]; ok || t.Path == "" || set.Site != site.ID {
+			continue
+		}
+		if spec.Tablespaces == nil {
+			spec.Tablespaces = map[uint32]string{}
+		}
+		spec.Tablespaces[t.OID] = t.Path
+	}
+	return nil
+}
+
+// checkRestore checks what a restore names, and fills its host, or what a restore in
+// place takes from its site.
 func (s *Service) checkRestore(
 	ctx context.Context, r store.Reader, actor holdfast.Actor, op Operation, site holdfast.Site, spec *holdfast.RestoreSpec,
 ) (restorable, error) {
@@ -152,6 +191,9 @@ func (s *Service) checkRestore(
 	}
 	c, err := readableCopy(ctx, r, set.Account, set.ID)
 	if err != nil {
+		return restorable{}, err
+	}
+	if err := placeInSite(ctx, r, actor, op, set, spec); err != nil {
 		return restorable{}, err
 	}
 	if spec.Host == 0 {
@@ -224,6 +266,11 @@ func (s *Service) restoreExecution(
 	e.Repository = from.copy.Repository
 	e.Restore = spec
 	e.Host = spec.Host
+	if spec.Site != 0 { // its workers are those that may write there
+		if site, err = findSite(ctx, r, actor, op, spec.Site); err != nil {
+			return holdfast.Execution{}, err
+		}
+	}
 	e.Pool, err = restorePool(ctx, r, site, spec.Host)
 	return e, err
 }

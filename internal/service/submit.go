@@ -246,6 +246,9 @@ func recordExecution(ctx context.Context, tx store.Tx, actor holdfast.Actor, e h
 		data["backup_set"] = e.Set
 		data["host"] = e.Host
 		data["directory"] = e.Restore.Directory
+		if e.Restore.Site != 0 {
+			data["in_place"] = e.Restore.Site
+		}
 	}
 	return record(ctx, tx, actor, e.Submitted, executionWord(e.ID), kind, data)
 }

@@ -60,12 +60,17 @@ type RestoreSpec struct {
 	HostID        holdfast.HostID   `json:"host_id"`
 	Host          string            `json:"host,omitempty"`
 	Directory     string            `json:"directory"`
+	SiteID        holdfast.SiteID   `json:"site_id,omitempty" doc:"Site in whose place it is restored: the directory is its data directory"`
+	Site          string            `json:"site,omitempty" doc:"Slug of that site"`
 	Tablespaces   map[string]string `json:"tablespaces,omitempty" doc:"Directory by the tablespace's OID"`
 	Configuration bool              `json:"configuration,omitempty"`
 }
 
 func (n names) restore(r holdfast.RestoreSpec) *RestoreSpec {
 	out := &RestoreSpec{SetID: r.Set, HostID: r.Host, Host: n.hosts[r.Host], Directory: r.Directory, Configuration: r.Configuration}
+	if r.Site != 0 {
+		out.SiteID, out.Site = r.Site, n.sites[r.Site]
+	}
 	for oid, dir := range r.Tablespaces {
 		if out.Tablespaces == nil {
 			out.Tablespaces = map[string]string{}

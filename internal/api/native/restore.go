@@ -8,11 +8,14 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/service"
 )
 
-// NewRestore asks for a backup set to be written to a directory.
+// NewRestore asks for a backup set to be written to a directory, or into the place
+// of a site's server.
 type NewRestore struct {
 	Set           holdfast.SetID    `json:"set" minimum:"1"`
 	Host          string            `json:"host,omitempty" doc:"Id or name of the host whose worker writes; left out: the site's"`
-	Directory     string            `json:"directory" maxLength:"4096" doc:"The new data directory: absolute, below a directory that the worker allows, empty or missing"`
+	Directory     string            `json:"directory,omitempty" maxLength:"4096" doc:"The new data directory: absolute, below a directory that the worker allows, empty or missing. Needed unless in_place is true"`
+	InPlace       bool              `json:"in_place,omitempty" doc:"Restore into the data directory of a site whose server is stopped. What is there, tablespaces too, is moved aside and kept"`
+	Site          string            `json:"site,omitempty" doc:"With in_place: id or slug of the site; left out: the one that the set is of"`
 	Tablespaces   map[string]string `json:"tablespaces,omitempty" doc:"Directory by the tablespace's OID"`
 	Configuration bool              `json:"configuration,omitempty" doc:"Put files that the source kept outside its data directory into the new one"`
 	Name          string            `json:"name,omitempty" maxLength:"128" doc:"Of the restore job; left out: made up"`
@@ -26,6 +29,9 @@ type restoreInput struct {
 func (a *api) restore(ctx context.Context, actor holdfast.Actor, in *restoreInput) (*created[Execution], error) {
 	b := in.Body
 	spec := holdfast.RestoreSpec{Set: b.Set, Directory: b.Directory, Configuration: b.Configuration}
+	if err := a.place(ctx, actor, b, &spec); err != nil {
+		return nil, err
+	}
 	if b.Host != "" {
 		h, err := a.host(ctx, actor, b.Host)
 		if err != nil {
@@ -49,4 +55,24 @@ func (a *api) restore(ctx context.Context, actor holdfast.Actor, in *restoreInpu
 		return nil, err
 	}
 	return a.accepted(ctx, actor, e)
+}
+
+// place fills the site of a restore in place.
+func (a *api) place(ctx context.Context, actor holdfast.Actor, b NewRestore, spec *holdfast.RestoreSpec) error {
+	switch {
+	case !b.InPlace && b.Site != "":
+		return holdfast.Errorf(holdfast.CodeInvalid, "a site is named, and the restore is not in place").
+			WithHint("set in_place to restore into the site's data directory, or leave the site out")
+	case !b.InPlace && b.Directory == "":
+		return holdfast.Errorf(holdfast.CodeInvalid, "the directory is missing").WithHint("name one that is empty or missing, or set in_place")
+	case !b.InPlace:
+		return nil
+	case b.Site != "":
+		s, err := a.site(ctx, actor, b.Site)
+		spec.Site = s.ID
+		return err
+	}
+	set, err := a.Service.Set(ctx, actor, b.Set)
+	spec.Site = set.Site
+	return err
 }
