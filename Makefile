@@ -20,7 +20,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 # detector would change what they see.
 NORACE := /test/
 
-.PHONY: help deps tools build test lint fmt fuzz fuzz-api golden e2e stress soak bench bench-control cover generate verify demo
+.PHONY: help deps tools build test lint fmt fuzz fuzz-api golden e2e stress soak bench bench-control cover generate verify demo demo-vendors
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ generate: ## write what is generated
 
 verify: ## fail when go mod tidy, fmt or generate would change a file
 	@scripts/verify.sh "$$(scripts/tools.sh $(GOLANGCI_VERSION))"
+
+demo-vendors: deps build ## send what the vendors' pages document to one server; KEEP=1 leaves it running
+	@KEEP=$(KEEP) scripts/demo-vendors.sh
 
 demo: deps build ## do the main job on a real PostgreSQL and print what it did; KEEP=1 leaves it running
 	@KEEP=$(KEEP) scripts/demo.sh
