@@ -41,26 +41,45 @@ type tree interface {
 // resolve returns the subclients of all the associations together that can be
 // backed up, each once, by id. None is no error; CodeInvalid for too many.
 func resolve(ctx context.Context, t tree, list []*association) ([]holdfast.Job, error) {
+	many := senseless("the associations name more than %d subclients", maxTaskJobs).WithHint("name fewer at once")
+	if len(list) > maxTaskJobs {
+		return nil, many
+	}
 	found := map[holdfast.JobID]holdfast.Job{}
-	for _, a := range list {
-		p, err := locate(ctx, t, *a)
-		if err != nil {
-			return nil, err
-		}
-		jobs := p.jobs
-		if p.level != levelSubclient && len(p.sites) > 0 && p.set != dumpSet {
-			if jobs, err = t.jobs(ctx, p.siteIDs(), ""); err != nil {
-				return nil, err
-			}
-		}
+	take := func(p place, jobs []holdfast.Job) {
 		for _, j := range jobs {
 			if p.eligible(j) {
 				found[j.ID] = j
 			}
 		}
-		if len(jobs) > maxTaskJobs || len(found) > maxTaskJobs {
-			return nil, senseless("the associations name more than %d subclients", maxTaskJobs).WithHint("name fewer at once")
+	}
+	all := place{level: levelInstance} // instances of which every subclient is named
+	for _, a := range list {
+		p, err := locate(ctx, t, *a)
+		switch {
+		case err != nil:
+			return nil, err
+		case p.level == levelSubclient:
+			take(p, p.jobs)
+		case p.set != dumpSet:
+			all.sites = append(all.sites, p.sites...)
 		}
+		if len(p.jobs) > maxTaskJobs {
+			return nil, many
+		}
+	}
+	if len(all.sites) > 0 {
+		jobs, err := t.jobs(ctx, all.siteIDs(), "")
+		if err != nil {
+			return nil, err
+		}
+		if len(jobs) > maxTaskJobs {
+			return nil, many
+		}
+		take(all, jobs)
+	}
+	if len(found) > maxTaskJobs {
+		return nil, many
 	}
 	return slices.SortedFunc(maps.Values(found), func(a, b holdfast.Job) int { return cmp.Compare(a.ID, b.ID) }), nil
 }
@@ -75,17 +94,24 @@ type place struct {
 	jobs  []holdfast.Job // at levelSubclient
 }
 
+// siteIDs returns the numbers of the sites, each once.
 func (p place) siteIDs() []holdfast.SiteID {
 	ids := make([]holdfast.SiteID, len(p.sites))
 	for i, s := range p.sites {
 		ids[i] = s.ID
 	}
-	return ids
+	slices.Sort(ids)
+	return slices.Compact(ids)
 }
 
 // holds reports whether the BACKUP job lies in the place.
 func (p place) holds(j holdfast.Job) bool {
-	return j.Type == holdfast.JobBackup && slices.Contains(p.siteIDs(), j.Site) && (p.set == "" || p.set == setOf(j))
+	return j.Type == holdfast.JobBackup && p.site(j) >= 0 && (p.set == "" || p.set == setOf(j))
+}
+
+// site returns the index of the job's site; -1: it is not here.
+func (p place) site(j holdfast.Job) int {
+	return slices.IndexFunc(p.sites, func(s holdfast.Site) bool { return s.ID == j.Site })
 }
 
 // eligible reports whether the job lies in the place and can be backed up: it is
@@ -95,8 +121,7 @@ func (p place) eligible(j holdfast.Job) bool {
 	if !p.holds(j) || !j.Active || !j.Deleted.IsZero() || setOf(j) != fsSet {
 		return false
 	}
-	i := slices.IndexFunc(p.sites, func(s holdfast.Site) bool { return s.ID == j.Site })
-	return j.Repository != 0 || p.sites[i].Repository != 0
+	return j.Repository != 0 || p.sites[p.site(j)].Repository != 0
 }
 
 // locate finds where an association leads. Every given field has to fit: an id
@@ -119,9 +144,11 @@ func locate(ctx context.Context, t tree, a association) (place, error) {
 		return p, nil
 	}
 	p.hosts = fitting(hosts, a.ClientID, a.ClientName, func(h holdfast.Host) (int64, string) { return int64(h.ID), h.Name })
-	p.sites = fitting(slices.DeleteFunc(slices.Clone(sites), func(s holdfast.Site) bool {
-		return !slices.ContainsFunc(p.hosts, func(h holdfast.Host) bool { return h.ID == s.Host })
-	}), a.InstanceID, a.InstanceName, func(s holdfast.Site) (int64, string) { return int64(s.ID), s.Slug })
+	on := map[holdfast.HostID]bool{}
+	for _, h := range p.hosts {
+		on[h.ID] = true
+	}
+	p.sites = fitting(slices.DeleteFunc(slices.Clone(sites), func(s holdfast.Site) bool { return !on[s.Host] }), a.InstanceID, a.InstanceName, func(s holdfast.Site) (int64, string) { return int64(s.ID), s.Slug })
 	if a.BackupsetID.given() {
 		site, _ := backupset(a.BackupsetID.n)
 		p.sites = slices.DeleteFunc(p.sites, func(s holdfast.Site) bool { return s.ID != site })

@@ -226,8 +226,17 @@ func TestResolvingReadsNoMoreThanItNeeds(t *testing.T) {
 			t.Errorf("%s: %d jobs were read", name, f.read)
 		}
 	}
-	if _, err := resolve(t.Context(), f, []*association{{InstanceID: id(1002)}}); holdfast.ErrorCode(err) != holdfast.CodeInvalid {
-		t.Errorf("5000 subclients at once: got %v, want it refused", err)
+	for name, list := range map[string][]*association{
+		"5000 subclients of an instance": {{InstanceID: id(1002)}},
+		"1001 associations":              slices.Repeat([]*association{{InstanceID: id(1001)}}, maxTaskJobs+1),
+	} {
+		if jobs, err := resolve(t.Context(), f, list); holdfast.ErrorCode(err) != holdfast.CodeInvalid {
+			t.Errorf("%s: got %d, %v, want them refused", name, len(jobs), err)
+		}
+	}
+	f.read = 0
+	if jobs, err := resolve(t.Context(), f, slices.Repeat([]*association{{InstanceID: id(1001)}}, maxTaskJobs)); err != nil || len(jobs) != 2 || f.read > 2 {
+		t.Errorf("1000 associations: got %d, %v, and %d jobs were read", len(jobs), err, f.read)
 	}
 }
 
