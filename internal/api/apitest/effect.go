@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/store"
@@ -15,7 +16,7 @@ import (
 // rows is what a request may change, as one line for each row.
 type rows map[string]string
 
-// rows reads the jobs, the executions and the backup sets.
+// rows reads the jobs with their schedules, the executions and the backup sets.
 func (w *World) rows(ctx context.Context) (rows, error) {
 	all := rows{}
 	err := w.store.View(ctx, func(r store.Reader) error {
@@ -25,6 +26,13 @@ func (w *World) rows(ctx context.Context) (rows, error) {
 		}
 		for _, j := range jobs {
 			all[fmt.Sprintf("job %d", j.ID)] = jobLine(j)
+			schedules, err := r.Schedules(ctx, 0, j.ID)
+			if err != nil {
+				return err
+			}
+			for _, s := range schedules {
+				all[fmt.Sprintf("schedule %d of job %d", s.ID, s.Job)] = scheduleLine(s)
+			}
 		}
 		executions, _, err := r.Executions(ctx, 0, store.ExecutionFilter{})
 		if err != nil {
@@ -85,6 +93,14 @@ func jobLine(j holdfast.Job) string {
 		parts = append(parts, k+"="+string(j.Annotations[k]))
 	}
 	return strings.Join(parts, " ")
+}
+
+func scheduleLine(s holdfast.Schedule) string {
+	next := "none"
+	if !s.NextRun.IsZero() {
+		next = s.NextRun.UTC().Format(time.RFC3339)
+	}
+	return fmt.Sprintf("%s %q %s active=%v next=%s", s.RunType, s.Expression, s.TimeZone, s.Active, next)
 }
 
 func restoreLine(r holdfast.RestoreSpec) string {

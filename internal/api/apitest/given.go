@@ -21,19 +21,21 @@ type command struct {
 // commands returns what a given section may say.
 func commands() map[string]command {
 	return map[string]command{
-		"clock":   {1, (*World).moveClock},   // clock 90s
-		"job":     {1, (*World).makeJob},     // job berlin nightly [of the whole cluster]
-		"run":     {2, (*World).run},         // run 1001 DELTA: through another API
-		"start":   {1, (*World).start},       // start 1001 [why the run type differs]
-		"phase":   {1, (*World).phase},       // phase 1001 copy
-		"succeed": {2, (*World).succeed},     // succeed 1001 4096: and leave a set of so many bytes
-		"warn":    {2, (*World).warn},        // warn 1001 4096 what is damaged
-		"move":    {2, (*World).move},        // move 1001 fail [detail]
-		"restore": {2, (*World).restore},     // restore 1001 /srv/restore/a
-		"protect": {1, (*World).protect},     // protect 1001: a set
-		"expire":  {1, (*World).expire},      // expire 1001: a set's copies are deleted
-		"fail":    {1, (*World).planFailure}, // fail unavailable: the next request's change
-		"user":    {2, (*World).makeUser},    // user alice operator [berlin]: whose password is Password
+		"clock":    {1, (*World).moveClock},    // clock 90s
+		"job":      {1, (*World).makeJob},      // job berlin nightly [of the whole cluster]
+		"run":      {2, (*World).run},          // run 1001 DELTA: through another API
+		"start":    {1, (*World).start},        // start 1001 [why the run type differs]
+		"phase":    {1, (*World).phase},        // phase 1001 copy
+		"succeed":  {2, (*World).succeed},      // succeed 1001 4096: and leave a set of so many bytes
+		"warn":     {2, (*World).warn},         // warn 1001 4096 what is damaged
+		"move":     {2, (*World).move},         // move 1001 fail [detail]
+		"restore":  {2, (*World).restore},      // restore 1001 /srv/restore/a
+		"protect":  {1, (*World).protect},      // protect 1001: a set
+		"expire":   {1, (*World).expire},       // expire 1001: a set's copies are deleted
+		"schedule": {2, (*World).makeSchedule}, // schedule 1001 DELTA 0 3 * * *
+		"due":      {0, (*World).runDue},       // what the scheduler does when it looks
+		"fail":     {1, (*World).planFailure},  // fail unavailable: the next request's change
+		"user":     {2, (*World).makeUser},     // user alice operator [berlin]: whose password is Password
 	}
 }
 
@@ -100,6 +102,22 @@ func (w *World) run(ctx context.Context, words []string, _ string) error {
 		return err
 	}
 	_, err = w.Service.Execute(ctx, w.local, service.Run{Job: holdfast.JobID(id), RunType: holdfast.RunType(words[1]), IfBusy: service.Queue})
+	return err
+}
+
+func (w *World) makeSchedule(ctx context.Context, words []string, expression string) error {
+	id, err := strconv.ParseInt(words[0], 10, 64)
+	if err != nil {
+		return err
+	}
+	_, err = w.Service.CreateSchedule(ctx, w.local, holdfast.Schedule{
+		Job: holdfast.JobID(id), RunType: holdfast.RunType(words[1]), Expression: expression, Active: true,
+	})
+	return err
+}
+
+func (w *World) runDue(ctx context.Context, _ []string, _ string) error {
+	_, err := w.Service.RunDue(ctx)
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/holdfast-backup/holdfast"
 )
@@ -30,8 +31,15 @@ type eventData struct {
 	Schedule int64            `json:"schedule"`
 	RunType  string           `json:"run_type"`
 	Outcome  holdfast.Outcome `json:"outcome"`
-	Reason   string           `json:"reason"`
 	Detail   string           `json:"detail"`
+
+	// Of a run that was skipped, or began late.
+	Reason holdfast.SkipReason `json:"reason"`
+	Due    time.Time           `json:"due"`
+	Missed int                 `json:"missed"` // runs, this one included
+	Before int64               `json:"for_execution"`
+	First  int64               `json:"for_schedule"`
+	Error  string              `json:"error"` // why it is refused
 }
 
 // activityOf translates an event. Source: docs/api/enterprise.md, "Activity".
@@ -39,6 +47,9 @@ func activityOf(e holdfast.Event) Activity {
 	var d eventData
 	if json.Unmarshal(e.Data, &d) != nil {
 		d = eventData{} // its data has another form: what happened is in its kind
+	}
+	if e.Kind == "schedule.skipped" {
+		d.Detail = skippedDetail(d)
 	}
 	a := Activity{
 		ID: int64(e.ID), Time: e.Time.UTC().Format(timeLayout), Activity: activityWord(e.Kind, d), Actor: e.Actor, Subject: e.Subject,
@@ -59,11 +70,47 @@ func activityOf(e holdfast.Event) Activity {
 func activityWord(kind string, d eventData) string {
 	switch {
 	case kind == "schedule.skipped":
-		return "SKIPPED_" + snake(d.Reason)
+		return skippedWord(d.Reason)
 	case kind == "execution.ended" && d.Outcome != holdfast.OutcomeNone:
 		return "EXECUTION_" + statusWord(holdfast.Status{State: holdfast.StateEnded, Outcome: d.Outcome})
 	}
 	return snake(kind)
+}
+
+// skippedWord is why a scheduled run was left out.
+func skippedWord(r holdfast.SkipReason) string {
+	switch r {
+	case holdfast.SkipBusy:
+		return "SKIPPED_RUNNING"
+	case holdfast.SkipPriority:
+		return "SKIPPED_LOWER_PRIORITY"
+	case holdfast.SkipMissed:
+		return "SKIPPED_MISSED"
+	case holdfast.SkipSame:
+		return "SKIPPED_SAME_JOB"
+	case holdfast.SkipRefused:
+		return "SKIPPED_REFUSED"
+	case holdfast.SkipNone:
+	}
+	return "SKIPPED"
+}
+
+// skippedDetail says in words what the word of a skipped run leaves out.
+func skippedDetail(d eventData) string {
+	parts := []string{"due at " + d.Due.UTC().Format(timeLayout)}
+	if d.Before != 0 {
+		parts = append(parts, "execution "+ID(d.Before)+" stands in its way")
+	}
+	if d.First != 0 {
+		parts = append(parts, "schedule "+ID(d.First)+" goes first")
+	}
+	if d.Error != "" {
+		parts = append(parts, d.Error)
+	}
+	if d.Missed > 1 {
+		parts = append(parts, strconv.Itoa(d.Missed)+" runs in all")
+	}
+	return strings.Join(parts, "; ")
 }
 
 func snake(s string) string {

@@ -77,6 +77,18 @@ func restoreAliases() []alias {
 	return all
 }
 
+// Source: "Management Console GraphQL API", scheduleInput.
+func scheduleAliases() []alias {
+	return []alias{
+		{from: "scheduleExpression", to: []string{"schedule_expression"}},
+		{from: "runType", to: []string{"run_type"}},
+		{from: "timeZone", to: []string{"time_zone"}},
+		{from: "active", to: []string{"is_active"}},
+		{from: "isActive", to: []string{"is_active"}},
+		{from: "scheduleId", to: []string{"schedule_id"}},
+	}
+}
+
 func settingsAliases() []alias {
 	return []alias{
 		{from: "abortOnAccessRightsViolation", to: []string{continueKey}, invert: true},

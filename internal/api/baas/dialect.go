@@ -128,6 +128,12 @@ func (h *handler) sitePaths() []Path {
 			http.MethodGet: h.restore, http.MethodPatch: h.patchRestore,
 		}},
 		{Pattern: "jobs/{job}/executions/{execution}/restores/{restore}/rerun", Methods: map[string]Endpoint{http.MethodPost: h.rerun}},
+		{Pattern: "jobs/{job}/schedules", Methods: map[string]Endpoint{http.MethodGet: h.schedules, http.MethodPost: h.createSchedule}},
+		{Pattern: "jobs/{job}/schedules/preview", Methods: map[string]Endpoint{http.MethodPost: h.previewSchedule}},
+		{Pattern: "jobs/{job}/schedules/{schedule}", Methods: map[string]Endpoint{
+			http.MethodGet: h.schedule, http.MethodPut: h.replaceSchedule, http.MethodDelete: h.deleteSchedule,
+		}},
+		{Pattern: "jobs/{job}/next-runs", Methods: map[string]Endpoint{http.MethodGet: h.nextRuns}},
 		{Pattern: "retained-copies", Methods: map[string]Endpoint{http.MethodGet: h.siteCopies}},
 		{Pattern: "jobs/{job}/retained-copies", Methods: map[string]Endpoint{http.MethodGet: h.jobCopies}},
 		{Pattern: "jobs/{job}/retained-copies/{saveset}", Methods: map[string]Endpoint{

@@ -130,11 +130,13 @@ func (h *handler) changeJob(ctx context.Context, c *Call, change func(Input, *ho
 	if err != nil {
 		return err
 	}
-	changed, err := h.Service.UpdateJob(ctx, c.Actor, j.ID, func(j *holdfast.Job) error { return change(in, j) })
+	_, err = h.Service.UpdateJob(ctx, c.Actor, j.ID, func(j *holdfast.Job) error { return change(in, j) })
 	if err != nil {
 		return err
 	}
-	j.Job = changed
+	if j, err = h.Service.Job(ctx, c.Actor, j.ID); err != nil { // with its next run, which may be another one now
+		return err
+	}
 	return h.writeJob(ctx, c, http.StatusOK, site, j)
 }
 

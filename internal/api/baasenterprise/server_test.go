@@ -1,10 +1,14 @@
 package baasenterprise_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -139,5 +143,64 @@ func TestABodyHasALimit(t *testing.T) {
 	status, _, body := w.send(t, w.tcp, http.MethodPatch, path, "admin", strings.NewReader(fits+" "))
 	if status != http.StatusRequestEntityTooLarge || !strings.Contains(body, "PAYLOAD_TOO_LARGE") {
 		t.Errorf("one byte more: got %d %s, want 413", status, body)
+	}
+}
+
+// TestCredentialsAreForgotten: the database login of a restore stands in no
+// answer and no log, whether it is accepted, malformed, or sent with a request
+// that fails.
+func TestCredentialsAreForgotten(t *testing.T) {
+	world := apitest.NewWorld(t)
+	for _, line := range []string{"job berlin nightly", "run 1001 FULL", "start 1001", "succeed 1001 10"} {
+		if err := world.Give(t.Context(), line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log bytes.Buffer
+	h := baasenterprise.Handler(baasenterprise.Config{
+		Service: world.Service, Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	const path = "/data-protection/v2/sites/berlin/jobs/1001/executions/1001/restores"
+	login := base64.StdEncoding.EncodeToString([]byte("planted-user:planted-password"))
+	send := func(ctx context.Context, value, body string) *httptest.ResponseRecorder {
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, path, strings.NewReader(body))
+		r.Header.Set("Authorization", "Bearer "+world.Token("operator"))
+		r.Header.Set("X-Auth-Credentials", value)
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, r)
+		return rec
+	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, c := range map[string]struct {
+		ctx   context.Context
+		value string
+		body  string
+		want  int
+	}{
+		"accepted":  {t.Context(), "Basic " + login, `{"target_directory":"/srv/restore/a"}`, http.StatusAccepted},
+		"refused":   {t.Context(), "Basic " + login, `{"target_directory":"/srv/restore/a","tablespaces":{"1":"/a"}}`, http.StatusBadRequest},
+		"malformed": {t.Context(), "Basic planted-password " + login, `{}`, http.StatusBadRequest},
+		"too late":  {cancelled, "Basic " + login, `{}`, http.StatusServiceUnavailable},
+	} {
+		rec := send(c.ctx, c.value, c.body)
+		if rec.Code != c.want {
+			t.Errorf("%s: got %d %s, want %d", name, rec.Code, rec.Body, c.want)
+		}
+		said := rec.Body.String() + log.String()
+		for _, secret := range []string{"planted", login, strings.TrimRight(login, "=")} {
+			if strings.Contains(said, secret) {
+				t.Errorf("%s: %q stands in %s", name, secret, said)
+			}
+		}
+	}
+	rows, err := world.Rows(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, v := range rows {
+		if strings.Contains(k+v, "planted") || strings.Contains(v, login) {
+			t.Errorf("%s: %s", k, v)
+		}
 	}
 }
