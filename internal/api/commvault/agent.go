@@ -40,7 +40,7 @@ func (h *handler) agents(ctx context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := h.view(ctx, c.actor)
+	v, err := h.viewFor(ctx, c.actor, f)
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ func (h *handler) backupsets(ctx context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := h.view(ctx, c.actor)
+	v, err := h.viewFor(ctx, c.actor, f)
 	if err != nil {
 		return nil, err
 	}
@@ -61,11 +61,11 @@ func (h *handler) backupset(ctx context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := h.view(ctx, c.actor)
+	site, k := backupset(id)
+	v, err := h.siteView(ctx, c.actor, site)
 	if err != nil {
 		return nil, err
 	}
-	site, k := backupset(id)
 	if _, ok := v.bySite[site]; !ok {
 		return nil, unknown("backup set", id)
 	}

@@ -62,7 +62,7 @@ type zoneName struct {
 
 // commServ tells about the CommCell.
 func (h *handler) commServ(ctx context.Context, c call) (any, error) {
-	v, err := h.view(ctx, c.actor)
+	v, err := h.clientView(ctx, c.actor)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func (h *handler) clients(ctx context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := h.view(ctx, c.actor)
+	v, err := h.clientView(ctx, c.actor)
 	if err != nil {
 		return nil, err
 	}
@@ -124,21 +124,27 @@ func (h *handler) client(ctx context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := h.view(ctx, c.actor)
+	if id == commCellID {
+		v, err := h.clientView(ctx, c.actor)
+		if err != nil {
+			return nil, err
+		}
+		return clientReply(v.commServe), nil
+	}
+	host, err := h.Service.Host(ctx, c.actor, holdfast.HostID(id))
+	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
+		return nil, unknown("client", id)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if id == commCellID {
-		return clientReply(v.commServe), nil
-	}
-	if _, ok := v.byHost[holdfast.HostID(id)]; !ok {
-		return nil, unknown("client", id)
-	}
-	return clientReply(v.client(holdfast.HostID(id))), nil
+	v := h.emptyView(c.actor)
+	v.addHosts(host)
+	return clientReply(v.client(host.ID)), nil
 }
 
 func (h *handler) clientByName(ctx context.Context, c call) (any, error) {
-	v, err := h.view(ctx, c.actor)
+	v, err := h.clientView(ctx, c.actor)
 	if err != nil {
 		return nil, err
 	}

@@ -130,29 +130,85 @@ type view struct {
 	bySite    map[holdfast.SiteID]holdfast.Site
 }
 
-// view loads what the actor may see.
+// view loads all that the actor may see.
 func (h *handler) view(ctx context.Context, actor holdfast.Actor) (*view, error) {
-	hosts, err := h.Service.Hosts(ctx, actor)
+	v, err := h.clientView(ctx, actor)
 	if err != nil {
 		return nil, err
 	}
 	sites, err := h.Service.Sites(ctx, actor)
+	v.addSites(sites...)
+	return v, err
+}
+
+// clientView loads the clients alone.
+func (h *handler) clientView(ctx context.Context, actor holdfast.Actor) (*view, error) {
+	hosts, err := h.Service.Hosts(ctx, actor)
 	if err != nil {
 		return nil, err
 	}
-	v := &view{
-		h: h, actor: actor, hostList: hosts, siteList: sites,
-		byHost: make(map[holdfast.HostID]holdfast.Host, len(hosts)), bySite: make(map[holdfast.SiteID]holdfast.Site, len(sites)),
-	}
-	for _, host := range hosts {
-		v.byHost[host.ID] = host
-	}
-	for _, site := range sites {
-		v.bySite[site.ID] = site
-	}
+	v := h.emptyView(actor)
+	v.addHosts(hosts...)
 	name := commServeName(h.Name, hosts)
 	v.commServe = entity{ClientID: commCellID, ClientName: name, HostName: name, DisplayName: name, Type: typeClient}
 	return v, nil
+}
+
+// viewFor loads what a filter can select: one instance, with its client, when it
+// gives that instance's number or that of one of its backup sets.
+func (h *handler) viewFor(ctx context.Context, actor holdfast.Actor, f filter) (*view, error) {
+	if id := f.ids[levelBackupset]; id != nil {
+		site, _ := backupset(*id)
+		return h.siteView(ctx, actor, site)
+	}
+	if id := f.ids[levelInstance]; id != nil {
+		return h.siteView(ctx, actor, holdfast.SiteID(*id))
+	}
+	return h.view(ctx, actor)
+}
+
+// siteView loads a site and its host, and these other hosts. What does not exist
+// is not in it.
+func (h *handler) siteView(ctx context.Context, actor holdfast.Actor, id holdfast.SiteID, others ...holdfast.HostID) (*view, error) {
+	v := h.emptyView(actor)
+	site, err := h.Service.Site(ctx, actor, id)
+	switch {
+	case err == nil:
+		v.addSites(site)
+	case holdfast.ErrorCode(err) != holdfast.CodeNotFound:
+		return nil, err
+	}
+	for _, id := range append([]holdfast.HostID{site.Host}, others...) {
+		if _, ok := v.byHost[id]; ok || id == 0 {
+			continue
+		}
+		host, err := h.Service.Host(ctx, actor, id)
+		switch {
+		case err == nil:
+			v.addHosts(host)
+		case holdfast.ErrorCode(err) != holdfast.CodeNotFound:
+			return nil, err
+		}
+	}
+	return v, nil
+}
+
+func (h *handler) emptyView(actor holdfast.Actor) *view {
+	return &view{h: h, actor: actor, byHost: map[holdfast.HostID]holdfast.Host{}, bySite: map[holdfast.SiteID]holdfast.Site{}}
+}
+
+func (v *view) addHosts(list ...holdfast.Host) {
+	v.hostList = append(v.hostList, list...)
+	for _, host := range list {
+		v.byHost[host.ID] = host
+	}
+}
+
+func (v *view) addSites(list ...holdfast.Site) {
+	v.siteList = append(v.siteList, list...)
+	for _, site := range list {
+		v.bySite[site.ID] = site
+	}
 }
 
 // commServeName makes the name differ from every client's: a client that bears

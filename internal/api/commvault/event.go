@@ -58,7 +58,7 @@ func (h *handler) events(ctx context.Context, c call) (any, error) {
 		case err != nil:
 			return nil, err
 		}
-		v, err := h.viewOf(ctx, c.actor, e)
+		v, err := h.siteView(ctx, c.actor, e.Site, e.Host)
 		if err != nil {
 			return nil, err
 		}

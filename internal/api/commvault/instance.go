@@ -63,7 +63,7 @@ func (h *handler) instances(ctx context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := h.view(ctx, c.actor)
+	v, err := h.viewFor(ctx, c.actor, f)
 	if err != nil {
 		return nil, err
 	}
@@ -83,11 +83,11 @@ func (h *handler) instance(ctx context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := h.view(ctx, c.actor)
+	f.ids[levelInstance] = &id
+	v, err := h.viewFor(ctx, c.actor, f)
 	if err != nil {
 		return nil, err
 	}
-	f.ids[levelInstance] = &id
 	sites := v.instances(f)
 	if len(sites) == 0 {
 		return nil, unknown("instance", id)

@@ -100,7 +100,7 @@ func (h *handler) job(ctx context.Context, c call) (any, error) {
 // summary is the summary of one job, for which as little as possible is read:
 // clients ask for it again and again.
 func (h *handler) summary(ctx context.Context, actor holdfast.Actor, e holdfast.Execution) (jobSummary, error) {
-	v, err := h.viewOf(ctx, actor, e)
+	v, err := h.siteView(ctx, actor, e.Site, e.Host)
 	if err != nil {
 		return jobSummary{}, err
 	}
@@ -129,31 +129,6 @@ func (h *handler) submitter(ctx context.Context, actor holdfast.Actor, e holdfas
 	return int64(sub.Principal), err
 }
 
-// viewOf loads what names one execution. What is gone has its number for a name.
-func (h *handler) viewOf(ctx context.Context, actor holdfast.Actor, e holdfast.Execution) (*view, error) {
-	v := &view{h: h, actor: actor, byHost: map[holdfast.HostID]holdfast.Host{}, bySite: map[holdfast.SiteID]holdfast.Site{}}
-	site, err := h.Service.Site(ctx, actor, e.Site)
-	switch {
-	case err == nil:
-		v.bySite[site.ID] = site
-	case holdfast.ErrorCode(err) != holdfast.CodeNotFound:
-		return nil, err
-	}
-	for _, id := range []holdfast.HostID{site.Host, e.Host} {
-		if _, ok := v.byHost[id]; ok || id == 0 {
-			continue
-		}
-		host, err := h.Service.Host(ctx, actor, id)
-		switch {
-		case err == nil:
-			v.byHost[id] = host
-		case holdfast.ErrorCode(err) != holdfast.CodeNotFound:
-			return nil, err
-		}
-	}
-	return v, nil
-}
-
 // origin returns the job that an execution's subclient is: its own for a backup,
 // for a restore that of the backup.
 func (v *view) origin(ctx context.Context, e holdfast.Execution) (holdfast.Job, error) {
@@ -179,6 +154,10 @@ func (v *view) summary(e holdfast.Execution, from holdfast.Job, policy policyNam
 		updated = e.Ended
 	}
 	subclient := v.subclient(from)
+	if _, ok := v.bySite[e.Site]; !ok { // the site is gone, its host may be there
+		host := v.client(e.Host)
+		subclient.ClientID, subclient.ClientName, subclient.DisplayName = host.ClientID, host.ClientName, host.DisplayName
+	}
 	s := jobSummary{
 		ID: int64(e.ID), Visible: true, Type: typeName(e.Type), Operation: typeName(e.Type), Status: statusOfJob(e, now),
 		Percent: percent(e), Started: seconds(begun(e)), Ended: seconds(e.Ended), Updated: seconds(updated),

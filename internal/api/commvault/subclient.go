@@ -79,7 +79,7 @@ func (h *handler) subclients(ctx context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := h.view(ctx, c.actor)
+	v, err := h.viewFor(ctx, c.actor, f)
 	if err != nil {
 		return nil, err
 	}
@@ -173,11 +173,7 @@ func (h *handler) subclient(ctx context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := h.view(ctx, c.actor)
-	if err != nil {
-		return nil, err
-	}
-	return v.showSubclient(ctx, holdfast.JobID(id))
+	return h.showSubclient(ctx, c.actor, holdfast.JobID(id))
 }
 
 // subclientByName finds a subclient by clientName, appName, backupsetName and
@@ -187,7 +183,7 @@ func (h *handler) subclientByName(ctx context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := h.view(ctx, c.actor)
+	v, err := h.viewFor(ctx, c.actor, f)
 	if err != nil {
 		return nil, err
 	}
@@ -199,23 +195,26 @@ func (h *handler) subclientByName(ctx context.Context, c call) (any, error) {
 		return nil, holdfast.Errorf(holdfast.CodeNotFound, "no single subclient has these names").
 			WithHint("give clientName, instanceName, backupsetName and subclientName")
 	}
-	return v.showSubclient(ctx, list[0].ID)
+	return h.showSubclient(ctx, c.actor, list[0].ID)
 }
 
-func (v *view) showSubclient(ctx context.Context, id holdfast.JobID) (any, error) {
-	j, err := v.h.Service.Job(ctx, v.actor, id)
+func (h *handler) showSubclient(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) (any, error) {
+	j, err := h.Service.Job(ctx, actor, id)
 	if holdfast.ErrorCode(err) == holdfast.CodeNotFound || err == nil && j.Type != holdfast.JobBackup {
 		return nil, unknown("subclient", int64(id))
 	}
 	if err != nil {
 		return nil, err
 	}
-	site := v.bySite[j.Site]
+	v, err := h.siteView(ctx, actor, j.Site)
+	if err != nil {
+		return nil, err
+	}
 	repository := j.Repository
 	if repository == 0 {
-		repository = site.Repository
+		repository = v.bySite[j.Site].Repository
 	}
-	policy, err := v.h.policy(ctx, v.actor, repository)
+	policy, err := h.policy(ctx, actor, repository)
 	if err != nil {
 		return nil, err
 	}
