@@ -189,6 +189,11 @@ type rig struct {
 
 func newRig(t *testing.T, logs ...testkit.LogOption) *rig {
 	t.Helper()
+	return newRigWith(t, holdfast.SchedulePolicy{}, logs...)
+}
+
+func newRigWith(t *testing.T, policy holdfast.SchedulePolicy, logs ...testkit.LogOption) *rig {
+	t.Helper()
 	dir := t.TempDir()
 	log := testkit.Logger(t, logs...)
 	db, err := sqlite.Open(t.Context(), filepath.Join(dir, "holdfast.db"))
@@ -203,7 +208,7 @@ func newRig(t *testing.T, logs ...testkit.LogOption) *rig {
 	r := &rig{t: t, store: st, dir: dir, clock: &clock{now: start}, out: &recorder{}, master: master}
 	r.svc = service.New(service.Config{
 		Store: st, Sealer: master, Dispatcher: r.out, Logs: r.out, Repositories: r.out,
-		Engines: []holdfast.Engine{holdfast.EnginePhysical}, Now: r.clock.Now, Log: log,
+		Engines: []holdfast.Engine{holdfast.EnginePhysical}, Schedules: policy, Now: r.clock.Now, Log: log,
 	})
 	t.Cleanup(func() {
 		if err := r.svc.Close(); err != nil {
