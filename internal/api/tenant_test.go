@@ -173,7 +173,6 @@ type dialect struct {
 	name    string
 	handler http.Handler
 	routes  []string // method and pattern
-	login   func(token string) string
 }
 
 func dialects(t *testing.T, w *apitest.World) []dialect {
