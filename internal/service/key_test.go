@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -32,11 +33,14 @@ func encode(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
-// keyPair makes an RSA key and the PEM of its public half.
-func keyPair(t testing.TB, bits int) (*rsa.PrivateKey, []byte) {
+// keyPair returns a public RSA key of its own, and its PEM. Nobody has the other
+// half: a signature is none of the service's business.
+func keyPair(t testing.TB, bits int) (*rsa.PublicKey, []byte) {
 	t.Helper()
-	key := must(rsa.GenerateKey(rand.Reader, bits))(t)
-	return key, encode("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(&key.PublicKey))(t))
+	n := must(rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), uint(bits))))(t)
+	n.SetBit(n, bits-1, 1).SetBit(n, 0, 1)
+	key := &rsa.PublicKey{N: n, E: 65537}
+	return key, encode("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(key))(t))
 }
 
 func newKey(r *rig) int64 {
@@ -48,7 +52,7 @@ func newKey(r *rig) int64 {
 func (r *rig) addKey(u service.User, name string) (service.UserKey, *rsa.PublicKey) {
 	r.t.Helper()
 	key, text := keyPair(r.t, 2048)
-	return must(r.svc.AddKey(r.t.Context(), r.admin, service.NewKey{User: u.ID, Name: name, PEM: text}))(r.t), &key.PublicKey
+	return must(r.svc.AddKey(r.t.Context(), r.admin, service.NewKey{User: u.ID, Name: name, PEM: text}))(r.t), key
 }
 
 // key returns a user's key that is in use.
@@ -70,18 +74,18 @@ func TestAddKey(t *testing.T) {
 	u, eve := r.user("ada"), r.user("eve")
 	key, text := keyPair(t, 2048)
 	k := must(r.svc.AddKey(ctx, r.admin, service.NewKey{User: u.ID, Name: "laptop", PEM: text}))(t)
-	if k.User != "ada" || k.Name != "laptop" || k.Kind != holdfast.CredentialKey || k.Role != "" || k.Hash != nil || !r.key(u, "laptop").Equal(&key.PublicKey) {
+	if k.User != "ada" || k.Name != "laptop" || k.Kind != holdfast.CredentialKey || k.Role != "" || k.Hash != nil || !r.key(u, "laptop").Equal(key) {
 		t.Errorf("got key %+v", k)
 	}
 	// The other PEM form, and the longest name.
 	pkcs1, _ := keyPair(t, 3072)
 	must(r.svc.AddKey(ctx, r.admin, service.NewKey{
-		User: u.ID, Name: strings.Repeat("ü", 128), PEM: encode("RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(&pkcs1.PublicKey)),
+		User: u.ID, Name: strings.Repeat("ü", 128), PEM: encode("RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(pkcs1)),
 	}))(t)
 	// Another user may have the same key, under the same name.
 	must(r.svc.AddKey(ctx, r.admin, service.NewKey{User: eve.ID, Name: "laptop", PEM: text}))(t)
 
-	small := must(x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: key.N.Rsh(key.N, 1).SetBit(key.N, 0, 1), E: 65537}))(t)
+	_, small := keyPair(t, 2047)
 	curve := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	private := must(x509.MarshalPKCS8PrivateKey(curve))(t)
 	_, other := keyPair(t, 2048)
@@ -108,7 +112,7 @@ func TestAddKey(t *testing.T) {
 		{"two keys", service.NewKey{User: u.ID, Name: "x", PEM: slices.Concat(other, text)}, holdfast.CodeInvalid, "more than one"},
 		{"a private key", service.NewKey{User: u.ID, Name: "x", PEM: encode("PRIVATE KEY", private)}, holdfast.CodeInvalid, "a private key"},
 		{"no RSA", service.NewKey{User: u.ID, Name: "x", PEM: encode("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(&curve.PublicKey))(t))}, holdfast.CodeInvalid, "not an RSA key"},
-		{"2047 bits", service.NewKey{User: u.ID, Name: "x", PEM: encode("PUBLIC KEY", small)}, holdfast.CodeInvalid, "2047 bits"},
+		{"2047 bits", service.NewKey{User: u.ID, Name: "x", PEM: small}, holdfast.CodeInvalid, "2047 bits"},
 		{"an even exponent", service.NewKey{User: u.ID, Name: "x", PEM: encode("RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(&even))}, holdfast.CodeInvalid, "exponent 65536"},
 		{"a text that is too long", service.NewKey{User: u.ID, Name: "x", PEM: append([]byte(strings.Repeat(" ", 16<<10)), other...)}, holdfast.CodeInvalid, "longer than"},
 	} {

@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -73,7 +74,8 @@ func TestFiveFailuresLock(t *testing.T) {
 
 func TestFailuresAreForgotten(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
+	r := newRig(t)
+	for i, c := range []struct {
 		name  string
 		after func(r *rig, u service.User)
 		again int // failures that lock after it
@@ -81,7 +83,7 @@ func TestFailuresAreForgotten(t *testing.T) {
 		{"not at once", func(*rig, service.User) {}, 1},
 		{"not within ten minutes", func(r *rig, _ service.User) { r.clock.add(10*time.Minute - time.Second) }, 1},
 		{"after ten minutes", func(r *rig, _ service.User) { r.clock.add(10 * time.Minute) }, 5},
-		{"by a success", func(r *rig, _ service.User) { r.tryRight("ada") }, 5},
+		{"by a success", func(r *rig, u service.User) { r.tryRight(u.Name) }, 5},
 		{"by a new password", func(r *rig, u service.User) {
 			must(0, r.svc.SetPassword(r.t.Context(), r.admin, u.ID, holdfast.NewSecret(password)))(r.t)
 		}, 5},
@@ -89,15 +91,13 @@ func TestFailuresAreForgotten(t *testing.T) {
 		{"by a restart", func(r *rig, _ service.User) { r.restart() }, 5},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t)
-			u := r.user("ada")
+			u := r.user(fmt.Sprint("user", i))
 			for range 4 {
-				r.guess("", "ada")
+				r.guess("", u.Name)
 			}
 			c.after(r, u)
 			for i := 1; i <= c.again; i++ {
-				if got := r.guess("", "ada"); got.Locked != (i == c.again) {
+				if got := r.guess("", u.Name); got.Locked != (i == c.again) {
 					t.Fatalf("failure %d afterwards: got %+v, want a lock at %d", i, got, c.again)
 				}
 			}

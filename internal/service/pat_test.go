@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -179,7 +180,7 @@ func TestSignedProofs(t *testing.T) {
 		if got := must(r.svc.AuthenticatePAT(ctx, service.PATProof{KeyName: theirs}, "x"))(t); got.Principal.Account != other.actor.Principal.Account {
 			t.Errorf("got account %d, want %d", got.Principal.Account, other.actor.Principal.Account)
 		}
-		if k := must(r.svc.PublicKey(ctx, theirs))(t); !k.Equal(&key.PublicKey) {
+		if k := must(r.svc.PublicKey(ctx, theirs))(t); !k.Equal(key) {
 			t.Error("got another account's key")
 		}
 		if k := must(r.svc.PublicKey(ctx, name))(t); !k.Equal(r.key(ada, "laptop")) {
@@ -193,25 +194,29 @@ func TestSignedProofs(t *testing.T) {
 
 func TestAPATEnds(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
+	r := newRig(t)
+	for i, c := range []struct {
 		name      string
-		in        service.NewPAT
-		use, wait time.Duration
+		life      time.Duration
+		idle      time.Duration
+		use, wait time.Duration // after its making; after that
 		valid     bool
 	}{
-		{"before its end", service.NewPAT{Expires: start.Add(time.Hour)}, 0, time.Hour - time.Second, true},
-		{"at its end", service.NewPAT{Expires: start.Add(time.Hour)}, 30 * time.Minute, 30 * time.Minute, false},
-		{"without an end, within the year", service.NewPAT{}, 0, 365*24*time.Hour - time.Second, true},
-		{"without an end, after the year", service.NewPAT{}, 0, 365 * 24 * time.Hour, false},
-		{"never used, within its idle time", service.NewPAT{Idle: time.Hour}, 0, time.Hour - time.Second, true},
-		{"never used, after its idle time", service.NewPAT{Idle: time.Hour}, 0, time.Hour, false},
-		{"used, within its idle time", service.NewPAT{Idle: time.Hour}, 59*time.Minute + 59*time.Second, time.Hour - time.Second, true},
-		{"used, a minute after its idle time", service.NewPAT{Idle: time.Hour}, 59 * time.Minute, time.Hour + time.Minute, false},
+		{"before its end", time.Hour, 0, 0, time.Hour - time.Second, true},
+		{"at its end", time.Hour, 0, 30 * time.Minute, 30 * time.Minute, false},
+		{"without an end, within the year", 0, 0, 0, 365*24*time.Hour - time.Second, true},
+		{"without an end, after the year", 0, 0, 0, 365 * 24 * time.Hour, false},
+		{"never used, within its idle time", 0, time.Hour, 0, time.Hour - time.Second, true},
+		{"never used, after its idle time", 0, time.Hour, 0, time.Hour, false},
+		{"used, within its idle time", 0, time.Hour, 59*time.Minute + 59*time.Second, time.Hour - time.Second, true},
+		{"used, a minute after its idle time", 0, time.Hour, 59 * time.Minute, time.Hour + time.Minute, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t)
-			name := r.signer(r.user("ada"), "laptop", c.in)
+			in := service.NewPAT{Idle: c.idle}
+			if c.life > 0 {
+				in.Expires = r.clock.Now().Add(c.life)
+			}
+			name := r.signer(r.user(fmt.Sprint("user", i)), "laptop", in)
 			if c.use > 0 {
 				r.clock.add(c.use)
 				must(r.svc.AuthenticatePAT(t.Context(), service.PATProof{KeyName: name}, "x"))(t)

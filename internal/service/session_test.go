@@ -108,7 +108,8 @@ func TestIdleTimeIsBounded(t *testing.T) {
 
 func TestASessionEndsByIdleness(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
+	r := newRig(t)
+	for i, c := range []struct {
 		name          string
 		use, wait     time.Duration // after its making; after that
 		valid, atOnce bool
@@ -123,11 +124,12 @@ func TestASessionEndsByIdleness(t *testing.T) {
 		{"used in the minute of its making", 30 * time.Second, 30*time.Minute - time.Second, true, false},
 		{"used while the touch is not written", 10 * time.Minute, 29 * time.Minute, true, true},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t)
-			r.user("ada")
-			s := r.login("ada")
+		t.Run(c.name, func(*testing.T) {
+			name := fmt.Sprint("user", i)
+			r.user(name)
+			now := r.clock.Now()
+			r.clock.add(now.Truncate(time.Minute).Add(time.Minute).Sub(now))
+			s := r.login(name)
 			if c.use > 0 {
 				r.clock.add(c.use)
 				r.wantSession(s, true)
@@ -206,7 +208,8 @@ func (b brokenTx) UpdateCredential(ctx context.Context, c holdfast.Credential) e
 
 func TestRenewSession(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
+	r := newRig(t)
+	for i, c := range []struct {
 		name   string
 		after  func(r *rig, s service.Session)
 		device string
@@ -228,10 +231,9 @@ func TestRenewSession(t *testing.T) {
 		{"after a restart", func(r *rig, _ service.Session) { r.restart() }, "laptop", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t)
-			r.user("ada")
-			s := r.login("ada")
+			name := fmt.Sprint("user", i)
+			r.user(name)
+			s := r.login(name)
 			c.after(r, s)
 			renewed, err := r.svc.RenewSession(t.Context(), s.Secret, c.device, "api/x")
 			if !c.ok {
@@ -247,7 +249,7 @@ func TestRenewSession(t *testing.T) {
 			if renewed.Secret.Reveal() == s.Secret.Reveal() || renewed.Idle != s.Idle || renewed.Actor.Principal.ID != s.Actor.Principal.ID {
 				t.Errorf("got session %+v after %+v", renewed, s)
 			}
-			if e := r.lastEvent(); e.Kind != "session.renewed" || e.Actor != "user ada" {
+			if e := r.lastEvent(); e.Kind != "session.renewed" || e.Actor != "user "+name {
 				t.Errorf("got event %+v", e)
 			}
 			r.clock.add(29 * time.Minute) // its idle time begins anew

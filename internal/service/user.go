@@ -261,7 +261,8 @@ func (s *Service) DisableUser(ctx context.Context, actor holdfast.Actor, id hold
 	return s.setDisabled(ctx, actor, opDisableUser, id, true)
 }
 
-// EnableUser lets a disabled user in again, and ends a lock.
+// EnableUser lets a disabled user in again, and ends a lock, also of one who was
+// not disabled.
 func (s *Service) EnableUser(ctx context.Context, actor holdfast.Actor, id holdfast.PrincipalID) (User, error) {
 	u, err := s.setDisabled(ctx, actor, opEnableUser, id, false)
 	if err == nil {
@@ -288,11 +289,13 @@ func (s *Service) setDisabled(ctx context.Context, actor holdfast.Actor, op Oper
 		was := m.Disabled
 		m.Disabled = disabled
 		u = userOf(m.Principal, m.grant)
-		if was == disabled {
+		if was && disabled {
 			return nil
 		}
-		if _, err := m.endSessions(ctx, tx); err != nil {
-			return err
+		if disabled {
+			if _, err := m.endSessions(ctx, tx); err != nil {
+				return err
+			}
 		}
 		if err := tx.UpdatePrincipal(ctx, m.Principal); err != nil {
 			return err
