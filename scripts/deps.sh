@@ -24,7 +24,7 @@ done
 need restic restic
 need curl curl
 need openssl openssl
-need python3 python3
+need /usr/bin/python3 python3
 need /usr/lib/python3/dist-packages/requests/__init__.py python3-requests
 need jq jq
 need gcc gcc
