@@ -379,20 +379,11 @@ func jobViews(ctx context.Context, r store.Reader, a holdfast.AccountID, jobs []
 
 // lastRestores returns the newest restore of what each backup job made.
 func lastRestores(ctx context.Context, r store.Reader, a holdfast.AccountID, jobs []holdfast.Job) (map[holdfast.JobID]holdfast.Execution, error) {
-	newest := map[holdfast.JobID]holdfast.Execution{}
+	var backups []holdfast.JobID
 	for _, j := range jobs {
-		if j.Type != holdfast.JobBackup {
-			continue
-		}
-		list, _, err := r.Executions(ctx, a, store.ExecutionFilter{
-			Job: j.ID, Restores: true, Types: []holdfast.JobType{holdfast.JobRestore}, Page: store.Page{Limit: 1},
-		})
-		if err != nil {
-			return nil, err
-		}
-		if len(list) > 0 {
-			newest[j.ID] = list[0]
+		if j.Type == holdfast.JobBackup {
+			backups = append(backups, j.ID)
 		}
 	}
-	return newest, nil
+	return r.LastRestores(ctx, a, backups)
 }
