@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	anchorStep = 1000 // executions between two anchors
-	maxAnchors = 1000 // selections whose anchors are kept; about 8 KiB for each million executions
+	anchorStep = 250 // executions between two anchors
+	maxAnchors = 250 // selections whose anchors are kept; about 32 KiB for each million executions
 )
 
 // anchors remembers the id at every anchorStep-th position of selections,

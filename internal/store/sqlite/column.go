@@ -139,6 +139,8 @@ func documentOf[T any](p *T) document[T] { return document[T]{p} }
 func (d document[T]) Value() (driver.Value, error) { return marshal(d.p) }
 
 func (d document[T]) Scan(v any) error {
+	var none T
+	*d.p = none // of the row before
 	s, ok := v.(string)
 	if !ok {
 		return fmt.Errorf("a document is a %T", v)

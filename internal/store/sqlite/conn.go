@@ -182,9 +182,10 @@ func (s *session) each(ctx context.Context, fn func(*sql.Rows) error, text strin
 // many reads rows. fields lists where the columns of one go.
 func many[T any](ctx context.Context, s *session, fields func(*T) []any, text string, args ...any) ([]T, error) {
 	var out []T
+	var v T
+	dest := fields(&v) // each row is read into all of it
 	err := s.each(ctx, func(rows *sql.Rows) error {
-		var v T
-		if err := rows.Scan(fields(&v)...); err != nil {
+		if err := rows.Scan(dest...); err != nil {
 			return fmt.Errorf("read a row: %w", err)
 		}
 		out = append(out, v)

@@ -17,9 +17,9 @@ import (
 // derived is, by table, what triggers must have made of the other tables.
 func derived() map[string]string {
 	return map[string]string{
-		"execution_totals": `SELECT account, job, site, type, count(*) FROM executions GROUP BY 1, 2, 3, 4
-			UNION ALL SELECT account, 0, site, type, count(*) FROM executions GROUP BY 1, 2, 3, 4
-			UNION ALL SELECT account, 0, 0, type, count(*) FROM executions GROUP BY 1, 2, 3, 4`,
+		"execution_totals": `SELECT account, job, site, type, count(*), max(id) FROM executions GROUP BY 1, 2, 3, 4
+			UNION ALL SELECT account, 0, site, type, count(*), 0 FROM executions GROUP BY 1, 2, 3, 4
+			UNION ALL SELECT account, 0, 0, type, count(*), 0 FROM executions GROUP BY 1, 2, 3, 4`,
 		"restores": `SELECT p.job, e.id, e.account, e.site, e.job, e.ended FROM executions e JOIN executions p ON p.id = e.parent WHERE e.type = 'RESTORE'`,
 		"job_blocks": `SELECT account, site, id / 256, type, engine, active, count(*) FROM jobs WHERE deleted IS NULL GROUP BY 1, 2, 3, 4, 5, 6
 			UNION ALL SELECT account, 0, id / 256, type, engine, active, count(*) FROM jobs WHERE deleted IS NULL GROUP BY 1, 2, 3, 4, 5, 6`,

@@ -53,10 +53,7 @@ func (r reader) LastExecutions(ctx context.Context, a holdfast.AccountID, jobs [
 	}
 	rows, err := many(ctx, r.s, executionFields,
 		"SELECT "+executionColumns+` FROM executions WHERE id IN (
-			SELECT max((SELECT max(e.id) FROM executions e WHERE e.account = t.account AND e.job = t.job AND e.site = t.site AND e.type = t.type))
-			FROM execution_totals t
-			WHERE t.account IN (SELECT id FROM accounts WHERE ? = 0 OR id = ?) AND t.job IN (SELECT value FROM json_each(?)) AND t.job <> 0
-			GROUP BY t.job)`, a, a, ids)
+			SELECT max(last) FROM execution_totals WHERE `+mineByIndex+` AND job IN (SELECT value FROM json_each(?)) AND job <> 0 GROUP BY job)`, a, a, ids)
 	for _, e := range rows {
 		last[e.Job] = e
 	}

@@ -150,6 +150,16 @@ func in[T any](w *where, column string, values []T) error {
 		w.add(column+" = ?", values[0])
 		return nil
 	}
+	return inList(w, column, values)
+}
+
+// inList is in without a comparison with a parameter. Where a partial index names
+// the column, SQLite would look at the parameter's value, and prepare the
+// statement again whenever that changes.
+func inList[T any](w *where, column string, values []T) error {
+	if len(values) == 0 {
+		return nil
+	}
 	s, err := selected(values)
 	if err != nil {
 		return err

@@ -51,7 +51,7 @@ func conditions(a holdfast.AccountID, f store.ExecutionFilter) (where, error) {
 	if err := in(&w, "site", f.Sites); err != nil {
 		return w, err
 	}
-	return w, in(&w, "type", f.Types)
+	return w, inList(&w, "type", f.Types)
 }
 
 // notEndedBefore is the condition for what has not ended, or not before a time.
@@ -71,7 +71,7 @@ func fewConditions(a holdfast.AccountID, f store.ExecutionFilter) (table string,
 	if !f.EndedSince.IsZero() {
 		w.add(notEndedBefore, micros{&f.EndedSince})
 	}
-	return table, w, in(&w, "state", f.States)
+	return table, w, inList(&w, "state", f.States)
 }
 
 // few lists by what few rows meet.

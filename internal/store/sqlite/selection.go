@@ -67,7 +67,7 @@ func (r reader) selection(ctx context.Context, a holdfast.AccountID, f store.Exe
 		for _, p := range parts {
 			sel.addPart(p)
 		}
-	} else if sel, err = r.wide(ctx, w, totals, byJob); err != nil {
+	} else if sel, err = r.wide(ctx, a, w, totals, byJob); err != nil {
 		return selection{}, err
 	}
 	if restores {
@@ -77,7 +77,7 @@ func (r reader) selection(ctx context.Context, a holdfast.AccountID, f store.Exe
 }
 
 // wide is a selection of more parts than a page merges.
-func (r reader) wide(ctx context.Context, w, totals where, byJob bool) (selection, error) {
+func (r reader) wide(ctx context.Context, a holdfast.AccountID, w, totals where, byJob bool) (selection, error) {
 	var sel selection
 	var err error
 	if sel.total, err = r.s.number(ctx, "SELECT sum(n) FROM execution_totals"+totals.String(), totals.args...); err != nil {
@@ -86,24 +86,40 @@ func (r reader) wide(ctx context.Context, w, totals where, byJob bool) (selectio
 	switch {
 	case sel.total > maxGathered:
 		// One range for each account and type: what the index begins with.
-		kinds, err := many(ctx, r.s, partFields, "SELECT account, job, site, type, n FROM execution_totals WHERE "+everyAccount+
-			" AND job = 0 AND site = 0 ORDER BY account, type")
-		if err != nil {
-			return sel, err
-		}
-		if len(kinds) > maxParts { // every account of a large installation
-			sel.add(" NOT INDEXED"+w.String(), w.args)
-			break
-		}
-		for _, k := range kinds {
-			sel.add(" INDEXED BY executions_kind"+w.String()+" AND account = ? AND type = ?", append(slices.Clip(w.args), k.account, k.kind))
-		}
+		total := sel.total
+		sel, _, err = r.kinds(ctx, a, w)
+		sel.total = total
+		return sel, err
 	case byJob:
 		sel.add(" INDEXED BY executions_job"+w.String(), w.args)
 	default:
 		sel.add(" INDEXED BY executions_site"+w.String(), w.args)
 	}
 	return sel, nil
+}
+
+// kinds walks through all that an account has, type by type, in an index that
+// knows all columns of the conditions, and says through how many rows.
+func (r reader) kinds(ctx context.Context, a holdfast.AccountID, w where) (sel selection, n int64, err error) {
+	var of where
+	of.account(a)
+	parts, err := many(ctx, r.s, partFields,
+		"SELECT account, job, site, type, n FROM execution_totals"+of.String()+" AND job = 0 AND site = 0 ORDER BY account, type", of.args...)
+	if err != nil {
+		return sel, 0, err
+	}
+	for _, p := range parts {
+		sel.addPart(p)
+	}
+	n = sel.total
+	switch {
+	case len(parts) > maxParts: // every account of a large installation
+		sel = selection{}
+		sel.add(" NOT INDEXED"+w.String(), w.args)
+	case len(w.conditions) > 0:
+		sel = sel.with(" AND "+strings.Join(w.conditions, " AND "), w.args...)
+	}
+	return sel, n, nil
 }
 
 // withRestores adds the restores of what the filter's job made.
@@ -153,13 +169,16 @@ func (s *selection) addPart(p part) {
 	s.total += p.n
 	switch {
 	case p.job != 0:
-		s.add(" INDEXED BY executions_job WHERE account = ? AND job = ? AND site = ? AND type = ?", []any{p.account, p.job, p.site, p.kind})
+		s.add(" INDEXED BY executions_job WHERE account = ? AND job = ? AND site = ? AND type = "+literal(p.kind), []any{p.account, p.job, p.site})
 	case p.site != 0:
-		s.add(" INDEXED BY executions_site WHERE account = ? AND site = ? AND type = ?", []any{p.account, p.site, p.kind})
+		s.add(" INDEXED BY executions_site WHERE account = ? AND site = ? AND type = "+literal(p.kind), []any{p.account, p.site})
 	default:
-		s.add(" INDEXED BY executions_kind WHERE account = ? AND type = ?", []any{p.account, p.kind})
+		s.add(" INDEXED BY executions_kind WHERE account = ? AND type = "+literal(p.kind), []any{p.account})
 	}
 }
+
+// literal is a type as a literal of SQL; for the reason see inList.
+func literal(t holdfast.JobType) string { return "'" + strings.ReplaceAll(string(t), "'", "''") + "'" }
 
 // with adds a condition to every range. Its total is no longer known.
 func (s selection) with(condition string, args ...any) selection {
@@ -223,13 +242,13 @@ func (r reader) walk(ctx context.Context, s selection, offset, limit int64) ([]i
 
 // longWalk is how many rows a page may pass over before it is worth to look for
 // all anchors of a selection.
-const longWalk = 10 * anchorStep
+const longWalk = 40 * anchorStep
 
 // page reads a page, in the middle of a long selection from an anchor near it.
 func (r reader) page(ctx context.Context, s selection, offset, limit int64) ([]int64, error) {
 	older := s.total - offset - limit
 	way := min(offset, older)
-	if r.anchors == nil || way <= anchorStep {
+	if r.anchors == nil || way <= 2*anchorStep {
 		return r.walk(ctx, s, offset, limit)
 	}
 	from, past, err := r.anchor(ctx, s, older, way > longWalk)

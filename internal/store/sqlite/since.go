@@ -40,7 +40,7 @@ type run struct {
 // or out as a whole, and only those between are looked at row by row.
 func (r reader) since(ctx context.Context, sel selection, a holdfast.AccountID, f store.ExecutionFilter) (sequence, error) {
 	q := sequence{base: sel}
-	looked := sel.with(" AND "+notEndedBefore, micros{&f.EndedSince})
+	looked := sel.ending(f)
 	if sel.total <= maxLookedAt {
 		n, err := r.count(ctx, looked)
 		q.stretches, q.total = []stretch{{high: math.MaxInt64, rows: looked, n: n}}, n
@@ -48,6 +48,9 @@ func (r reader) since(ctx context.Context, sel selection, a holdfast.AccountID, 
 	}
 	runs, err := r.runs(ctx, f.EndedSince)
 	if err != nil {
+		return q, err
+	}
+	if looked, err = r.looked(ctx, sel, a, f); err != nil {
 		return q, err
 	}
 	for i, u := range runs {
@@ -73,6 +76,34 @@ func (r reader) since(ctx context.Context, sel selection, a holdfast.AccountID, 
 		q.total += s.n
 	}
 	return q, nil
+}
+
+// ending is what of a selection has not ended, or not before the filter's time.
+func (s selection) ending(f store.ExecutionFilter) selection {
+	return s.with(" AND "+notEndedBefore, micros{&f.EndedSince})
+}
+
+// lookedShare is how large a share of all that an account has a selection must be,
+// at least, so that it is faster to walk through all, in an index which knows
+// when they ended, than to look into each row of the selection.
+const lookedShare = 50
+
+// looked is ending by the faster way.
+func (r reader) looked(ctx context.Context, sel selection, a holdfast.AccountID, f store.ExecutionFilter) (selection, error) {
+	own := f
+	own.Restores = false
+	w, err := conditions(a, own)
+	if err != nil {
+		return sel, err
+	}
+	every, n, err := r.kinds(ctx, a, w)
+	if err != nil || sel.total*lookedShare < n {
+		return sel.ending(f), err
+	}
+	if f.Restores && f.Job != 0 {
+		every, err = r.withRestores(ctx, every, a, f)
+	}
+	return every.ending(f), err
 }
 
 // wholeStretch counts what a selection has above a stretch and in it.
