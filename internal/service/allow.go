@@ -34,11 +34,13 @@ const (
 	opDeleteJob        Operation = "DeleteJob"
 	opJob              Operation = "Job"
 	opJobs             Operation = "Jobs"
+	opPlainJobs        Operation = "PlainJobs"
 	opCreateSchedule   Operation = "CreateSchedule"
 	opUpdateSchedule   Operation = "UpdateSchedule"
 	opDeleteSchedule   Operation = "DeleteSchedule"
 	opSchedule         Operation = "Schedule"
 	opSchedules        Operation = "Schedules"
+	opSiteSchedules    Operation = "SiteSchedules"
 	opPreviewSchedule  Operation = "PreviewSchedule"
 	opNextRuns         Operation = "NextRuns"
 	opExecute          Operation = "Execute"
@@ -176,12 +178,14 @@ func rules(op Operation) (rule, bool) {
 		opDeleteJob: {holdfast.RoleAdmin, scopeTarget},
 		opJob:       {holdfast.RoleReader, scopeTarget},
 		opJobs:      {holdfast.RoleReader, scopeList},
+		opPlainJobs: {holdfast.RoleReader, scopeList},
 
 		opCreateSchedule:  {holdfast.RoleAdmin, scopeTarget},
 		opUpdateSchedule:  {holdfast.RoleAdmin, scopeTarget},
 		opDeleteSchedule:  {holdfast.RoleAdmin, scopeTarget},
 		opSchedule:        {holdfast.RoleReader, scopeTarget},
 		opSchedules:       {holdfast.RoleReader, scopeTarget},
+		opSiteSchedules:   {holdfast.RoleReader, scopeList},
 		opPreviewSchedule: {holdfast.RoleReader, scopeTarget},
 		opNextRuns:        {holdfast.RoleReader, scopeTarget},
 

@@ -266,6 +266,10 @@ func operations() map[string]operation {
 			_, err := r.svc.Schedules(ctx, a, holdfast.JobID(id))
 			return err
 		}},
+		"SiteSchedules": {reader, list, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
+			_, err := r.svc.SiteSchedules(ctx, a, nil, store.Page{})
+			return err
+		}},
 		"PreviewSchedule": {reader, target, newScheduled, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
 			_, err := r.svc.PreviewSchedule(ctx, a, holdfast.Schedule{Job: holdfast.JobID(id), Expression: "@daily"}, 1)
 			return err
@@ -280,6 +284,10 @@ func operations() map[string]operation {
 		}},
 		"Jobs": {reader, list, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
 			_, _, err := r.svc.Jobs(ctx, a, store.JobFilter{})
+			return err
+		}},
+		"PlainJobs": {reader, list, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
+			_, _, err := r.svc.PlainJobs(ctx, a, store.JobFilter{})
 			return err
 		}},
 		"Execute": {operator, target, newJob, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {

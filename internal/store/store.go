@@ -132,6 +132,9 @@ type Reader interface {
 	Schedule(ctx context.Context, a holdfast.AccountID, id holdfast.ScheduleID) (holdfast.Schedule, error)
 	// Schedules lists the schedules of a job, by id.
 	Schedules(ctx context.Context, a holdfast.AccountID, job holdfast.JobID) ([]holdfast.Schedule, error)
+	// SiteSchedules lists the schedules of the sites' jobs that are not deleted, of
+	// every site when none is named, by job and then by id.
+	SiteSchedules(ctx context.Context, a holdfast.AccountID, sites []holdfast.SiteID, p Page) ([]holdfast.Schedule, error)
 	// DueSchedules lists schedules of every account whose next run is not after
 	// now, the longest due first.
 	DueSchedules(ctx context.Context, now time.Time, limit int) ([]holdfast.Schedule, error)

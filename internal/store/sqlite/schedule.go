@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -32,6 +33,27 @@ func (r reader) Schedule(ctx context.Context, a holdfast.AccountID, id holdfast.
 // Schedules lists the schedules of a job, by id.
 func (r reader) Schedules(ctx context.Context, a holdfast.AccountID, job holdfast.JobID) ([]holdfast.Schedule, error) {
 	return many(ctx, r.s, scheduleFields, "SELECT "+scheduleColumns+" FROM schedules WHERE job = ? AND "+mine+" ORDER BY id", job, a, a)
+}
+
+// SiteSchedules lists the schedules of the sites' jobs, by job and then by id: of
+// some sites by their jobs, of all by the schedules themselves. Of one site, the
+// index on jobs is in that order, so that a page reads no more than itself.
+func (r reader) SiteSchedules(ctx context.Context, a holdfast.AccountID, sites []holdfast.SiteID, p store.Page) ([]holdfast.Schedule, error) {
+	from, order := "schedules s INDEXED BY schedules_job CROSS JOIN jobs j ON j.id = s.job", "s.job, s.id"
+	var w where
+	if len(sites) > 0 {
+		from, order = "jobs j INDEXED BY jobs_site CROSS JOIN schedules s INDEXED BY schedules_job ON s.job = j.id", "j.id, s.id"
+	}
+	w.add("j.deleted IS NULL")
+	if a != 0 {
+		w.add("j.account = ?", a)
+	}
+	if err := in(&w, "j.site", sites); err != nil {
+		return nil, err
+	}
+	limit, offset := limits(p)
+	return many(ctx, r.s, scheduleFields, "SELECT s."+strings.ReplaceAll(scheduleColumns, ", ", ", s.")+" FROM "+from+w.String()+
+		" ORDER BY "+order+" LIMIT ? OFFSET ?", append(w.args, limit, offset)...)
 }
 
 // DueSchedules lists schedules of every account that are due, the longest due
