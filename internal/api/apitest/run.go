@@ -37,6 +37,7 @@ func Run(t *testing.T, pattern string, handler func(*World) http.Handler) {
 
 func runFile(t *testing.T, file string, handler func(*World) http.Handler) {
 	t.Helper()
+	t.Parallel()
 	text, err := os.ReadFile(file)
 	check(t, err)
 	exchanges, err := parse(string(text))

@@ -3,8 +3,10 @@ package apitest
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -50,6 +52,9 @@ func NewWorld(t testing.TB) *World {
 		// Exchanges that show our own faults log them.
 		log = testkit.Logger(t, testkit.Allow("call failed"), testkit.Allow("last use of tokens not written"))
 	}
+	template, err := migrated()
+	check(t, err)
+	check(t, os.WriteFile(filepath.Join(dir, "holdfast.db"), template, 0o600))
 	db, err := sqlite.Open(t.Context(), filepath.Join(dir, "holdfast.db"))
 	check(t, err)
 	master, err := seal.CreateMaster(filepath.Join(dir, "master.key"))
@@ -68,6 +73,25 @@ func NewWorld(t testing.TB) *World {
 	w.furnish(t.Context())
 	return w
 }
+
+// migrated is an empty metadata database. Making one takes longer than most golden
+// files, which begin with a copy of it.
+var migrated = sync.OnceValues(func() (template []byte, err error) {
+	dir, err := os.MkdirTemp("", "apitest-")
+	if err != nil {
+		return nil, fmt.Errorf("make a directory for the template: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	path := filepath.Join(dir, "holdfast.db")
+	db, err := sqlite.Open(context.Background(), path)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.Close(); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
 
 func check(t testing.TB, err error) {
 	t.Helper()
