@@ -126,8 +126,8 @@ type view struct {
 	commServe entity // the client that the CommServe itself is
 	hostList  []holdfast.Host
 	siteList  []holdfast.Site
-	byHost    map[holdfast.HostID]holdfast.Host
-	bySite    map[holdfast.SiteID]holdfast.Site
+	byHost    map[holdfast.HostID]*holdfast.Host
+	bySite    map[holdfast.SiteID]*holdfast.Site
 }
 
 // view loads all that the actor may see.
@@ -194,20 +194,22 @@ func (h *handler) siteView(ctx context.Context, actor holdfast.Actor, id holdfas
 }
 
 func (h *handler) emptyView(actor holdfast.Actor) *view {
-	return &view{h: h, actor: actor, byHost: map[holdfast.HostID]holdfast.Host{}, bySite: map[holdfast.SiteID]holdfast.Site{}}
+	return &view{h: h, actor: actor}
 }
 
 func (v *view) addHosts(list ...holdfast.Host) {
 	v.hostList = append(v.hostList, list...)
-	for _, host := range list {
-		v.byHost[host.ID] = host
+	v.byHost = make(map[holdfast.HostID]*holdfast.Host, len(v.hostList))
+	for i := range v.hostList {
+		v.byHost[v.hostList[i].ID] = &v.hostList[i]
 	}
 }
 
 func (v *view) addSites(list ...holdfast.Site) {
 	v.siteList = append(v.siteList, list...)
-	for _, site := range list {
-		v.bySite[site.ID] = site
+	v.bySite = make(map[holdfast.SiteID]*holdfast.Site, len(v.siteList))
+	for i := range v.siteList {
+		v.bySite[v.siteList[i].ID] = &v.siteList[i]
 	}
 }
 
@@ -232,36 +234,32 @@ func (v *view) job(ctx context.Context, id holdfast.JobID) (holdfast.Job, error)
 // jobs lists the backup jobs of the sites: those whose name it is, or without a
 // name those that are active; not many more than a task takes.
 func (v *view) jobs(ctx context.Context, sites []holdfast.SiteID, name string) ([]holdfast.Job, error) {
-	list, _, err := v.h.Service.Jobs(ctx, v.actor, store.JobFilter{
+	list, _, err := v.h.Service.PlainJobs(ctx, v.actor, store.JobFilter{
 		Sites: sites, Types: []holdfast.JobType{holdfast.JobBackup}, ActiveOnly: name == "", Name: name, AnyCase: true,
 		Page: store.Page{Limit: maxTaskJobs + 1},
 	})
-	jobs := make([]holdfast.Job, len(list))
-	for i, j := range list {
-		jobs[i] = j.Job
-	}
-	return jobs, err
+	return list, err
 }
 
 // client is the entity of a host; of one that is gone, its number is its name.
 func (v *view) client(id holdfast.HostID) entity {
+	e := entity{ClientID: int64(id), ClientName: fmt.Sprintf("host-%d", id), Type: typeClient}
 	host, ok := v.byHost[id]
-	if !ok {
-		host.Name = fmt.Sprintf("host-%d", id)
+	if ok {
+		e.ClientName, e.HostName = host.Name, host.Address
 	}
-	if host.Address == "" {
-		host.Address = host.Name
+	e.DisplayName = e.ClientName
+	if e.HostName == "" {
+		e.HostName = e.ClientName
 	}
-	return entity{
-		ClientID: int64(id), ClientName: host.Name, HostName: host.Address, DisplayName: host.Name, Type: typeClient,
-	}
+	return e
 }
 
 // instance is the entity of a site; of one that is gone, its number is its name.
 func (v *view) instance(id holdfast.SiteID) entity {
 	site, ok := v.bySite[id]
 	if !ok {
-		site.Slug = fmt.Sprintf("site-%d", id)
+		site = &holdfast.Site{Slug: fmt.Sprintf("site-%d", id)}
 	}
 	e := v.client(site.Host)
 	e.HostName = ""

@@ -174,21 +174,24 @@ func (h *handler) listJobs(ctx context.Context, actor holdfast.Actor, ask jobsAs
 	}
 	sites := v.instances(ask.filter)
 	if len(clients) > 0 {
-		sites = slices.DeleteFunc(slices.Clone(sites), func(s holdfast.Site) bool {
-			return !slices.ContainsFunc(clients, func(t jobTarget) bool {
-				return len(fits(t.filter(), levelClient, []holdfast.Host{v.byHost[s.Host]}, hostKey)) > 0
-			})
-		})
+		on := map[holdfast.HostID]bool{}
+		for _, t := range clients {
+			for _, host := range v.clients(t.filter()) {
+				on[host.ID] = true
+			}
+		}
+		sites = slices.DeleteFunc(slices.Clone(sites), func(s holdfast.Site) bool { return !on[s.Host] })
 	}
-	if len(ask.types) == 0 || len(ask.filter.sets()) == 0 || !slices.Contains(ask.filter.sets(), fsSet) {
+	if len(ask.types) == 0 || !slices.Contains(ask.filter.sets(), fsSet) {
 		return none, nil
 	}
 	f := store.ExecutionFilter{Types: ask.types, States: ask.category.states(), Page: ask.page}
 	f.Page.Limit = min(f.Page.Limit, maxJobPage)
-	if len(sites) < len(v.siteList) { // else it is all that the actor may see, sites that are gone too
-		if len(sites) == 0 {
-			return none, nil
-		}
+	narrow := len(clients) > 0 || !ask.filter.app || slices.ContainsFunc([]level{levelClient, levelInstance, levelBackupset}, ask.filter.given)
+	if narrow && len(sites) == 0 {
+		return none, nil
+	}
+	if narrow { // else it is all that the actor may see, of sites that are gone too
 		for _, site := range sites {
 			f.Sites = append(f.Sites, site.ID)
 		}
@@ -206,8 +209,6 @@ func (h *handler) listJobs(ctx context.Context, actor holdfast.Actor, ask jobsAs
 	items, err := v.items(ctx, list)
 	return jobsReply{Total: total, Jobs: items}, err
 }
-
-func hostKey(h holdfast.Host) (int64, string) { return int64(h.ID), h.Name }
 
 // page reads a page of executions. The store counts from the newest, so that the
 // oldest are its last.

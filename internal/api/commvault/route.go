@@ -61,7 +61,7 @@ type adder func(method, path string, serve endpoint)
 func (h *handler) parts() []func(add, open adder) {
 	return []func(add, open adder){
 		h.sessionRoutes, h.clientRoutes, h.agentRoutes, h.instanceRoutes, h.backupsetRoutes, h.subclientRoutes,
-		h.storageRoutes, h.jobRoutes,
+		h.storageRoutes, h.jobRoutes, h.scheduleRoutes,
 		h.taskRoutes,
 	}
 }

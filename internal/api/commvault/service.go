@@ -28,6 +28,10 @@ type Service interface {
 	Job(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) (service.JobView, error)
 	Jobs(ctx context.Context, actor holdfast.Actor, f store.JobFilter) ([]service.JobView, int, error)
 
+	PlainJobs(ctx context.Context, actor holdfast.Actor, f store.JobFilter) ([]holdfast.Job, int, error)
+	Schedules(ctx context.Context, actor holdfast.Actor, job holdfast.JobID) ([]holdfast.Schedule, error)
+	SiteSchedules(ctx context.Context, actor holdfast.Actor, sites []holdfast.SiteID, p store.Page) ([]service.JobSchedule, error)
+
 	MayRun(ctx context.Context, actor holdfast.Actor, site holdfast.SiteID) error
 	ExecuteAll(ctx context.Context, actor holdfast.Actor, in service.Submit) (holdfast.Submission, []holdfast.Execution, error)
 	Restore(ctx context.Context, actor holdfast.Actor, in service.NewRestore) (holdfast.Execution, error)

@@ -87,7 +87,7 @@ func (h *handler) subclients(ctx context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	first, err := v.defaults(ctx, list)
+	first, err := v.defaults(ctx, list, page == store.Page{} && !f.given(levelSubclient))
 	if err != nil {
 		return nil, err
 	}
@@ -131,11 +131,7 @@ func (v *view) list(ctx context.Context, f filter, page store.Page) ([]holdfast.
 	if !f.any() {
 		sites = nil // all that the actor may see
 	}
-	views, _, err := v.h.Service.Jobs(ctx, v.actor, store.JobFilter{Sites: sites, Types: []holdfast.JobType{holdfast.JobBackup}, Page: page})
-	jobs := make([]holdfast.Job, len(views))
-	for i := range views {
-		jobs[i] = views[i].Job
-	}
+	jobs, _, err := v.h.Service.PlainJobs(ctx, v.actor, store.JobFilter{Sites: sites, Types: []holdfast.JobType{holdfast.JobBackup}, Page: page})
 	return jobs, err
 }
 
@@ -144,28 +140,38 @@ func named(f filter, jobs []holdfast.Job) []holdfast.Job {
 }
 
 // defaults returns the default subclient of each site that a job of the list is
-// of.
-func (v *view) defaults(ctx context.Context, list []holdfast.Job) (map[holdfast.SiteID]holdfast.JobID, error) {
-	first := map[holdfast.SiteID]holdfast.JobID{}
+// of. whole is true when the list holds all jobs of these sites, by id.
+func (v *view) defaults(ctx context.Context, list []holdfast.Job, whole bool) (map[holdfast.SiteID]holdfast.JobID, error) {
+	found := map[holdfast.SiteID]holdfast.JobID{}
+	var sites []holdfast.SiteID
 	for _, j := range list {
-		if _, ok := first[j.Site]; ok {
-			continue
-		}
-		f := store.JobFilter{Sites: []holdfast.SiteID{j.Site}, Types: []holdfast.JobType{holdfast.JobBackup}, Name: defaultSubclient, Page: store.Page{Limit: 1}}
-		jobs, _, err := v.h.Service.Jobs(ctx, v.actor, f)
-		if err == nil && len(jobs) == 0 {
-			f.Name = ""
-			jobs, _, err = v.h.Service.Jobs(ctx, v.actor, f)
-		}
-		if err != nil {
-			return nil, err
-		}
-		first[j.Site] = 0
-		if len(jobs) > 0 { // else it was deleted meanwhile
-			first[j.Site] = jobs[0].ID
+		if _, seen := found[j.Site]; !seen {
+			found[j.Site] = 0
+			sites = append(sites, j.Site)
 		}
 	}
-	return first, nil
+	if len(sites) == 0 {
+		return found, nil
+	}
+	f := store.JobFilter{Sites: sites, Types: []holdfast.JobType{holdfast.JobBackup}, Name: defaultSubclient}
+	called, _, err := v.h.Service.PlainJobs(ctx, v.actor, f)
+	for _, j := range called {
+		found[j.Site] = j.ID
+	}
+	f.Name, f.Page.Limit = "", 1
+	for _, site := range sites {
+		first := list
+		if found[site] != 0 || err != nil {
+			continue
+		}
+		if f.Sites = []holdfast.SiteID{site}; !whole {
+			first, _, err = v.h.Service.PlainJobs(ctx, v.actor, f)
+		}
+		if i := slices.IndexFunc(first, func(j holdfast.Job) bool { return j.Site == site }); i >= 0 { // else it was deleted meanwhile
+			found[site] = first[i].ID
+		}
+	}
+	return found, err
 }
 
 func (h *handler) subclient(ctx context.Context, c call) (any, error) {
@@ -211,8 +217,8 @@ func (h *handler) showSubclient(ctx context.Context, actor holdfast.Actor, id ho
 		return nil, err
 	}
 	repository := j.Repository
-	if repository == 0 {
-		repository = v.bySite[j.Site].Repository
+	if site, ok := v.bySite[j.Site]; ok && repository == 0 {
+		repository = site.Repository
 	}
 	policy, err := h.policy(ctx, actor, repository)
 	if err != nil {
@@ -222,7 +228,7 @@ func (h *handler) showSubclient(ctx context.Context, actor holdfast.Actor, id ho
 	if err != nil {
 		return nil, err
 	}
-	first, err := v.defaults(ctx, []holdfast.Job{j.Job})
+	first, err := v.defaults(ctx, []holdfast.Job{j.Job}, false)
 	if err != nil {
 		return nil, err
 	}
