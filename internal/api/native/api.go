@@ -67,6 +67,7 @@ func Handler(cfg Config) http.Handler {
 	a.registerStreams()
 	a.registerSets()
 	a.registerRetention()
+	a.registerSchedules()
 	a.registerTokens()
 	a.registerAccounts()
 	a.registerUsers()

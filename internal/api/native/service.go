@@ -61,6 +61,14 @@ type Service interface {
 	Job(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) (service.JobView, error)
 	Jobs(ctx context.Context, actor holdfast.Actor, f store.JobFilter) ([]service.JobView, int, error)
 
+	CreateSchedule(ctx context.Context, actor holdfast.Actor, s holdfast.Schedule) (holdfast.Schedule, error)
+	UpdateSchedule(ctx context.Context, actor holdfast.Actor, job holdfast.JobID, id holdfast.ScheduleID, mutate func(*holdfast.Schedule) error) (holdfast.Schedule, error)
+	DeleteSchedule(ctx context.Context, actor holdfast.Actor, job holdfast.JobID, id holdfast.ScheduleID) error
+	Schedule(ctx context.Context, actor holdfast.Actor, job holdfast.JobID, id holdfast.ScheduleID) (holdfast.Schedule, error)
+	Schedules(ctx context.Context, actor holdfast.Actor, job holdfast.JobID) ([]holdfast.Schedule, error)
+	PreviewSchedule(ctx context.Context, actor holdfast.Actor, s holdfast.Schedule, n int) (service.Preview, error)
+	NextRuns(ctx context.Context, actor holdfast.Actor, job holdfast.JobID, n int) ([]service.NextRun, error)
+
 	Execute(ctx context.Context, actor holdfast.Actor, in service.Run) (holdfast.Execution, error)
 	Restore(ctx context.Context, actor holdfast.Actor, in service.NewRestore) (holdfast.Execution, error)
 	Executions(ctx context.Context, actor holdfast.Actor, f store.ExecutionFilter) ([]holdfast.Execution, int, error)

@@ -117,6 +117,31 @@ func (c *Client) DeleteJob(ctx context.Context, ref string) error {
 	return drop(ctx, c, del("jobs", ref))
 }
 
+// Schedules lists the schedules of a job.
+func (c *Client) Schedules(ctx context.Context, job string) ([]native.Schedule, error) {
+	return items[native.Schedule](ctx, c, get("jobs", job, "schedules"))
+}
+
+// CreateSchedule makes a schedule of a job.
+func (c *Client) CreateSchedule(ctx context.Context, job string, in native.NewSchedule) (native.Schedule, error) {
+	return call[native.Schedule](ctx, c, post(in, "jobs", job, "schedules"))
+}
+
+// UpdateSchedule changes a schedule of a job.
+func (c *Client) UpdateSchedule(ctx context.Context, job string, s holdfast.ScheduleID, in native.ScheduleChange) (native.Schedule, error) {
+	return call[native.Schedule](ctx, c, request{method: http.MethodPatch, path: []string{"jobs", job, "schedules", id(s)}, body: in})
+}
+
+// DeleteSchedule deletes a schedule of a job.
+func (c *Client) DeleteSchedule(ctx context.Context, job string, s holdfast.ScheduleID) error {
+	return drop(ctx, c, del("jobs", job, "schedules", id(s)))
+}
+
+// PreviewSchedule says what a schedule of a job would do.
+func (c *Client) PreviewSchedule(ctx context.Context, job string, in native.AskedPreview) (native.Preview, error) {
+	return call[native.Preview](ctx, c, post(in, "jobs", job, "schedules", "preview"))
+}
+
 // Execute asks for one run of a job. The same key gives the same execution.
 func (c *Client) Execute(ctx context.Context, key string, in native.NewExecution) (native.Execution, error) {
 	r := post(in, "executions")
