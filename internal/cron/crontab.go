@@ -69,7 +69,7 @@ func otherDays(text string) error {
 func (c crontab) possible(text string) error {
 	c.year = field{}
 	if c.nextWall(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
-		return unreadable(text, "names a day that no month has")
+		return unreadable(text, "names a day that none of its months has")
 	}
 	return nil
 }
