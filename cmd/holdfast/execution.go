@@ -195,6 +195,9 @@ func (a *app) printExecution(e native.Execution) error {
 		if e.Type == holdfast.JobBackup && e.ParentID != 0 {
 			row("builds on", fmt.Sprintf("execution %d", e.ParentID))
 		}
+		if e.ScheduleID != 0 {
+			row("made by", fmt.Sprintf("schedule %d", e.ScheduleID))
+		}
 		row("outcome", outcome(e))
 		if e.Detail != "" {
 			row("detail", e.Detail)

@@ -25,13 +25,13 @@ func (a *app) jobCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.print(jobs, "ID SITE NAME TYPE ACTIVE PRIORITY KEEP LAST-RUN LAST-OUTCOME", func(row func(...any)) {
+			return a.print(jobs, "ID SITE NAME TYPE ACTIVE PRIORITY KEEP NEXT-RUN LAST-RUN LAST-OUTCOME", func(row func(...any)) {
 				for _, j := range jobs {
 					var when, what any = "", ""
 					if j.Last != nil {
 						when, what = j.Last.Submitted, outcome(*j.Last)
 					}
-					row(j.ID, j.Site, j.Name, j.Type, j.Active, j.Priority, keep(j), when, what)
+					row(j.ID, j.Site, j.Name, j.Type, j.Active, j.Priority, keep(j), j.NextRun, when, what)
 				}
 			})
 		},

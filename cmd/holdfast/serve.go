@@ -22,6 +22,7 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/dispatch"
 	"github.com/holdfast-backup/holdfast/internal/engine"
 	"github.com/holdfast-backup/holdfast/internal/engine/pgphysical"
+	"github.com/holdfast-backup/holdfast/internal/scheduler"
 	"github.com/holdfast-backup/holdfast/internal/seal"
 	"github.com/holdfast-backup/holdfast/internal/server"
 	"github.com/holdfast-backup/holdfast/internal/service"
@@ -139,14 +140,15 @@ func (a *app) serve(ctx context.Context, c config.Config, withWorker bool) (err 
 	closers.add(func() error { nats.Close(); return nil })
 	svc := service.New(service.Config{
 		Store: db, Sealer: master, Dispatcher: dispatcher, Logs: logs, Repositories: repositories{},
-		Engines: []holdfast.Engine{holdfast.EnginePhysical}, Now: time.Now, Log: log,
+		Engines: []holdfast.Engine{holdfast.EnginePhysical}, Schedules: c.Schedule.Policy(), Now: time.Now, Log: log,
 	})
 	closers.add(svc.Close)
+	schedules := scheduler.New(scheduler.Config{Service: svc, Now: time.Now, Log: log})
 	front, err := newFront(ctx, c, state, svc, log)
 	if err != nil {
 		return err
 	}
-	stages := []stage{{"dispatch", dispatcher.Run}, {"server", front.Run}}
+	stages := []stage{{"dispatch", dispatcher.Run}, {"scheduler", schedules.Run}, {"server", front.Run}}
 	if withWorker {
 		if err := makeRoots(c.Worker.RestoreRoots); err != nil {
 			return errors.Join(err, front.Close())

@@ -30,6 +30,8 @@ const (
 	socketName    = "holdfast.sock" // in the state directory
 	maxSlots      = 1024
 	maxDrain      = time.Hour
+	minGrace      = time.Minute // a busy server is late by seconds
+	maxGrace      = 7 * 24 * time.Hour
 )
 
 // Config is everything that can be set.
@@ -41,9 +43,10 @@ type Config struct {
 	ListenWorkers string `koanf:"listen_workers"`
 	// AdvertiseWorkers is the host:port at which workers reach ListenWorkers;
 	// empty: its own, with this machine's name for "every address".
-	AdvertiseWorkers string `koanf:"advertise_workers"`
-	Worker           Worker `koanf:"worker"`
-	Log              Log    `koanf:"log"`
+	AdvertiseWorkers string   `koanf:"advertise_workers"`
+	Worker           Worker   `koanf:"worker"`
+	Schedule         Schedule `koanf:"schedule"`
+	Log              Log      `koanf:"log"`
 	// CommServeName is the name under which clients of Commvault's API find this
 	// server; empty: holdfast.
 	CommServeName string `koanf:"commserve_name"`
@@ -75,6 +78,33 @@ type Worker struct {
 	Drain        time.Duration `koanf:"drain"`         // how long running work may go on after a request to end
 }
 
+// What becomes of a scheduled run that meets a job of a higher priority.
+const (
+	LowerSkip  = "skip"  // it is left out, as Teradata has it
+	LowerDefer = "defer" // it waits in the queue
+)
+
+// Schedule says how scheduled runs give way.
+type Schedule struct {
+	Grace         time.Duration `koanf:"grace"`          // how late a run that was missed may begin
+	LowerPriority string        `koanf:"lower_priority"` // LowerSkip or LowerDefer
+}
+
+// Policy is the rule that the settings make.
+func (s Schedule) Policy() holdfast.SchedulePolicy {
+	return holdfast.SchedulePolicy{Grace: s.Grace, DeferLower: s.LowerPriority == LowerDefer}
+}
+
+func (s Schedule) validate() error {
+	if s.Grace < minGrace || s.Grace > maxGrace {
+		return holdfast.Errorf(holdfast.CodeInvalid, "schedule.grace %s is out of range", s.Grace).WithHint("use %s to %s", minGrace, maxGrace)
+	}
+	if s.LowerPriority != LowerSkip && s.LowerPriority != LowerDefer {
+		return holdfast.Errorf(holdfast.CodeInvalid, "schedule.lower_priority %q is unknown", s.LowerPriority).WithHint("use %s or %s", LowerSkip, LowerDefer)
+	}
+	return nil
+}
+
 // Log says what is logged, and how.
 type Log struct {
 	Level  slog.Level `koanf:"level"`
@@ -84,10 +114,11 @@ type Log struct {
 // Default returns what holds when nothing is set.
 func Default() Config {
 	return Config{
-		State:  DefaultState,
-		Listen: DefaultListen,
-		Worker: Worker{Slots: DefaultSlots, Drain: DefaultDrain},
-		Log:    Log{Level: slog.LevelInfo, Format: "text"},
+		State:    DefaultState,
+		Listen:   DefaultListen,
+		Worker:   Worker{Slots: DefaultSlots, Drain: DefaultDrain},
+		Schedule: Schedule{Grace: holdfast.DefaultGrace, LowerPriority: LowerSkip},
+		Log:      Log{Level: slog.LevelInfo, Format: "text"},
 	}
 }
 
@@ -137,6 +168,9 @@ func (c Config) Validate() error {
 		return holdfast.Errorf(holdfast.CodeInvalid, "log.format %q is unknown", c.Log.Format).WithHint("use text or json")
 	}
 	if err := c.Worker.validate(); err != nil {
+		return err
+	}
+	if err := c.Schedule.validate(); err != nil {
 		return err
 	}
 	return c.validateServer()

@@ -55,6 +55,14 @@ func TestLoad(t *testing.T) {
 				c.Worker.Drain = 5 * time.Second
 			}),
 		},
+		{
+			name: "schedules",
+			yaml: "schedule: {grace: 30m}\n",
+			env:  map[string]string{"HOLDFAST_SCHEDULE_LOWER_PRIORITY": "defer"},
+			want: with(func(c *config.Config) {
+				c.Schedule = config.Schedule{Grace: 30 * time.Minute, LowerPriority: config.LowerDefer}
+			}),
+		},
 		{name: "empty section", yaml: "worker:\n", want: def},
 		{
 			name: "service links of Kubernetes are not ours",
@@ -154,6 +162,9 @@ func TestValidate(t *testing.T) {
 		{"log format", func(c *config.Config) { c.Log.Format = "xml" }, "log.format"},
 		{"no slots", func(c *config.Config) { c.Worker.Slots = 0 }, "worker.slots"},
 		{"negative drain", func(c *config.Config) { c.Worker.Drain = -1 }, "worker.drain"},
+		{"no grace", func(c *config.Config) { c.Schedule.Grace = 0 }, "schedule.grace"},
+		{"a grace that is too long", func(c *config.Config) { c.Schedule.Grace = 200 * time.Hour }, "schedule.grace"},
+		{"lower priorities", func(c *config.Config) { c.Schedule.LowerPriority = "queue" }, "schedule.lower_priority"},
 		{"bad worker name", func(c *config.Config) { c.Worker.Name = "a/b" }, "worker"},
 		{"restore root /", func(c *config.Config) { c.Worker.RestoreRoots = []string{"/"} }, "restore root"},
 		{"server without a scheme", func(c *config.Config) { c.Server = "backup:8480" }, "server"},
