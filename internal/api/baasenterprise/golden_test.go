@@ -13,3 +13,7 @@ func TestGoldenExchanges(t *testing.T) {
 		return baasenterprise.Handler(baasenterprise.Config{Service: w.Service, Log: w.Log})
 	})
 }
+
+func TestDocumentAndGoldenFilesNameEachOther(t *testing.T) {
+	apitest.CheckDocument(t, "docs/api/enterprise.md", "testdata/*.txt")
+}
