@@ -71,15 +71,11 @@ func (s *Scheduler) wall() time.Time { return s.cfg.Now().Round(0) }
 
 // look runs what is due, and returns how long to wait for the next look.
 func (s *Scheduler) look(ctx context.Context) time.Duration {
-	var err error
-	if s.wrong {
+	again, err := s.cfg.Service.RunDue(ctx)
+	if err == nil && s.wrong { // afterwards: it takes seconds where there are very many jobs
 		if err = s.cfg.Service.RepairSchedules(ctx); err == nil {
 			s.wrong = false
 		}
-	}
-	var again time.Time
-	if err == nil {
-		again, err = s.cfg.Service.RunDue(ctx)
 	}
 	switch {
 	case ctx.Err() != nil:
