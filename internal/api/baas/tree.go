@@ -29,7 +29,9 @@ func readTree(w http.ResponseWriter, r *http.Request) (Tree, error) {
 	// A connection without deadlines, as in tests, is fine.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	if err == nil { // else the server, which reads the rest before it answers, would wait for it
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	}
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
