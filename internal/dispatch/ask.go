@@ -153,10 +153,8 @@ func (d *Dispatcher) start(ctx context.Context, tx store.Tx, w holdfast.Worker, 
 		if c, err = chainOf(ctx, tx, e); err != nil {
 			return e, orderParts{}, err
 		}
-		if set == 0 {
-			if set, err = tx.ReserveSetID(ctx); err != nil {
-				return e, orderParts{}, err
-			}
+		if set, err = setOf(ctx, tx, e); err != nil {
+			return e, orderParts{}, err
 		}
 	}
 	started, err := d.settle(ctx, tx, actor, holdfast.MoveStart, e, func(e *holdfast.Execution) {
@@ -182,6 +180,23 @@ func (d *Dispatcher) start(ctx context.Context, tx store.Tx, w holdfast.Worker, 
 	}
 	ended, err := d.settle(ctx, tx, actorDispatch, holdfast.MoveFail, started, func(e *holdfast.Execution) { e.Detail = detailOf(cause) })
 	return ended, orderParts{}, err
+}
+
+// setOf returns the id of the set that a backup is to make. An earlier start has
+// reserved one; it is given up when another backup of the job has ended since: the
+// set that is made last has the highest number, by which retention and chains tell
+// what is newest.
+func setOf(ctx context.Context, tx store.Tx, e holdfast.Execution) (holdfast.SetID, error) {
+	if e.Set != 0 {
+		newest, _, err := tx.Sets(ctx, e.Account, store.SetFilter{Job: e.Job, Gone: true, Page: store.Page{Limit: 1}})
+		if err != nil {
+			return 0, fmt.Errorf("read the newest backup set of job %d: %w", e.Job, err)
+		}
+		if len(newest) == 0 || newest[0].ID <= e.Set {
+			return e.Set, nil
+		}
+	}
+	return tx.ReserveSetID(ctx)
 }
 
 // failStart ends an execution whose order cannot be made.
