@@ -143,7 +143,7 @@ func (d *Dispatcher) start(ctx context.Context, tx store.Tx, w holdfast.Worker, 
 	now, actor := d.cfg.Now(), actorWorker(w.Name)
 	if e.AbortAfter > 0 && !e.Started.IsZero() && now.Sub(e.Started) >= e.AbortAfter {
 		ended, err := d.settle(ctx, tx, actorDispatch, holdfast.MoveAbort, e, func(e *holdfast.Execution) {
-			e.Detail = fmt.Sprintf("its time limit of %s has passed", e.AbortAfter)
+			e.Detail = also(fmt.Sprintf("its time limit of %s has passed", e.AbortAfter), keptBefore(*e, e.Fence))
 		})
 		return ended, orderParts{}, err
 	}
@@ -178,7 +178,9 @@ func (d *Dispatcher) start(ctx context.Context, tx store.Tx, w holdfast.Worker, 
 	if code := holdfast.ErrorCode(cause); code != holdfast.CodeNotFound && code != holdfast.CodeInvalid {
 		return e, orderParts{}, cause
 	}
-	ended, err := d.settle(ctx, tx, actorDispatch, holdfast.MoveFail, started, func(e *holdfast.Execution) { e.Detail = detailOf(cause) })
+	ended, err := d.settle(ctx, tx, actorDispatch, holdfast.MoveFail, started, func(e *holdfast.Execution) {
+		e.Detail = also(detailOf(cause), keptBefore(*e, e.Fence-1))
+	})
 	return ended, orderParts{}, err
 }
 
@@ -203,7 +205,9 @@ func setOf(ctx context.Context, tx store.Tx, e holdfast.Execution) (holdfast.Set
 func (d *Dispatcher) failStart(ctx context.Context, e holdfast.Execution, cause error) error {
 	d.log.ErrorContext(ctx, "order cannot be made", "execution", int64(e.ID), "error", cause)
 	err := d.update(ctx, func(tx store.Tx) error {
-		_, err := d.settle(ctx, tx, actorDispatch, holdfast.MoveFail, e, func(e *holdfast.Execution) { e.Detail = detailOf(cause) })
+		_, err := d.settle(ctx, tx, actorDispatch, holdfast.MoveFail, e, func(e *holdfast.Execution) {
+			e.Detail = also(detailOf(cause), keptBefore(*e, e.Fence-1))
+		})
 		return err
 	})
 	if err != nil {

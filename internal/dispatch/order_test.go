@@ -2,6 +2,7 @@ package dispatch_test
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -34,4 +35,39 @@ func TestARetriedBackupIsNewerThanWhatRanMeanwhile(t *testing.T) {
 		t.Errorf("got set %d of the backup that ended last, and set %d of the one before", e.Set, quick.Set)
 	}
 	s.waitState(t, map[holdfast.ExecutionID]holdfast.CopyState{quick.ID: holdfast.CopyDeleted, late: holdfast.CopyComplete})
+}
+
+// TestAnInPlaceRestoreThatEndsBeforeItsNextStartSaysWhereTheOldContentIs ends
+// restores that have run before without any worker: one by its time limit, one
+// because its site has another data directory by now.
+func TestAnInPlaceRestoreThatEndsBeforeItsNextStartSaysWhereTheOldContentIs(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, nil)
+	s.startWorker(t, "local", script{}, newShelf(), fastPoll)
+	backup := s.run(t, s.job, holdfast.OutcomeSucceeded)
+	for _, c := range []struct {
+		name, says string
+		fence      holdfast.Fence
+		limit      time.Duration
+		want       holdfast.Outcome
+		kept       bool
+	}{
+		{"its time limit has passed", "time limit", 1, time.Minute, holdfast.OutcomeAborted, true},
+		{"its site has moved", "not /elsewhere any more", 1, 0, holdfast.OutcomeFailed, true},
+		{"it has never been started", "not /elsewhere any more", 0, 0, holdfast.OutcomeFailed, false},
+	} {
+		e := s.queued(s.newJob(t, c.name))
+		e.Type, e.Set, e.Fence, e.AbortAfter = holdfast.JobRestore, backup.Set, c.fence, c.limit
+		e.Restore = &holdfast.RestoreSpec{Set: backup.Set, Site: s.site, Host: s.host, Directory: "/elsewhere"}
+		if c.fence > 0 {
+			e.Started = time.Now().Add(-time.Hour)
+		}
+		id := s.submit(t, e)
+		s.dispatcher.Ring(holdfast.DefaultPool)
+		e = s.waitEnded(t, id, 10*time.Second, c.want)
+		at := engine.KeptAt("/elsewhere", id)
+		if !strings.Contains(e.Detail, c.says) || strings.Contains(e.Detail, at) != c.kept {
+			t.Errorf("%s: got %q, want %q in it, and %s: %v", c.name, e.Detail, c.says, at, c.kept)
+		}
+	}
 }

@@ -296,7 +296,21 @@ func keptBy(e holdfast.Execution) string {
 	if strings.Contains(e.Detail, at) {
 		return ""
 	}
-	return fmt.Sprintf("if it had begun to write, what was in %s is kept in %s", e.Restore.Directory, at)
+	text := fmt.Sprintf("if it had begun to write, what was in %s is kept in %s (when %s is a symbolic link: beside what it leads to)",
+		e.Restore.Directory, at, e.Restore.Directory)
+	if len(e.Restore.Tablespaces) > 0 {
+		text += ", and what was in its tablespaces likewise"
+	}
+	return text
+}
+
+// keptBefore is keptBy for an execution of which orders have been given up to a
+// fence; without any, nothing can have been moved.
+func keptBefore(e holdfast.Execution, last holdfast.Fence) string {
+	if last < 1 {
+		return ""
+	}
+	return keptBy(e)
 }
 
 // closed follows a fence that we have closed without its worker.
