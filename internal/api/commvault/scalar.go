@@ -7,6 +7,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/holdfast-backup/holdfast"
@@ -57,7 +58,7 @@ func sound(body []byte) error {
 		}
 		if top.keys != nil && top.key {
 			key, _ := tok.(string)
-			key = strings.ToLower(key)
+			key = fold(key)
 			if top.keys[key] {
 				return errBody
 			}
@@ -75,6 +76,18 @@ func sound(body []byte) error {
 			return errBody
 		}
 	}
+}
+
+// fold gives all spellings of a key that encoding/json takes for the same one
+// spelling: it also takes ſ for s, and the sign of kelvin for k.
+func fold(key string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
+			least = min(least, next)
+		}
+		return least
+	}, key)
 }
 
 // number is an id: a JSON number, or its text. 0, -1, null, the empty text and

@@ -42,7 +42,7 @@ func TestScalars(t *testing.T) {
 	for _, body := range []string{
 		``, `null`, `[]`, `5`, `{`, `{}{}`, `{"number":{}}`, `{"number":[]}`, `{"number":true}`, `{"number":1.5}`, `{"number":"x"}`, `{"number":1e30}`,
 		`{"code":{}}`, `{"code":true}`, `{"code":2.5}`, `{"text":{}}`, `{"text":false}`, `{"flag":2}`, `{"flag":"yes"}`, `{"flag":{}}`, `{"moment":[]}`,
-		`{"moment":true}`, `{"moment":{"time":"x"}}`, `{"a":1,"a":2}`, `{"a":1,"A":2}`, `{"b":{"a":1,"a":2}}`, `{"b":[{"a":1,"a":2}]}`, "{\"a\":\"\xff\"}",
+		`{"moment":true}`, `{"moment":{"time":"x"}}`, `{"a":1,"a":2}`, `{"a":1,"A":2}`, `{"flags":1,"flagſ":2}`, `{"code":1,"code":2}`, `{"kind":1,"\u212aind":2}`, `{"É":1,"é":2}`, `{"b":{"a":1,"a":2}}`, `{"b":[{"a":1,"a":2}]}`, "{\"a\":\"\xff\"}",
 		`{"a":` + strings.Repeat(`[`, maxDepth) + strings.Repeat(`]`, maxDepth) + `}`,
 	} {
 		var got all
