@@ -89,9 +89,9 @@ func resolve(ctx context.Context, t tree, list []*association) ([]holdfast.Job, 
 type place struct {
 	level level
 	hosts []holdfast.Host
-	sites []holdfast.Site
-	set   setKind        // empty: both
-	jobs  []holdfast.Job // at levelSubclient
+	sites []holdfast.Site // at levelSubclient those of the jobs
+	set   setKind         // empty: both
+	jobs  []holdfast.Job  // at levelSubclient
 }
 
 // siteIDs returns the numbers of the sites, each once.
@@ -155,6 +155,9 @@ func locate(ctx context.Context, t tree, a association) (place, error) {
 	}
 	if p.level == levelSubclient && len(p.sites) > 0 {
 		p.jobs, err = a.subclients(ctx, t, p)
+		p.sites = slices.DeleteFunc(p.sites, func(s holdfast.Site) bool {
+			return !slices.ContainsFunc(p.jobs, func(j holdfast.Job) bool { return j.Site == s.ID })
+		})
 	}
 	return p, err
 }
