@@ -364,14 +364,14 @@ func eventually(t *testing.T, check func() error) {
 func (p *plant) clean(pg *testkit.Postgres) {
 	p.t.Helper()
 	ctx := p.t.Context()
+	if pg != nil { // at once: what ends has left the server before it says so
+		for _, row := range pg.Rows(p.t, "", `SELECT 'session ' || application_name FROM pg_stat_activity WHERE application_name LIKE 'holdfast % fence %'
+			UNION ALL SELECT 'slot ' || slot_name FROM pg_replication_slots`) {
+			p.t.Errorf("left on the server: %s", row[0])
+		}
+	}
 	eventually(p.t, func() error {
 		var left []string
-		if pg != nil {
-			for _, row := range pg.Rows(p.t, "", `SELECT 'session ' || application_name FROM pg_stat_activity WHERE application_name LIKE 'holdfast%'
-				UNION ALL SELECT 'slot ' || slot_name FROM pg_replication_slots`) {
-				left = append(left, row[0])
-			}
-		}
 		for _, pattern := range []string{p.path("repository/locks/*"), filepath.Join(p.temp, "*")} {
 			found, err := filepath.Glob(pattern)
 			if err != nil {
