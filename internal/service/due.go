@@ -15,7 +15,9 @@ import (
 const (
 	dueAtOnce = 200         // schedules
 	dueAhead  = time.Second // how far a look sees
-	maxMissed = 10000       // missed runs that are counted; more are called so many
+	maxMissed = 10000       // missed runs of a schedule that are counted; more are called so many
+	allMissed = 20000       // missed runs of a site that are counted in its transaction, which keeps others waiting
+	minMissed = 100         // missed runs of a schedule that are counted, however many there are
 )
 
 // schedulerName is who makes scheduled executions.
@@ -77,6 +79,7 @@ type dueSchedule struct {
 	job       holdfast.Job
 	next      holdfast.Schedule // as it stands afterwards
 	due       holdfast.DueRun
+	count     int // how many missed runs are counted at most
 	missed    int // runs before due.At that were not made
 	execution holdfast.Execution
 	refusal   error // why the job cannot run
@@ -113,6 +116,7 @@ func (s *Service) runSite(ctx context.Context, first holdfast.Schedule, now time
 				}
 				continue
 			}
+			d.count = max(min(allMissed/len(group), maxMissed), minMissed)
 			if err := s.prepare(ctx, tx, actor, &d, rule, now); err != nil {
 				return err
 			}
@@ -180,7 +184,7 @@ func dueOfSite(ctx context.Context, r store.Reader, of holdfast.Job, now time.Ti
 // prepare says when the schedule is due, and makes the execution that it would
 // start.
 func (s *Service) prepare(ctx context.Context, r store.Reader, actor holdfast.Actor, d *dueSchedule, rule cron.Rule, now time.Time) error {
-	at, missed := s.newest(d.Schedule, rule, now)
+	at, missed := s.newest(d.Schedule, rule, now, d.count)
 	d.missed = missed
 	d.next = d.Schedule
 	d.next.NextRun = rule.Next(now)
@@ -200,16 +204,16 @@ func (s *Service) prepare(ctx context.Context, r store.Reader, actor holdfast.Ac
 }
 
 // newest returns the newest time of a due schedule that is not in the future, and
-// how many times before it made no run.
-func (s *Service) newest(sc holdfast.Schedule, rule cron.Rule, now time.Time) (at time.Time, missed int) {
+// how many times before it made no run: up to count.
+func (s *Service) newest(sc holdfast.Schedule, rule cron.Rule, now time.Time, count int) (at time.Time, missed int) {
 	at = sc.NextRun
 	for next := rule.Next(at); !next.IsZero() && !next.After(now); next = rule.Next(next) {
-		if missed++; missed == maxMissed {
+		if missed++; missed == count {
 			break // what is newer is looked for below
 		}
 		at = next
 	}
-	if missed < maxMissed {
+	if missed < count {
 		return at, missed
 	}
 	for next := rule.Next(now.Add(-s.cfg.Schedules.Patience())); !next.IsZero() && !next.After(now); next = rule.Next(next) {
