@@ -30,6 +30,26 @@ func (r *rig) tryRight(user string) (refused service.LoginError, ok bool) {
 	return refused, false
 }
 
+func TestNoUserForgivesTheFailuresOfAnother(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.user("ada")
+	if _, err := r.svc.CreateUser(t.Context(), r.admin, service.NewUser{
+		Name: "ADA", Role: holdfast.RoleReader, Password: holdfast.NewSecret(password),
+	}); holdfast.ErrorCode(err) != holdfast.CodeConflict {
+		t.Errorf("got %v for a name that differs in its case alone, want a conflict", err)
+	}
+	for i := range 2 {
+		r.guess("", "ada")
+		if _, ok := r.tryRight("ADA"); ok {
+			t.Fatalf("somebody else logged in as ADA after %d failures of ada", i+1)
+		}
+	}
+	if got := r.guess("", "ada"); !got.Locked {
+		t.Errorf("got %+v after five failures, want locked", got)
+	}
+}
+
 func TestFiveFailuresLock(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -32,7 +33,8 @@ type NewUser struct {
 
 func userWord(id holdfast.PrincipalID) string { return fmt.Sprintf("user %d", id) }
 
-// CreateUser makes a user. CodeConflict for a name that a user or a token has.
+// CreateUser makes a user. CodeConflict for a name that a user or a token has, in
+// whatever letter case.
 func (s *Service) CreateUser(ctx context.Context, actor holdfast.Actor, in NewUser) (User, error) {
 	if err := allow(actor, opCreateUser, account()); err != nil {
 		return User{}, err
@@ -53,8 +55,7 @@ func (s *Service) CreateUser(ctx context.Context, actor holdfast.Actor, in NewUs
 				return err
 			}
 		}
-		_, err := tx.PrincipalByName(ctx, actor.Principal.Account, in.Name)
-		if err := free(err, "a user or token", in.Name); err != nil {
+		if err := userNameFree(ctx, tx, actor.Principal.Account, in.Name); err != nil {
 			return err
 		}
 		p := holdfast.Principal{Account: actor.Principal.Account, Kind: holdfast.PrincipalPerson, Name: in.Name, Created: now}
@@ -92,6 +93,22 @@ func (in NewUser) validate() error {
 		return nil
 	}
 	return checkPassword(in.Password)
+}
+
+// userNameFree refuses a name that differs from another in its letter case alone:
+// failed logins are counted without it, and a user's own login would forgive
+// those of the other.
+func userNameFree(ctx context.Context, r store.Reader, a holdfast.AccountID, name string) error {
+	people, err := r.Principals(ctx, a)
+	if err != nil {
+		return err
+	}
+	for _, p := range people {
+		if strings.EqualFold(p.Name, name) {
+			return free(nil, "a user or token", p.Name)
+		}
+	}
+	return nil
 }
 
 func validRole(r holdfast.Role) error {
