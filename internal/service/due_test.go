@@ -168,11 +168,11 @@ func TestRunsOverTheChangesOfTheClock(t *testing.T) {
 			[]string{"10-24T02:30+02:00", "10-25T02:30+02:00", "10-26T02:30+01:00"},
 		},
 		{
-			"spring, each half hour", "*/30 * * * *", "America/New_York", "2026-03-08T06:10:00Z", "2026-03-08T08:10:00Z",
+			"spring, each half hour", "*/30 * * * *", "America/New_York", "2026-03-08T06:15:00Z", "2026-03-08T08:15:00Z",
 			[]string{"03-08T01:30-05:00", "03-08T03:00-04:00", "03-08T03:30-04:00", "03-08T04:00-04:00"},
 		},
 		{
-			"autumn, each half hour", "*/30 * * * *", "America/New_York", "2026-11-01T05:10:00Z", "2026-11-01T07:10:00Z",
+			"autumn, each half hour", "*/30 * * * *", "America/New_York", "2026-11-01T05:15:00Z", "2026-11-01T07:15:00Z",
 			[]string{"11-01T01:30-04:00", "11-01T01:00-05:00", "11-01T01:30-05:00", "11-01T02:00-05:00"},
 		},
 		{
@@ -186,7 +186,7 @@ func TestRunsOverTheChangesOfTheClock(t *testing.T) {
 			r.clock.set(utcTime(t, c.from))
 			j := r.job(0, "nightly")
 			r.schedule(j, c.expression, c.zone, holdfast.RunFull)
-			r.walk(utcTime(t, c.to), 5*time.Minute)
+			r.walk(utcTime(t, c.to), 15*time.Minute)
 			if got := r.dues(j, c.zone); !slices.Equal(got, c.want) {
 				t.Errorf("got runs %q, want %q", got, c.want)
 			}
@@ -634,7 +634,7 @@ func TestASchedulerThatComesSecondMakesNothing(t *testing.T) {
 // schedule has one execution or one event.
 func TestTwoSchedulersNeverRunOneTimeTwice(t *testing.T) {
 	t.Parallel()
-	const jobs, minutes = 12, 20
+	const jobs, minutes = 8, 15
 	r := newRig(t)
 	all := make([]holdfast.Job, jobs)
 	for i := range all {
