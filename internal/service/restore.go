@@ -221,8 +221,9 @@ func (s *Service) checkRestore(
 }
 
 // insideNoServer refuses directories inside the data directory of a server that
-// we know of. The data directory itself may be the target: the worker refuses it
-// unless it is empty.
+// we know of, and a restore in place that would move one away with what it lies in.
+// The data directory itself may be the target: the worker refuses it unless it is
+// empty.
 func insideNoServer(ctx context.Context, r store.Reader, a holdfast.AccountID, spec holdfast.RestoreSpec) error {
 	sites, err := r.Sites(ctx, a)
 	if err != nil {
@@ -241,6 +242,10 @@ func insideNoServer(ctx context.Context, r store.Reader, a holdfast.AccountID, s
 			if strings.HasPrefix(p, site.DataDir+"/") {
 				return holdfast.Errorf(holdfast.CodeInvalid, "directory %s lies inside a server's data directory", p).
 					WithHint("choose a directory that belongs to no server")
+			}
+			if spec.Site != 0 && site.ID != spec.Site && strings.HasPrefix(site.DataDir, strings.TrimSuffix(p, "/")+"/") {
+				return holdfast.Errorf(holdfast.CodeInvalid, "directory %s cannot be moved aside: the data directory of another site lies in it", p).
+					WithHint("correct the sites' data directories, or restore to a directory of its own")
 			}
 		}
 	}

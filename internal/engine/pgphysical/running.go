@@ -65,7 +65,9 @@ func refusePID(dir string) error {
 }
 
 // refuseProcess looks for a process that works in the directory: every process of
-// a server does. Where the system does not tell, there is none.
+// a server does. One that works further down may be another server's, whose data
+// directory would be moved away with this one. Where the system does not tell,
+// there is none.
 func refuseProcess(dir string) error {
 	at, err := os.Stat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -83,8 +85,7 @@ func refuseProcess(dir string) error {
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		cwd, err := os.Stat("/proc/" + name + "/cwd")
-		if err != nil || !os.SameFile(at, cwd) {
+		if !worksBelow("/proc/"+name+"/cwd", at) {
 			continue
 		}
 		what, _ := readLimited("/proc/"+name+"/comm", 64) // it is only shown
@@ -92,6 +93,27 @@ func refuseProcess(dir string) error {
 			WithHint("stop the server; when the process is something else, let it leave the directory")
 	}
 	return nil
+}
+
+// maxAbove bounds how far up worksBelow looks.
+const maxAbove = 100
+
+// worksBelow reports whether a process's directory is the one at, or lies in it. It
+// goes up from directory to directory: a path of another mount namespace means
+// nothing here.
+func worksBelow(cwd string, at fs.FileInfo) bool {
+	var below fs.FileInfo
+	for range maxAbove {
+		dir, err := os.Stat(cwd)
+		if err != nil || below != nil && os.SameFile(below, dir) { // at the root
+			return false
+		}
+		if os.SameFile(at, dir) {
+			return true
+		}
+		below, cwd = dir, cwd+"/.."
+	}
+	return false
 }
 
 // refuseAnswer tries the address at which the site's server is reached.
