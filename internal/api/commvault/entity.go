@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/store"
@@ -234,11 +235,36 @@ func (v *view) job(ctx context.Context, id holdfast.JobID) (holdfast.Job, error)
 // jobs lists the backup jobs of the sites: those whose name it is, or without a
 // name those that are active; not many more than a task takes.
 func (v *view) jobs(ctx context.Context, sites []holdfast.SiteID, name string) ([]holdfast.Job, error) {
-	list, _, err := v.h.Service.PlainJobs(ctx, v.actor, store.JobFilter{
+	f := store.JobFilter{
 		Sites: sites, Types: []holdfast.JobType{holdfast.JobBackup}, ActiveOnly: name == "", Name: name, AnyCase: true,
 		Page: store.Page{Limit: maxTaskJobs + 1},
-	})
+	}
+	if strings.ContainsFunc(name, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return v.jobsNamed(ctx, f)
+	}
+	list, _, err := v.h.Service.PlainJobs(ctx, v.actor, f)
 	return list, err
+}
+
+// jobsNamed is jobs for a name with other letters than the store can fold.
+func (v *view) jobsNamed(ctx context.Context, f store.JobFilter) ([]holdfast.Job, error) {
+	name := f.Name
+	f.Name = ""
+	var found []holdfast.Job
+	for {
+		list, total, err := v.h.Service.PlainJobs(ctx, v.actor, f)
+		if err != nil {
+			return nil, err
+		}
+		for _, j := range list {
+			if sameName(j.Name, name) {
+				found = append(found, j)
+			}
+		}
+		if f.Page.Offset += f.Page.Limit; f.Page.Offset >= total || len(list) == 0 || len(found) > maxTaskJobs {
+			return found, nil
+		}
+	}
 }
 
 // client is the entity of a host; of one that is gone, its number is its name.
