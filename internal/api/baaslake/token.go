@@ -69,6 +69,9 @@ func (s scope) signed(ctx context.Context, token string) (holdfast.Actor, error)
 	var name service.KeyName
 	var stored error
 	_, err := parser.ParseWithClaims(token, &c, func(t *jwt.Token) (any, error) {
+		if _, critical := t.Header["crit"]; critical { // RFC 7515, 4.1.11: what is not understood must be refused
+			return nil, errToken()
+		}
 		kid, _ := t.Header["kid"].(string)
 		name = service.KeyName{
 			Organisation: c.organisation(), User: c.Subject, Key: strings.TrimSuffix(kid, ".pem"), PAT: holdfast.NewSecret(c.PAT),

@@ -105,6 +105,16 @@ func (s *signer) token(change jwt.MapClaims) string {
 	return s.sign(jwt.SigningMethodRS256, s.key, "laptop", c)
 }
 
+// critical signs the page's claims below a header that must be understood.
+func (s *signer) critical(name string) string {
+	s.t.Helper()
+	token := jwt.NewWithClaims(jwt.SigningMethodRS256, s.claims())
+	token.Header["kid"], token.Header["crit"], token.Header[name] = "laptop", []string{name}, true
+	text, err := token.SignedString(s.key)
+	s.check(err)
+	return text
+}
+
 // get asks which organisation the bearer belongs to.
 func (s *signer) get(token string) (int, string) {
 	s.t.Helper()
@@ -191,6 +201,7 @@ func TestTokens(t *testing.T) {
 		{"alg HS256 with the public key as its secret", s.sign(jwt.SigningMethodHS256, publicPEM(t, s.key), "laptop", claims), refused},
 		{"alg RS512", s.sign(jwt.SigningMethodRS512, s.key, "laptop", claims), refused},
 		{"alg PS256", s.sign(jwt.SigningMethodPS256, s.key, "laptop", claims), refused},
+		{"a critical header that nobody understands", s.critical("b64"), refused},
 		{"no signature", s.token(nil)[:strings.LastIndexByte(s.token(nil), '.')+1], refused},
 		{"padded", s.token(nil) + "=", refused},
 		{"no JSON", "a.b.c", refused},
