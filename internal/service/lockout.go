@@ -82,7 +82,7 @@ func (l *lockouts) begin(ctx context.Context, key lockKey, now func() time.Time)
 	l.mu.Lock()
 	s := l.names[key]
 	if s == nil {
-		l.makeRoom()
+		l.makeRoom(now())
 		s = &lockState{turn: make(chan struct{}, 1)}
 		l.names[key] = s
 	}
@@ -159,18 +159,28 @@ func (l *lockouts) forgive(key lockKey) {
 }
 
 // makeRoom drops the name that was used the longest ago when there are too many.
-func (l *lockouts) makeRoom() {
+// Those that are locked go last: else whoever sends enough other names would end
+// a lock.
+func (l *lockouts) makeRoom(now time.Time) {
 	if len(l.names) < maxLockNames {
 		return
 	}
 	var oldest lockKey
-	var used time.Time
+	var least *lockState
 	for key, s := range l.names {
-		if s.waiting == 0 && (used.IsZero() || s.used.Before(used)) {
-			oldest, used = key, s.used
+		if s.waiting == 0 && (least == nil || s.before(least, now)) {
+			oldest, least = key, s
 		}
 	}
-	if !used.IsZero() {
+	if least != nil {
 		delete(l.names, oldest)
 	}
+}
+
+// before reports whether s is given up before other.
+func (s *lockState) before(other *lockState, now time.Time) bool {
+	if locked := s.locked.After(now); locked != other.locked.After(now) {
+		return !locked
+	}
+	return s.used.Before(other.used)
 }

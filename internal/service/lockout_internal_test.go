@@ -7,6 +7,38 @@ import (
 	"time"
 )
 
+func TestOtherNamesDoNotEndALock(t *testing.T) {
+	t.Parallel()
+	l := newLockouts()
+	now := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
+	clock := func() time.Time { return now }
+	fail := func(name string) error {
+		a, err := l.begin(t.Context(), newLockKey("account 1001", name), clock)
+		if err == nil {
+			a.failed(now)
+			a.end()
+		}
+		return err
+	}
+	for range maxFailures {
+		if err := fail("ada"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range maxLockNames + 100 {
+		now = now.Add(time.Millisecond)
+		if err := fail(fmt.Sprint("name", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := fail("ada"); err == nil {
+		t.Errorf("ada is not locked any more after the failures of %d others", maxLockNames+100)
+	}
+	if len(l.names) != maxLockNames {
+		t.Errorf("got %d names, want %d", len(l.names), maxLockNames)
+	}
+}
+
 func TestLockedNamesAreBounded(t *testing.T) {
 	t.Parallel()
 	l := newLockouts()
