@@ -15,12 +15,12 @@ type Worker struct {
 	ID          WorkerID
 	Account     AccountID // that invited it; zero: the worker inside serve
 	Name        string    // unique in the account
-	Key         string   // public nkey that identifies it (U…); empty for the worker inside serve
-	SealKey     string   // public curve key to which its secrets are sealed (X…)
-	Pools       []string // what it asks for
-	Hosts       []HostID // where it stands: only their directories may it touch
-	Slots       int      // executions at once
-	Maintenance bool     // may delete: reaps orphans, expires, prunes
+	Key         string    // public nkey that identifies it (U…); empty for the worker inside serve
+	SealKey     string    // public curve key to which its secrets are sealed (X…)
+	Pools       []string  // what it asks for
+	Hosts       []HostID  // where it stands: only their directories may it touch
+	Slots       int       // executions at once
+	Maintenance bool      // may delete: reaps orphans, expires, prunes
 	Version     string
 	Created     time.Time
 	Seen        time.Time // last message; zero: never
