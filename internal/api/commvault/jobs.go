@@ -80,7 +80,7 @@ func (h *handler) jobs(ctx context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ok {
+	if ok && lookup > 0 {
 		ask.lookup = lookupOf(lookup)
 	}
 	if ask.filter, err = readFilter(c); err != nil {

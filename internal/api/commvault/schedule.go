@@ -15,9 +15,13 @@ func (h *handler) scheduleRoutes(add, _ adder) {
 	add(http.MethodGet, "Schedules", h.schedules)
 }
 
-// unpagedSchedules is how many schedules a list shows that asks for no page; the
-// SDK asks for none.
-const unpagedSchedules = 1000
+// How many schedules a list shows that asks for no page, and the SDK asks for
+// none: of what a filter selects, and of the whole CommCell. Source:
+// docs/api/commvault.md, "Lists".
+const (
+	selectedSchedules = 1000
+	unpagedSchedules  = 100
+)
 
 type scheduleShape struct {
 	Task        scheduleTask      `json:"task"`
@@ -69,7 +73,11 @@ func (h *handler) schedules(ctx context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	page, err := readPage(c, unpagedSchedules)
+	limit := selectedSchedules
+	if !f.any() {
+		limit = unpagedSchedules
+	}
+	page, err := readPage(c, limit)
 	if err != nil {
 		return nil, err
 	}

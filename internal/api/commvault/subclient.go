@@ -140,14 +140,19 @@ func named(f filter, jobs []holdfast.Job) []holdfast.Job {
 }
 
 // defaults returns the default subclient of each site that a job of the list is
-// of. whole is true when the list holds all jobs of these sites, by id.
+// of. whole is true when the list holds all jobs of these sites, by id. In a part
+// of a list over several sites only the name counts: to look for the first job of
+// each would take longer than the list.
 func (v *view) defaults(ctx context.Context, list []holdfast.Job, whole bool) (map[holdfast.SiteID]holdfast.JobID, error) {
 	found := map[holdfast.SiteID]holdfast.JobID{}
 	var sites []holdfast.SiteID
 	for _, j := range list {
 		if _, seen := found[j.Site]; !seen {
-			found[j.Site] = 0
 			sites = append(sites, j.Site)
+			found[j.Site] = 0
+			if whole {
+				found[j.Site] = j.ID
+			}
 		}
 	}
 	if len(sites) == 0 {
@@ -155,21 +160,12 @@ func (v *view) defaults(ctx context.Context, list []holdfast.Job, whole bool) (m
 	}
 	f := store.JobFilter{Sites: sites, Types: []holdfast.JobType{holdfast.JobBackup}, Name: defaultSubclient}
 	called, _, err := v.h.Service.PlainJobs(ctx, v.actor, f)
+	if err == nil && len(called) == 0 && !whole && len(sites) == 1 {
+		f.Name, f.Page.Limit = "", 1
+		called, _, err = v.h.Service.PlainJobs(ctx, v.actor, f)
+	}
 	for _, j := range called {
 		found[j.Site] = j.ID
-	}
-	f.Name, f.Page.Limit = "", 1
-	for _, site := range sites {
-		first := list
-		if found[site] != 0 || err != nil {
-			continue
-		}
-		if f.Sites = []holdfast.SiteID{site}; !whole {
-			first, _, err = v.h.Service.PlainJobs(ctx, v.actor, f)
-		}
-		if i := slices.IndexFunc(first, func(j holdfast.Job) bool { return j.Site == site }); i >= 0 { // else it was deleted meanwhile
-			found[site] = first[i].ID
-		}
 	}
 	return found, err
 }
