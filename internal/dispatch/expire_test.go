@@ -95,6 +95,11 @@ func TestRetentionFollowsGoodBackups(t *testing.T) {
 	if len(books.snapshots) != 3 || len(books.removed) != 3 {
 		t.Errorf("on the shelf: got %d snapshots, and %d were removed, want 3 and 3", len(books.snapshots), len(books.removed))
 	}
+	for n, tags := range books.tags {
+		if want := fmt.Sprintf("execution=%d", ended[n].ID); len(tags) != 3 || tags[1] != want || tags[2] != "fence=1" {
+			t.Errorf("removed: got the snapshot with the tags %q, want that with %q", tags, want)
+		}
+	}
 	var told []string
 	require(t, s.store.View(t.Context(), func(r store.Reader) error {
 		events, err := r.Events(t.Context(), s.account, 0, 0)

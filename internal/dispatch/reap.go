@@ -254,7 +254,7 @@ func (d *Dispatcher) reapSnapshot(ctx context.Context, c holdfast.Copy) (bool, e
 	err = holdfast.Errorf(holdfast.CodeUnavailable, "no worker is marked for maintenance").
 		WithHint("start the server with its own worker, or mark one")
 	for _, w := range workers {
-		if !w.Maintenance || !w.Removed.IsZero() {
+		if !w.Maintenance || !w.Removed.IsZero() || w.Account != 0 && w.Account != c.Account {
 			continue
 		}
 		var answer wire.Answer
@@ -275,7 +275,7 @@ func (d *Dispatcher) commandReap(ctx context.Context, w holdfast.Worker, r holdf
 	ctx, cancel := context.WithTimeout(ctx, reapLimit)
 	defer cancel()
 	return d.command(ctx, w, wire.Command{
-		Kind: wire.CommandReap, Execution: c.Execution, Fence: c.Fence, Repository: &repository, Snapshot: c.Snapshot, Sealed: sealed,
+		Kind: wire.CommandReap, Installation: d.installation, Execution: c.Execution, Fence: c.Fence, Repository: &repository, Snapshot: c.Snapshot, Sealed: sealed,
 	})
 }
 

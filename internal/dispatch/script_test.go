@@ -73,6 +73,7 @@ type shelf struct {
 	mu        sync.Mutex
 	snapshots map[string]bool
 	removed   []string
+	tags      [][]string // of the removed ones
 }
 
 func newShelf() *shelf { return &shelf{snapshots: map[string]bool{}} }
@@ -101,12 +102,13 @@ func (s *shelf) NewReader(_ context.Context, snapshot string) (worker.Reader, er
 	return shelfReader{}, nil
 }
 
-func (s *shelf) RemoveSnapshot(_ context.Context, snapshot string) (bool, error) {
+func (s *shelf) RemoveSnapshot(_ context.Context, snapshot string, tags []string) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found := s.snapshots[snapshot]
 	delete(s.snapshots, snapshot)
 	s.removed = append(s.removed, snapshot)
+	s.tags = append(s.tags, tags)
 	return found, nil
 }
 

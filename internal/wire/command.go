@@ -18,7 +18,7 @@ const (
 // Command is what the control plane wants of one worker.
 type Command struct {
 	Kind         CommandKind          `json:"kind"`
-	Installation string               `json:"installation,omitempty"` // for release
+	Installation string               `json:"installation,omitempty"` // for release and reap
 	Execution    holdfast.ExecutionID `json:"execution,omitempty"`
 	Fence        holdfast.Fence       `json:"fence,omitempty"`
 	Wanted       holdfast.Wanted      `json:"wanted"`

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -98,15 +99,17 @@ func (r *run) commit(res engine.Result) repository.Commit {
 	runType, _ := r.chain(res)
 	return repository.Commit{
 		Time: t, Hostname: o.Site.Slug, Username: "holdfast", Paths: []string{"/pgdata"},
-		Tags: append([]string{
-			"installation=" + o.Installation,
+		Tags: slices.Concat([]string{
 			fmt.Sprintf("set=%d", o.Set),
 			fmt.Sprintf("site=%s", o.Site.Slug),
 			"run_type=" + string(runType),
-			fmt.Sprintf("execution=%d", o.Execution),
-			fmt.Sprintf("fence=%d", o.Fence),
-		}, damagedTag(res)...),
+		}, ownTags(o.Installation, o.Execution, o.Fence), damagedTag(res)),
 	}
+}
+
+// ownTags are the tags of a snapshot that tell by which order it was written.
+func ownTags(installation string, e holdfast.ExecutionID, f holdfast.Fence) []string {
+	return []string{"installation=" + installation, fmt.Sprintf("execution=%d", e), fmt.Sprintf("fence=%d", f)}
 }
 
 // chain is what the set is in the chain of its job: as the order says, unless

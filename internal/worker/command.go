@@ -89,7 +89,11 @@ func (w *Worker) command(ctx context.Context, c wire.Command) (wire.Answer, erro
 		if err != nil {
 			return wire.Answer{}, err
 		}
-		found, err := repo.RemoveSnapshot(ctx, c.Snapshot)
+		var tags []string
+		if c.Installation != "" && c.Execution != 0 { // an imported set is of no execution of ours
+			tags = ownTags(c.Installation, c.Execution, c.Fence)
+		}
+		found, err := repo.RemoveSnapshot(ctx, c.Snapshot, tags)
 		return wire.Answer{Found: found}, err
 	case wire.CommandWish: // taken in before
 	}

@@ -3,12 +3,14 @@ package worker
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
 	"github.com/holdfast-backup/holdfast/internal/objstore"
 	"github.com/holdfast-backup/holdfast/internal/repository"
+	"github.com/holdfast-backup/holdfast/internal/wire"
 )
 
 // Repository is what a worker needs of a repository.
@@ -20,8 +22,9 @@ type Repository interface {
 	NewWriter(ctx context.Context, holder, hostname string, log *slog.Logger) (Writer, error)
 	// NewReader opens a set to read it.
 	NewReader(ctx context.Context, snapshot string) (Reader, error)
-	// RemoveSnapshot removes a snapshot and reports whether it was there.
-	RemoveSnapshot(ctx context.Context, snapshot string) (found bool, err error)
+	// RemoveSnapshot removes a snapshot that has all the tags, and reports whether it
+	// was there. CodeInvalid when it lacks one: then it is somebody else's.
+	RemoveSnapshot(ctx context.Context, snapshot string, tags []string) (found bool, err error)
 }
 
 // Writer stores one set.
@@ -70,11 +73,21 @@ func (r realRepository) NewReader(ctx context.Context, snapshot string) (Reader,
 	return reader, nil
 }
 
-// RemoveSnapshot looks first: only what is not there may still be written.
-func (r realRepository) RemoveSnapshot(ctx context.Context, snapshot string) (bool, error) {
-	_, err := r.Snapshot(ctx, snapshot)
+// RemoveSnapshot looks first: only what is not there may still be written. The id
+// is what a worker has said, which may not be allowed to remove anything itself: it
+// must not have the snapshot of another order removed by naming that one as its own.
+func (r realRepository) RemoveSnapshot(ctx context.Context, snapshot string, tags []string) (bool, error) {
+	s, err := r.Snapshot(ctx, snapshot)
 	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
 		return false, nil
+	}
+	if err == nil {
+		for _, tag := range tags {
+			if !slices.Contains(s.Tags, tag) {
+				return true, holdfast.Errorf(holdfast.CodeInvalid, "snapshot %s stays: it was not written by the order that named it, for it is not tagged %s", wire.Clip(snapshot, 16), tag).
+					WithHint("look at the worker of that execution, and at the snapshot with restic")
+			}
+		}
 	}
 	// A snapshot that cannot be read is one all the same.
 	return true, r.Repository.RemoveSnapshot(ctx, snapshot)

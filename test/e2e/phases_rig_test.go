@@ -119,7 +119,7 @@ func (r heldRepository) NewReader(ctx context.Context, snapshot string) (worker.
 	return heldReader{reader, r.gate}, nil
 }
 
-func (r heldRepository) RemoveSnapshot(ctx context.Context, snapshot string) (bool, error) {
+func (r heldRepository) RemoveSnapshot(ctx context.Context, snapshot string, _ []string) (bool, error) {
 	_, err := r.Snapshot(ctx, snapshot)
 	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
 		return false, nil
