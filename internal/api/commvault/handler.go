@@ -91,7 +91,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (h *handler) serve(ctx context.Context, w http.ResponseWriter, r *http.Request) (any, error) {
 	found, values, err := h.find(r)
-	open := err == nil && found.open
+	open := err == nil && found.Open
 	c := call{path: values, header: r.Header}
 	if !open {
 		actor, authErr := h.actor(ctx, r)

@@ -23,7 +23,6 @@ type Route struct {
 type route struct {
 	Route
 	segments []string
-	open     bool
 	serve    endpoint
 }
 
@@ -44,8 +43,7 @@ func (h *handler) table() []route {
 	}
 	open := func(method, path string, serve endpoint) {
 		add(method, path, serve)
-		r := &table[len(table)-1]
-		r.open, r.Open = true, true
+		table[len(table)-1].Open = true
 	}
 	for _, part := range h.parts() {
 		part(add, open)
