@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -25,7 +24,7 @@ func TestReaperRemovesNoSnapshotOfAnotherOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	repo := realRepository{inner}
-	w, err := repo.NewWriter(ctx, "here/1", "db1", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	w, err := repo.NewWriter(ctx, "here/1", "db1", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
