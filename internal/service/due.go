@@ -13,11 +13,12 @@ import (
 
 // Bounds of one look at what is due.
 const (
-	dueAtOnce = 200         // schedules
-	dueAhead  = time.Second // how far a look sees
-	maxMissed = 10000       // missed runs of a schedule that are counted; more are called so many
-	allMissed = 20000       // missed runs of a site that are counted in its transaction, which keeps others waiting
-	minMissed = 100         // missed runs of a schedule that are counted, however many there are
+	dueAtOnce = 200             // schedules
+	dueAtMost = 100 * dueAtOnce // schedules, when some that are due fail
+	dueAhead  = time.Second     // how far a look sees
+	maxMissed = 10000           // missed runs of a schedule that are counted; more are called so many
+	allMissed = 20000           // missed runs of a site that are counted in its transaction, which keeps others waiting
+	minMissed = 100             // missed runs of a schedule that are counted, however many there are
 )
 
 // schedulerName is who makes scheduled executions.
@@ -34,43 +35,57 @@ func schedulerActor(a holdfast.AccountID) holdfast.Actor {
 // RunDue runs the schedules that are due, at most 200, and returns when to look
 // again: no later than in a second. Of several control planes each may call it at
 // any time. What fails stays due, because a schedule moves on only in the
-// transaction that made its execution, or the event that says why there is none.
+// transaction that made its execution, or the event that says why there is none;
+// others that are due run all the same.
 func (s *Service) RunDue(ctx context.Context) (again time.Time, err error) {
 	now := s.now()
 	again = now.Add(dueAhead)
-	var list []holdfast.Schedule
-	vctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	err = s.cfg.Store.View(vctx, func(r store.Reader) error {
-		var err error
-		list, err = r.DueSchedules(vctx, again, dueAtOnce)
-		return err
-	})
-	if err != nil {
-		return again, err
-	}
-	full := len(list) == dueAtOnce
 	done := map[holdfast.ScheduleID]bool{}
 	var errs []error
-	for _, sc := range list {
-		switch {
-		case done[sc.ID]:
-		case sc.NextRun.After(now):
-			return sc.NextRun, errors.Join(errs...)
-		default:
-			ids, err := s.runSite(ctx, sc, now)
-			for _, id := range ids {
-				done[id] = true
-			}
-			if err != nil {
-				errs = append(errs, err)
+	for limit := dueAtOnce; ; limit *= 2 { // what has failed is the longest due: look behind it
+		list, err := s.dueSchedules(ctx, again, limit)
+		if err != nil {
+			return again, errors.Join(append(errs, err)...)
+		}
+		for _, sc := range list {
+			switch {
+			case done[sc.ID]:
+			case sc.NextRun.After(now):
+				return sc.NextRun, errors.Join(errs...)
+			default:
+				ids, err := s.runSite(ctx, sc, now)
+				for _, id := range ids {
+					done[id] = true
+				}
+				if err != nil {
+					done[sc.ID] = true
+					errs = append(errs, err)
+					if code := holdfast.ErrorCode(err); code == holdfast.CodeUnavailable || code == holdfast.CodeExhausted {
+						return again, errors.Join(errs...) // the store's own trouble is everybody's
+					}
+				}
 			}
 		}
+		switch {
+		case len(list) < limit:
+			return again, errors.Join(errs...)
+		case len(errs) == 0:
+			return now, nil
+		case limit >= dueAtMost || ctx.Err() != nil:
+			return again, errors.Join(errs...)
+		}
 	}
-	if full && len(errs) == 0 {
-		again = now
-	}
-	return again, errors.Join(errs...)
+}
+
+// dueSchedules reads what is due.
+func (s *Service) dueSchedules(ctx context.Context, until time.Time, limit int) (list []holdfast.Schedule, err error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	err = s.cfg.Store.View(ctx, func(r store.Reader) (err error) {
+		list, err = r.DueSchedules(ctx, until, limit)
+		return err
+	})
+	return list, err
 }
 
 // dueSchedule is a schedule that is due, with what is known of it.
@@ -87,7 +102,8 @@ type dueSchedule struct {
 
 // runSite runs what is due on the site of a due schedule, all of it in one
 // transaction, so that the priorities of its jobs are seen together. It returns
-// the schedules that are no longer due.
+// the schedules that are no longer due, or with an error those that failed
+// together.
 func (s *Service) runSite(ctx context.Context, first holdfast.Schedule, now time.Time) ([]holdfast.ScheduleID, error) {
 	actor := schedulerActor(first.Account)
 	var done []holdfast.ScheduleID
@@ -106,9 +122,11 @@ func (s *Service) runSite(ctx context.Context, first holdfast.Schedule, now time
 		if err != nil {
 			return err
 		}
-		var runs []dueSchedule
 		for _, d := range group {
 			done = append(done, d.ID)
+		}
+		var runs []dueSchedule
+		for _, d := range group {
 			rule, err := ruleOf(d.Schedule)
 			if err != nil {
 				if err := stopSchedule(ctx, tx, actor, d.job, d.Schedule, err, now); err != nil {
@@ -126,7 +144,7 @@ func (s *Service) runSite(ctx context.Context, first holdfast.Schedule, now time
 		return err
 	})
 	if err != nil {
-		return nil, s.forget(ctx, first, err)
+		return done, s.forget(ctx, first, err)
 	}
 	s.ringFor(ctx, actor.String(), ran)
 	return done, nil
