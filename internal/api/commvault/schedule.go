@@ -48,10 +48,11 @@ type scheduleSubTask struct {
 }
 
 type scheduleKind struct {
-	ID        int64  `json:"subTaskId"`
-	Name      string `json:"subTaskName"`
-	Type      int    `json:"subTaskType"`   // 2: a backup
-	Operation int    `json:"operationType"` // likewise
+	ID          int64  `json:"subTaskId"`
+	Name        string `json:"subTaskName"`
+	Description string `json:"description"`   // without it the SDK does not look at the pattern's
+	Type        int    `json:"subTaskType"`   // 2: a backup
+	Operation   int    `json:"operationType"` // likewise
 }
 
 type schedulePattern struct {
@@ -140,9 +141,10 @@ func (v *view) scheduledOf(ctx context.Context, f filter, page store.Page) ([]se
 // sub-task.
 func (v *view) schedule(s service.JobSchedule) scheduleShape {
 	name := fmt.Sprintf("%s %d", s.JobName, s.ID)
+	when := s.Expression + " in " + s.TimeZone
 	sub := scheduleSubTask{
-		SubTask: scheduleKind{ID: int64(s.ID), Name: name, Type: 2, Operation: 2},
-		Pattern: schedulePattern{Description: s.Expression + " in " + s.TimeZone, Zone: zoneName{s.TimeZone}},
+		SubTask: scheduleKind{ID: int64(s.ID), Name: name, Description: when, Type: 2, Operation: 2},
+		Pattern: schedulePattern{Description: when, Zone: zoneName{s.TimeZone}},
 		Next:    seconds(s.NextRun),
 	}
 	sub.Options.Backup.Level = levelName(holdfast.Execution{Type: holdfast.JobBackup, RunType: s.RunType})
