@@ -217,7 +217,7 @@ wait_for "$CVJOB"
 call "GET /Job/$CVJOB" 200 -H "Authtoken: $CV" "$C/Job/$CVJOB"
 holds '.jobs[0].jobSummary | .status == "Completed" and .backupLevelName == "Full" and .percentComplete == 100'
 row "$status" "$(value '.jobs[0].jobSummary.status')"
-call "GET /webconsole/api//Subclient?clientId=N (any case, double slash)" 200 -H "Authtoken: $CV" "$API/webconsole/api//client"
+call "GET /webconsole/api//client (any case, a double slash)" 200 -H "Authtoken: $CV" "$API/webconsole/api//client"
 CLIENT=$(value '[.clientProperties[].client.clientEntity | select(.clientName == "pgsrv01")][0].clientId')
 row "$status" "client $CLIENT"
 
