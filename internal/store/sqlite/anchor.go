@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"slices"
 	"sort"
 	"sync"
 )
@@ -59,22 +60,36 @@ func (r reader) anchorIDs(ctx context.Context, s selection, n int, look bool) ([
 		return ids, nil
 	}
 	ids = append(make([]int64, 0, n), ids...) // others may be reading what is known
-	for len(ids) < n {
-		next, from := s, int64(0)
-		if len(ids) > 0 {
-			next, from = s.with(" AND id >= ?", ids[len(ids)-1]), anchorStep
-		}
-		found, err := r.ids(ctx, next, "ASC", 1, from)
+	if len(ids) == 0 {
+		first, err := r.ids(ctx, s, "ASC", 1, 0)
 		if err != nil {
 			return nil, err
 		}
-		if len(found) == 0 {
-			return nil, errShort(s.total)
+		ids = append(ids, first...)
+	}
+	if len(ids) > 0 && len(ids) < n {
+		more, err := r.anchorsAfter(ctx, s, ids[len(ids)-1], n-len(ids))
+		if err != nil {
+			return nil, err
 		}
-		ids = append(ids, found[0])
+		ids = append(ids, more...)
+	}
+	if len(ids) < n {
+		return nil, errShort(s.total)
 	}
 	r.anchors.learn(r.s.epoch, key, ids)
 	return ids, nil
+}
+
+// anchorsAfter finds the next n anchors from one to the next.
+func (r reader) anchorsAfter(ctx context.Context, s selection, anchor int64, n int) ([]int64, error) {
+	next, args := s.with(" AND id >= a.id").union()
+	return many(ctx, r.s, idFields, `
+		WITH RECURSIVE a (id) AS (
+			SELECT ?
+			UNION ALL
+			SELECT (`+next+` ORDER BY id LIMIT 1 OFFSET ?) FROM a WHERE a.id IS NOT NULL LIMIT ?
+		) SELECT id FROM a WHERE id IS NOT NULL LIMIT -1 OFFSET 1`, slices.Concat([]any{anchor}, args, []any{anchorStep, n + 1})...)
 }
 
 // anchor returns an execution at or before the position, counted from the

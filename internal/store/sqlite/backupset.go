@@ -46,11 +46,11 @@ func (r reader) Set(ctx context.Context, a holdfast.AccountID, id holdfast.SetID
 var (
 	readableSets = counted{
 		table: "backup_sets", present: "readable > 0", account: "backup_sets_readable", site: "backup_sets_readable_site",
-		blocks: "set_blocks", counts: "readable = 1", size: 4096, direction: "DESC",
+		blocks: "set_blocks", counts: "readable = 1", size: 16384, direction: "DESC",
 	}
 	shownSets = counted{
 		table: "backup_sets", present: "shown = 1", account: "backup_sets_shown", site: "backup_sets_shown_site",
-		blocks: "set_blocks", counts: "n > 0", size: 4096, direction: "DESC",
+		blocks: "set_blocks", counts: "n > 0", size: 16384, direction: "DESC",
 	}
 )
 

@@ -21,10 +21,10 @@ func derived() map[string]string {
 			UNION ALL SELECT account, 0, site, type, count(*), 0 FROM executions GROUP BY 1, 2, 3, 4
 			UNION ALL SELECT account, 0, 0, type, count(*), 0 FROM executions GROUP BY 1, 2, 3, 4`,
 		"restores": `SELECT p.job, e.id, e.account, e.site, e.job, e.ended FROM executions e JOIN executions p ON p.id = e.parent WHERE e.type = 'RESTORE'`,
-		"job_blocks": `SELECT account, site, id / 256, type, engine, active, count(*) FROM jobs WHERE deleted IS NULL GROUP BY 1, 2, 3, 4, 5, 6
-			UNION ALL SELECT account, 0, id / 256, type, engine, active, count(*) FROM jobs WHERE deleted IS NULL GROUP BY 1, 2, 3, 4, 5, 6`,
-		"set_blocks": `SELECT account, site, id / 4096, readable > 0, count(*) FROM backup_sets WHERE shown = 1 GROUP BY 1, 2, 3, 4
-			UNION ALL SELECT account, 0, id / 4096, readable > 0, count(*) FROM backup_sets WHERE shown = 1 GROUP BY 1, 2, 3, 4`,
+		"job_blocks": `SELECT account, site, id / 8192, type, engine, active, count(*) FROM jobs WHERE deleted IS NULL GROUP BY 1, 2, 3, 4, 5, 6
+			UNION ALL SELECT account, 0, id / 8192, type, engine, active, count(*) FROM jobs WHERE deleted IS NULL GROUP BY 1, 2, 3, 4, 5, 6`,
+		"set_blocks": `SELECT account, site, id / 16384, readable > 0, count(*) FROM backup_sets WHERE shown = 1 GROUP BY 1, 2, 3, 4
+			UNION ALL SELECT account, 0, id / 16384, readable > 0, count(*) FROM backup_sets WHERE shown = 1 GROUP BY 1, 2, 3, 4`,
 		"event_totals": `SELECT account, site, count(*) FROM events WHERE site IS NOT NULL AND account IS NOT NULL GROUP BY 1, 2`,
 		"execution_ends": `SELECT block, first, last FROM execution_ends b
 			WHERE NOT EXISTS (SELECT 1 FROM executions e WHERE e.id / 1024 = b.block AND (e.ended < b.first OR e.ended > b.last))

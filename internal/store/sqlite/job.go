@@ -35,7 +35,7 @@ func (r reader) Job(ctx context.Context, a holdfast.AccountID, id holdfast.JobID
 // liveJobs is the jobs that are not deleted.
 var liveJobs = counted{
 	table: "jobs", present: "deleted IS NULL", account: "jobs_account", site: "jobs_site",
-	blocks: "job_blocks", counts: "n > 0", size: 256, direction: "ASC",
+	blocks: "job_blocks", counts: "n > 0", size: 8192, direction: "ASC",
 }
 
 // Jobs lists the jobs that are not deleted, by id, and says how many there are

@@ -199,6 +199,33 @@ func (r reader) newer(ctx context.Context, q sequence, id int64) (n int64, err e
 // left out.
 const chunkRows = 1000
 
+// leftOut says how many ids of out come before the row that is the at-th without
+// them: the first so many before which there are no more than at others.
+func (r reader) leftOut(ctx context.Context, q sequence, out []int64, at int64) (int, error) {
+	// The row is the at-th of the whole sequence, or as far on as there are ids in
+	// out, or between. Most often nothing of out lies between.
+	var bounds [2]int
+	for i, position := range []int64{at, at + int64(len(out))} {
+		row, err := r.slice(ctx, q, position, 1)
+		switch {
+		case err != nil:
+			return 0, err
+		case len(row) == 0:
+			return 0, errShort(q.total)
+		}
+		bounds[i] = sort.Search(len(out), func(k int) bool { return out[k] <= row[0] })
+	}
+	var err error
+	more := sort.Search(bounds[1]-bounds[0], func(k int) bool {
+		var n int64
+		if k += bounds[0]; err == nil {
+			n, err = r.newer(ctx, q, out[k])
+		}
+		return n-int64(k) > at
+	})
+	return bounds[0] + more, err
+}
+
 // sliceWithout reads a page of what is left of a sequence without the ids of
 // out, which are of it and come the newest first.
 func (r reader) sliceWithout(ctx context.Context, q sequence, out []int64, offset, limit int64) ([]int64, error) {
@@ -207,17 +234,8 @@ func (r reader) sliceWithout(ctx context.Context, q sequence, out []int64, offse
 	}
 	ids := make([]int64, 0, limit)
 	for left := limit; left > 0; left = limit - int64(len(ids)) {
-		// The page begins as much further on in the whole sequence as there are rows
-		// left out before it: those before which there are no more than offset others.
 		at := offset + int64(len(ids))
-		var err error
-		before := sort.Search(len(out), func(k int) bool {
-			var n int64
-			if err == nil {
-				n, err = r.newer(ctx, q, out[k])
-			}
-			return n-int64(k) > at
-		})
+		before, err := r.leftOut(ctx, q, out, at)
 		if err != nil {
 			return nil, err
 		}

@@ -88,7 +88,7 @@ func (r reader) wide(ctx context.Context, a holdfast.AccountID, w, totals where,
 		// One range for each account and type: what the index begins with.
 		total := sel.total
 		sel, _, err = r.kinds(ctx, a, w)
-		sel.total = total
+		sel.total, sel.sparse = total, true
 		return sel, err
 	case byJob:
 		sel.add(" INDEXED BY executions_job"+w.String(), w.args)
@@ -153,6 +153,7 @@ type selection struct {
 	ranges []string // what follows FROM
 	args   [][]any
 	total  int64
+	sparse bool // others lie between its executions
 }
 
 func (s *selection) add(from string, args []any) { s.addFrom("executions"+from, args) }
@@ -241,7 +242,7 @@ func (r reader) walk(ctx context.Context, s selection, offset, limit int64) ([]i
 }
 
 // longWalk is how many rows a page may pass over before it is worth to look for
-// all anchors of a selection.
+// all anchors of a selection that is not sparse.
 const longWalk = 40 * anchorStep
 
 // page reads a page, in the middle of a long selection from an anchor near it.
@@ -251,7 +252,7 @@ func (r reader) page(ctx context.Context, s selection, offset, limit int64) ([]i
 	if r.anchors == nil || way <= 2*anchorStep {
 		return r.walk(ctx, s, offset, limit)
 	}
-	from, past, err := r.anchor(ctx, s, older, way > longWalk)
+	from, past, err := r.anchor(ctx, s, older, s.sparse || way > longWalk)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ const (
 	// others that are walked through.
 	minStretch = 4
 	// maxLookedAt bounds how long a selection may be that is looked at row by row.
-	maxLookedAt = 1000
+	maxLookedAt = 100
 )
 
 // class says which executions of a block have ended since a time, or not at all.
