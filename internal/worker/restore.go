@@ -64,7 +64,8 @@ func withKept(detail string, kept []engine.Kept, e holdfast.ExecutionID, done bo
 		text = strings.Join(where, ", and ") + ": remove it when it is no longer needed"
 	}
 	if detail != "" {
-		text = detail + "; " + text
+		// Where the old content is must not be cut off behind a long error.
+		text = wire.Clip(detail, max(wire.MaxDetail-len(text)-len("; "), 0)) + "; " + text
 	}
 	return wire.Clip(text, wire.MaxDetail)
 }
