@@ -27,10 +27,11 @@ func (r reader) Submission(ctx context.Context, a holdfast.AccountID, id holdfas
 
 // SubmissionByKey returns the submission with the caller's key.
 func (r reader) SubmissionByKey(ctx context.Context, a holdfast.AccountID, idempotencyKey string) (holdfast.Submission, error) {
+	var w where
+	w.add("idempotency_key = ? AND idempotency_key <> ''", idempotencyKey)
+	w.account(a)
 	return one(ctx, r.s, quoted("submission with key", idempotencyKey), submissionFields,
-		"SELECT "+submissionColumns+` FROM submissions
-			WHERE `+mineByIndex+` AND idempotency_key = ? AND idempotency_key <> '' ORDER BY id LIMIT 1`,
-		a, a, idempotencyKey)
+		"SELECT "+submissionColumns+" FROM submissions"+w.String()+" ORDER BY id LIMIT 1", w.args...)
 }
 
 // Events lists the oldest first, after the given id. A zero account lists those

@@ -51,9 +51,11 @@ func (r reader) LastExecutions(ctx context.Context, a holdfast.AccountID, jobs [
 	if err != nil {
 		return nil, err
 	}
-	rows, err := many(ctx, r.s, executionFields,
-		"SELECT "+executionColumns+` FROM executions WHERE id IN (
-			SELECT max(last) FROM execution_totals WHERE `+mineByIndex+` AND job IN (SELECT value FROM json_each(?)) AND job <> 0 GROUP BY job)`, a, a, ids)
+	var w where
+	w.account(a)
+	w.add("job IN (SELECT value FROM json_each(?)) AND job <> 0", ids)
+	rows, err := many(ctx, r.s, executionFields, "SELECT "+executionColumns+
+		" FROM executions WHERE id IN (SELECT max(last) FROM execution_totals"+w.String()+" GROUP BY job)", w.args...)
 	for _, e := range rows {
 		last[e.Job] = e
 	}
@@ -74,16 +76,19 @@ func (r reader) LastRestores(ctx context.Context, a holdfast.AccountID, jobs []h
 		of holdfast.JobID
 		id int64
 	}
-	newest, err := many(ctx, r.s, func(v *restore) []any { return []any{&v.of, &v.id} }, `
-		SELECT job, newest FROM (
-			SELECT j.value AS job, (SELECT max(r.id) FROM restores r WHERE r.job = j.value) AS newest FROM json_each(?) j
-		) WHERE newest IS NOT NULL`, ids)
-	if err != nil || len(newest) == 0 {
-		return last, err
+	newest, err := many(ctx, r.s, func(v *restore) []any { return []any{&v.of, idOf(&v.id)} },
+		"SELECT j.value, (SELECT max(r.id) FROM restores r WHERE r.job = j.value) FROM json_each(?) j", ids)
+	if err != nil {
+		return nil, err
 	}
-	found := make([]int64, len(newest))
-	for i, v := range newest {
-		found[i] = v.id
+	var found []int64
+	for _, v := range newest {
+		if v.id != 0 {
+			found = append(found, v.id)
+		}
+	}
+	if len(found) == 0 {
+		return last, nil
 	}
 	if ids, err = selected(found); err != nil {
 		return nil, err

@@ -59,8 +59,19 @@ func Statements(s *Store) []string {
 	return slices.Sorted(maps.Keys(texts))
 }
 
-// GroupHeads is the query for a queue whose head is blocked.
-func GroupHeads() string { return groupHeads }
-
 // WithWALLimit says beyond how many bytes the write-ahead log is begun anew.
 func WithWALLimit(n int64) Option { return func(o *options) { o.walLimit = n } }
+
+// ForgetStatements closes everything that was prepared. Nothing may be running.
+func ForgetStatements(s *Store) {
+	for range cap(s.readers) {
+		c := <-s.readers
+		if c != nil {
+			for text, st := range c.stmts {
+				_ = st.Close()
+				delete(c.stmts, text)
+			}
+		}
+		s.readers <- c
+	}
+}

@@ -22,8 +22,10 @@ func (r reader) Host(ctx context.Context, a holdfast.AccountID, id holdfast.Host
 
 // HostByName returns one host.
 func (r reader) HostByName(ctx context.Context, a holdfast.AccountID, name string) (holdfast.Host, error) {
-	return one(ctx, r.s, quoted("host", name), hostFields,
-		"SELECT "+hostColumns+" FROM hosts WHERE name = ? AND "+mineByIndex+" ORDER BY id LIMIT 1", name, a, a)
+	var w where
+	w.add("name = ?", name)
+	w.account(a)
+	return one(ctx, r.s, quoted("host", name), hostFields, "SELECT "+hostColumns+" FROM hosts"+w.String()+" ORDER BY id LIMIT 1", w.args...)
 }
 
 // Hosts lists the account's hosts, by id.

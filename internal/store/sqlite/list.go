@@ -51,7 +51,8 @@ func conditions(a holdfast.AccountID, f store.ExecutionFilter) (where, error) {
 	if err := in(&w, "site", f.Sites); err != nil {
 		return w, err
 	}
-	return w, inList(&w, "type", f.Types)
+	err := inList(&w, "type", f.Types)
+	return w, err
 }
 
 // notEndedBefore is the condition for what has not ended, or not before a time.
@@ -64,14 +65,15 @@ func fewConditions(a holdfast.AccountID, f store.ExecutionFilter) (table string,
 		return "", w, err
 	}
 	table = "executions INDEXED BY executions_parent"
-	if f.Parent == 0 {
+	switch {
+	case f.Parent == 0:
 		table = "executions INDEXED BY executions_live"
-		w.add("state <> 'ENDED'") // for the index
-	}
-	if !f.EndedSince.IsZero() {
+		w.add("state <> 'ENDED'") // for the index; and what lives has not ended before any time
+	case !f.EndedSince.IsZero():
 		w.add(notEndedBefore, micros{&f.EndedSince})
 	}
-	return table, w, inList(&w, "state", f.States)
+	err = inList(&w, "state", f.States)
+	return table, w, err
 }
 
 // few lists by what few rows meet.

@@ -45,8 +45,10 @@ func (r reader) Principal(ctx context.Context, a holdfast.AccountID, id holdfast
 
 // PrincipalByName returns one principal.
 func (r reader) PrincipalByName(ctx context.Context, a holdfast.AccountID, name string) (holdfast.Principal, error) {
-	return one(ctx, r.s, quoted("principal", name), principalFields,
-		"SELECT "+principalColumns+" FROM principals WHERE name = ? AND "+mineByIndex+" ORDER BY id LIMIT 1", name, a, a)
+	var w where
+	w.add("name = ?", name)
+	w.account(a)
+	return one(ctx, r.s, quoted("principal", name), principalFields, "SELECT "+principalColumns+" FROM principals"+w.String()+" ORDER BY id LIMIT 1", w.args...)
 }
 
 // Principals lists the account's principals, by id.

@@ -23,9 +23,6 @@ var _ store.Tx = tx{}
 // mine is the condition for an account, given twice; zero is every account.
 const mine = "(? = 0 OR account = ?)"
 
-// mineByIndex is mine for an index that begins with the account.
-const mineByIndex = "account IN (SELECT id FROM accounts WHERE ? = 0 OR id = ?)"
-
 // Installation returns the random id that was made with the database.
 func (r reader) Installation(ctx context.Context) (string, error) {
 	return one(ctx, r.s, "installation", func(s *string) []any { return []any{s} }, "SELECT id FROM installation")

@@ -20,8 +20,10 @@ func (r reader) Repository(ctx context.Context, a holdfast.AccountID, id holdfas
 
 // RepositoryByName returns one repository.
 func (r reader) RepositoryByName(ctx context.Context, a holdfast.AccountID, name string) (holdfast.Repository, error) {
-	return one(ctx, r.s, quoted("repository", name), repositoryFields,
-		"SELECT "+repositoryColumns+" FROM repositories WHERE name = ? AND "+mineByIndex+" ORDER BY id LIMIT 1", name, a, a)
+	var w where
+	w.add("name = ?", name)
+	w.account(a)
+	return one(ctx, r.s, quoted("repository", name), repositoryFields, "SELECT "+repositoryColumns+" FROM repositories"+w.String()+" ORDER BY id LIMIT 1", w.args...)
 }
 
 // Repositories lists the account's repositories, by id.

@@ -41,8 +41,12 @@ func (r reader) Schedules(ctx context.Context, a holdfast.AccountID, job holdfas
 func (r reader) SiteSchedules(ctx context.Context, a holdfast.AccountID, sites []holdfast.SiteID, p store.Page) ([]holdfast.Schedule, error) {
 	from, order := "schedules s INDEXED BY schedules_job CROSS JOIN jobs j ON j.id = s.job", "s.job, s.id"
 	var w where
-	if len(sites) > 0 {
+	switch {
+	case len(sites) > 0:
 		from, order = "jobs j INDEXED BY jobs_site CROSS JOIN schedules s INDEXED BY schedules_job ON s.job = j.id", "j.id, s.id"
+	case a != 0:
+		from = "schedules s INDEXED BY schedules_account CROSS JOIN jobs j ON j.id = s.job"
+		w.add("s.account = ?", a)
 	}
 	w.add("j.deleted IS NULL")
 	if a != 0 {

@@ -125,7 +125,6 @@ func (r reader) wholeStretch(ctx context.Context, sel selection, s stretch) (new
 // live selects what a filter takes in of a stretch and has not ended.
 func live(a holdfast.AccountID, f store.ExecutionFilter, s stretch) (selection, error) {
 	f.States = []holdfast.State{holdfast.StatePlanned, holdfast.StateQueued, holdfast.StateRunning, holdfast.StateSuspended}
-	f.EndedSince = time.Time{}
 	table, w, err := fewConditions(a, f)
 	if err != nil {
 		return selection{}, err

@@ -35,8 +35,10 @@ func (r reader) Site(ctx context.Context, a holdfast.AccountID, id holdfast.Site
 
 // SiteBySlug returns one site.
 func (r reader) SiteBySlug(ctx context.Context, a holdfast.AccountID, slug string) (holdfast.Site, error) {
-	return one(ctx, r.s, quoted("site", slug), siteFields,
-		"SELECT "+siteColumns+" FROM sites WHERE slug = ? AND "+mineByIndex+" ORDER BY id LIMIT 1", slug, a, a)
+	var w where
+	w.add("slug = ?", slug)
+	w.account(a)
+	return one(ctx, r.s, quoted("site", slug), siteFields, "SELECT "+siteColumns+" FROM sites"+w.String()+" ORDER BY id LIMIT 1", w.args...)
 }
 
 // Sites lists the account's sites, by id.
