@@ -218,12 +218,13 @@ func (a *app) jobRunCommand() *cobra.Command {
 	var in native.NewExecution
 	var key string
 	var wait bool
+	runType := holdfast.RunFull
 	run := &cobra.Command{
 		Use: "run JOB", Short: "Run a job now", Args: args(1),
 		Long: "Run asks for one execution of the job and prints it. With --wait it shows the progress on standard error and\n" +
 			"exits with 0 when the execution succeeded, 3 when it ended with a warning, and 1 otherwise.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in.Job, in.RunType, in.IfBusy = args[0], strings.ToUpper(in.RunType), strings.ToLower(in.IfBusy)
+			in.Job, in.RunType, in.IfBusy = args[0], string(runType), strings.ToLower(in.IfBusy)
 			c, err := a.client()
 			if err != nil {
 				return err
@@ -239,7 +240,11 @@ func (a *app) jobRunCommand() *cobra.Command {
 		},
 	}
 	f := run.Flags()
-	f.StringVar(&in.RunType, "type", "full", "run `type`: full, delta or cumulative")
+	f.Var(runTypeFlag{&runType}, "run-type", "run `type`: full, delta or cumulative")
+	f.Var(runTypeFlag{&runType}, "type", "the same as --run-type")
+	if err := f.MarkHidden("type"); err != nil {
+		panic(err) // the flag stands in the line above
+	}
 	f.StringVar(&in.IfBusy, "if-busy", "refuse", "what to do when the job is busy: `answer` refuse, join or queue")
 	f.StringVar(&key, "key", "", "idempotency `key`: the same key gives the same execution")
 	f.BoolVar(&wait, "wait", false, "wait until it has ended")

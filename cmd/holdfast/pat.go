@@ -102,12 +102,12 @@ func idle(minutes int64) string {
 
 func (a *app) patCreateCommand() *cobra.Command {
 	var in native.NewPAT
-	var role string
+	var role holdfast.Role
 	var expires, unused span
 	create := &cobra.Command{
 		Use: "create USER", Short: "Create a personal access token and print it, this once", Args: args(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in.User, in.Role = args[0], holdfast.Role(role)
+			in.User, in.Role = args[0], role
 			if expires > 0 {
 				in.Expires = time.Now().Add(time.Duration(expires)).UTC().Truncate(time.Second)
 			}
@@ -129,7 +129,7 @@ func (a *app) patCreateCommand() *cobra.Command {
 		},
 	}
 	f := create.Flags()
-	f.StringVar(&role, "role", "", "`role`: reader, operator or admin, at most the user's (default: the user's)")
+	f.Var(roleFlag{&role}, "role", "`role`: reader, operator or admin, at most the user's (default: the user's)")
 	f.StringArrayVar(&in.Sites, "site", nil, "`site` that it covers, of those of the user (repeatable; default: the user's)")
 	f.Var(&expires, "expires", "`duration` after which it ends, such as 90d (default: 365d)")
 	f.Var(&unused, "idle", "`duration` without use after which it ends, such as 30d (default: never)")

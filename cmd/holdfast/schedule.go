@@ -31,15 +31,14 @@ func (a *app) scheduleCommand() *cobra.Command {
 // scheduleFlags are the settings of a schedule besides its expression.
 type scheduleFlags struct {
 	zone    string
-	runType string
+	runType holdfast.RunType
 }
 
 func (s *scheduleFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.zone, "zone", "UTC", "time `zone` of the expression, such as Europe/Berlin")
-	cmd.Flags().StringVar(&s.runType, "run-type", "full", "run `type`: full, delta or cumulative")
+	s.runType = holdfast.RunFull
+	cmd.Flags().Var(runTypeFlag{&s.runType}, "run-type", "run `type`: full, delta or cumulative")
 }
-
-func (s *scheduleFlags) run() holdfast.RunType { return holdfast.RunType(strings.ToUpper(s.runType)) }
 
 func (a *app) scheduleCreateCommand() *cobra.Command {
 	var flags scheduleFlags
@@ -54,7 +53,7 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 			}
 			active := !inactive
 			s, err := c.CreateSchedule(cmd.Context(), args[0], native.NewSchedule{
-				Expression: args[1], TimeZone: flags.zone, RunType: flags.run(), Active: &active,
+				Expression: args[1], TimeZone: flags.zone, RunType: flags.runType, Active: &active,
 			})
 			if err != nil {
 				return err
@@ -147,7 +146,7 @@ func (a *app) scheduleUpdateCommand() *cobra.Command {
 			}
 			in := native.ScheduleChange{
 				Expression: changed(cmd, "expression", expression), TimeZone: changed(cmd, "zone", flags.zone),
-				RunType: changed(cmd, "run-type", flags.run()), Active: changed(cmd, "active", active),
+				RunType: changed(cmd, "run-type", flags.runType), Active: changed(cmd, "active", active),
 			}
 			if cmd.Flags().Changed("inactive") {
 				active = !inactive
@@ -202,7 +201,7 @@ func (a *app) schedulePreviewCommand() *cobra.Command {
 				return err
 			}
 			p, err := c.PreviewSchedule(cmd.Context(), args[0], native.AskedPreview{
-				Expression: args[1], TimeZone: flags.zone, RunType: flags.run(), Runs: runs,
+				Expression: args[1], TimeZone: flags.zone, RunType: flags.runType, Runs: runs,
 			})
 			if err != nil {
 				return err

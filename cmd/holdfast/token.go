@@ -53,12 +53,12 @@ func (a *app) tokenCommand() *cobra.Command {
 
 func (a *app) tokenCreateCommand() *cobra.Command {
 	var in native.NewToken
-	var role string
+	var role holdfast.Role
 	var expires time.Duration
 	create := &cobra.Command{
 		Use: "create NAME", Short: "Create a token and print it, this once", Args: args(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in.Name, in.Role = args[0], holdfast.Role(role)
+			in.Name, in.Role = args[0], role
 			if expires < 0 {
 				return holdfast.Errorf(holdfast.CodeInvalid, "--expires %s is in the past", expires)
 			}
@@ -82,7 +82,7 @@ func (a *app) tokenCreateCommand() *cobra.Command {
 		},
 	}
 	f := create.Flags()
-	f.StringVar(&role, "role", "", "`role`: reader, operator or admin")
+	f.Var(roleFlag{&role}, "role", "`role`: reader, operator or admin")
 	f.StringArrayVar(&in.Sites, "site", nil, "`site` that it covers (repeatable; default: every site)")
 	f.DurationVar(&expires, "expires", 0, "`duration` after which it ends, such as 720h (default: never)")
 	require(create, "role")

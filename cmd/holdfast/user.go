@@ -32,7 +32,7 @@ func (a *app) userCommand() *cobra.Command {
 
 func (a *app) userCreateCommand() *cobra.Command {
 	var in native.NewUser
-	var role string
+	var role holdfast.Role
 	var password passwordFlags
 	create := &cobra.Command{
 		Use: "create NAME", Short: "Create a user", Args: args(1),
@@ -46,7 +46,7 @@ func (a *app) userCreateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			in.Name, in.Role = args[0], holdfast.Role(role)
+			in.Name, in.Role = args[0], role
 			u, err := c.CreateUser(cmd.Context(), in)
 			if err != nil {
 				return err
@@ -54,7 +54,7 @@ func (a *app) userCreateCommand() *cobra.Command {
 			return a.printUsers(u, u)
 		},
 	}
-	create.Flags().StringVar(&role, "role", "", "`role`: reader, operator or admin")
+	create.Flags().Var(roleFlag{&role}, "role", "`role`: reader, operator or admin")
 	create.Flags().StringArrayVar(&in.Sites, "site", nil, "`site` that the user sees (repeatable; default: every site)")
 	password.add(create)
 	require(create, "role")

@@ -132,9 +132,9 @@ func (s *Service) meeting(j holdfast.Job, sc holdfast.Schedule, other holdfast.J
 	}, nil)
 	switch {
 	case firings[0].Skip == holdfast.SkipSame:
-		return "it is the same job, and the other run takes more: this one is skipped"
+		return "it is the same job, and the other run goes first: this one is skipped"
 	case firings[1].Skip == holdfast.SkipSame:
-		return "it is the same job, and this run takes no less: the other one is skipped"
+		return "it is the same job, and this run goes first: the other one is skipped"
 	case firings[0].Skip == holdfast.SkipPriority:
 		return "the other job has a higher priority: this run is skipped"
 	case firings[1].Skip == holdfast.SkipPriority:

@@ -298,7 +298,7 @@ func TestPreviewSaysWhatItMeets(t *testing.T) {
 	if !slices.Equal(got.Next, []time.Time{first, second}) {
 		t.Errorf("got runs %v", got.Next)
 	}
-	skipsDelta := "it is the same job, and this run takes no less: the other one is skipped"
+	skipsDelta := "it is the same job, and this run goes first: the other one is skipped"
 	want := []service.Conflict{
 		{first, j.ID, "nightly", own.ID, holdfast.RunDelta, skipsDelta},
 		{first, low.ID, "low", loses.ID, holdfast.RunFull, "this job has a higher priority: the other run is skipped"},
@@ -311,7 +311,7 @@ func TestPreviewSaysWhatItMeets(t *testing.T) {
 	}
 
 	asked.RunType = holdfast.RunDelta // as the older one
-	if c := must(r.svc.PreviewSchedule(ctx, r.admin, asked, 1))(t).Conflicts[0]; c.Reason != "it is the same job, and the other run takes more: this one is skipped" {
+	if c := must(r.svc.PreviewSchedule(ctx, r.admin, asked, 1))(t).Conflicts[0]; c.Reason != "it is the same job, and the other run goes first: this one is skipped" {
 		t.Errorf("got %q for the same run type", c.Reason)
 	}
 	asked.ID = own.ID

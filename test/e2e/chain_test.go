@@ -57,7 +57,7 @@ func TestEachSetOfAChainRestoresAlone(t *testing.T) {
 		}
 		s.want = pg.Content(t)
 		e := &executions[i]
-		r.ask(e, "job", "run", "nightly", "--type", s.asked, "--wait")
+		r.ask(e, "job", "run", "nightly", "--run-type", s.asked, "--wait")
 		r.ask(&s.set, "set", "show", fmt.Sprint(e.Set))
 		var onExecution, onSet int64
 		if s.base >= 0 {

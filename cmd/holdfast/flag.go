@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-backup/holdfast"
+)
+
+// runTypeFlag is a flag for a run type, in any case and by any of its names.
+type runTypeFlag struct{ p *holdfast.RunType }
+
+// String is the flag's value.
+func (f runTypeFlag) String() string {
+	if f.p == nil {
+		return ""
+	}
+	return strings.ToLower(string(*f.p))
+}
+
+// Set reads the flag.
+func (f runTypeFlag) Set(s string) error {
+	t, err := holdfast.ParseRunType(s)
+	if err != nil {
+		return fmt.Errorf("%w: use full, delta (incremental) or cumulative (differential)", err)
+	}
+	*f.p = t
+	return nil
+}
+
+// Type is what the usage calls the value.
+func (runTypeFlag) Type() string { return "type" }
+
+// roleFlag is a flag for a role.
+type roleFlag struct{ p *holdfast.Role }
+
+// String is the flag's value.
+func (f roleFlag) String() string {
+	if f.p == nil {
+		return ""
+	}
+	return string(*f.p)
+}
+
+// Set reads the flag.
+func (f roleFlag) Set(s string) error {
+	r := holdfast.Role(strings.ToLower(strings.TrimSpace(s)))
+	if !slices.Contains(holdfast.Roles(), r) {
+		return fmt.Errorf("there is no such role: use reader, operator or admin")
+	}
+	*f.p = r
+	return nil
+}
+
+// Type is what the usage calls the value.
+func (roleFlag) Type() string { return "role" }
