@@ -88,7 +88,7 @@ func (r reader) anchorsAfter(ctx context.Context, s selection, anchor int64, n i
 		WITH RECURSIVE a (id) AS (
 			SELECT ?
 			UNION ALL
-			SELECT (`+next+` ORDER BY id LIMIT 1 OFFSET ?) FROM a WHERE a.id IS NOT NULL LIMIT ?
+			SELECT (`+next+` ORDER BY id LIMIT 1 OFFSET ?) FROM a WHERE a.id IS NOT NULL`+limited+`
 		) SELECT id FROM a WHERE id IS NOT NULL LIMIT -1 OFFSET 1`, slices.Concat([]any{anchor}, args, []any{anchorStep, n + 1})...)
 }
 

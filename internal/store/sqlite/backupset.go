@@ -146,7 +146,7 @@ func (r reader) CopiesInState(ctx context.Context, state holdfast.CopyState, lim
 		return nil, err
 	}
 	return many(ctx, r.s, copyFields, "SELECT "+copyColumns+` FROM copies
-		WHERE state = ? AND repository NOT IN (SELECT value FROM json_each(?)) ORDER BY id LIMIT ?`, state, out, n)
+		WHERE state = ? AND repository NOT IN (SELECT value FROM json_each(?)) ORDER BY id`+limited, state, out, n)
 }
 
 // LiveRestores lists the restores that have not ended, by id.

@@ -39,9 +39,9 @@ func (r reader) SubmissionByKey(ctx context.Context, a holdfast.AccountID, idemp
 func (r reader) Events(ctx context.Context, a holdfast.AccountID, after holdfast.EventID, limit int) ([]holdfast.Event, error) {
 	n, _ := limits(store.Page{Limit: limit})
 	if a == 0 {
-		return many(ctx, r.s, eventFields, "SELECT "+eventColumns+" FROM events WHERE id > ? ORDER BY id LIMIT ?", after, n)
+		return many(ctx, r.s, eventFields, "SELECT "+eventColumns+" FROM events WHERE id > ? ORDER BY id"+limited, after, n)
 	}
-	return many(ctx, r.s, eventFields, "SELECT "+eventColumns+" FROM events WHERE account = ? AND id > ? ORDER BY id LIMIT ?", a, after, n)
+	return many(ctx, r.s, eventFields, "SELECT "+eventColumns+" FROM events WHERE account = ? AND id > ? ORDER BY id"+limited, a, after, n)
 }
 
 // SiteEvents lists the events of a site, the newest first.

@@ -175,7 +175,7 @@ func (w *where) String() string {
 	return " WHERE " + strings.Join(w.conditions, " AND ")
 }
 
-// limits is a page for LIMIT ? OFFSET ?.
+// limits is a page for paged.
 func limits(p store.Page) (limit, offset int) {
 	if p.Limit <= 0 {
 		return -1, max(p.Offset, 0)
@@ -194,7 +194,7 @@ func listed[T any](ctx context.Context, s *session, fields func(*T) []any, colum
 		return nil, 0, err
 	}
 	limit, offset := limits(p)
-	rows, err := many(ctx, s, fields, "SELECT "+columns+" FROM "+table+w.String()+" ORDER BY "+order+" LIMIT ? OFFSET ?",
+	rows, err := many(ctx, s, fields, "SELECT "+columns+" FROM "+table+w.String()+" ORDER BY "+order+paged,
 		append(slices.Clip(w.args), limit, offset)...)
 	return rows, int(total), err
 }

@@ -129,7 +129,7 @@ const usedAtOnce = 100
 // UseOnce notes that a proof was used. It forgets some of those whose time has
 // passed.
 func (t tx) UseOnce(ctx context.Context, hash []byte, now, until time.Time) error {
-	_, err := t.s.exec(ctx, "DELETE FROM used_proofs WHERE hash IN (SELECT hash FROM used_proofs WHERE until < ? AND hash <> ? ORDER BY until LIMIT ?)",
+	_, err := t.s.exec(ctx, "DELETE FROM used_proofs WHERE hash IN (SELECT hash FROM used_proofs WHERE until < ? AND hash <> ? ORDER BY until"+limited+")",
 		micros{&now}, hash, usedAtOnce)
 	if err != nil {
 		return err

@@ -48,7 +48,7 @@ func (r reader) ExecutionByRequest(ctx context.Context, w holdfast.WorkerID, req
 func (r reader) DuePlanned(ctx context.Context, now time.Time, limit int) ([]holdfast.Execution, error) {
 	n, _ := limits(store.Page{Limit: limit})
 	return many(ctx, r.s, executionFields,
-		"SELECT "+executionColumns+" FROM executions WHERE state = 'PLANNED' AND due <= ? ORDER BY due, id LIMIT ?", comparableMicros{&now}, n)
+		"SELECT "+executionColumns+" FROM executions WHERE state = 'PLANNED' AND due <= ? ORDER BY due, id"+limited, comparableMicros{&now}, n)
 }
 
 // headScan bounds how many queued executions are looked at one by one, before
@@ -138,7 +138,7 @@ func (r reader) head(ctx context.Context, ask store.Ask, h holdfast.HostID, prio
 		return nil
 	}, `SELECT q.id, q.due, `+startable+` FROM executions q
 		WHERE q.state = 'QUEUED' AND q.pool = ? AND q.host = ? AND q.priority = ? AND q.due <= ?
-		ORDER BY q.due, q.id LIMIT ?`, ask.Pool, h, priority, comparableMicros{&ask.Now}, headScan)
+		ORDER BY q.due, q.id`+limited, ask.Pool, h, priority, comparableMicros{&ask.Now}, headScan)
 	if errors.Is(err, errEnough) {
 		return c, nil
 	}

@@ -57,7 +57,7 @@ func (r reader) SiteSchedules(ctx context.Context, a holdfast.AccountID, sites [
 	}
 	limit, offset := limits(p)
 	return many(ctx, r.s, scheduleFields, "SELECT s."+strings.ReplaceAll(scheduleColumns, ", ", ", s.")+" FROM "+from+w.String()+
-		" ORDER BY "+order+" LIMIT ? OFFSET ?", append(w.args, limit, offset)...)
+		" ORDER BY "+order+paged, append(w.args, limit, offset)...)
 }
 
 // DueSchedules lists schedules of every account that are due, the longest due
@@ -65,7 +65,7 @@ func (r reader) SiteSchedules(ctx context.Context, a holdfast.AccountID, sites [
 func (r reader) DueSchedules(ctx context.Context, now time.Time, limit int) ([]holdfast.Schedule, error) {
 	n, _ := limits(store.Page{Limit: limit})
 	return many(ctx, r.s, scheduleFields,
-		"SELECT "+scheduleColumns+" FROM schedules WHERE next_run IS NOT NULL AND next_run <= ? ORDER BY next_run, id LIMIT ?", micros{&now}, n)
+		"SELECT "+scheduleColumns+" FROM schedules WHERE next_run IS NOT NULL AND next_run <= ? ORDER BY next_run, id"+limited, micros{&now}, n)
 }
 
 // nextRun is when a job runs next.

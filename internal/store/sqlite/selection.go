@@ -58,7 +58,7 @@ func (r reader) selection(ctx context.Context, a holdfast.AccountID, f store.Exe
 		totals.add("job = 0 AND site = 0")
 	}
 	parts, err := many(ctx, r.s, partFields, "SELECT account, job, site, type, n FROM execution_totals"+totals.String()+
-		" ORDER BY account, job, site, type LIMIT ?", append(totals.args, maxParts+1)...)
+		" ORDER BY account, job, site, type"+limited, append(totals.args, maxParts+1)...)
 	if err != nil {
 		return selection{}, err
 	}
@@ -218,7 +218,7 @@ func idFields(n *int64) []any { return []any{n} }
 // ids reads ids in an order.
 func (r reader) ids(ctx context.Context, s selection, order string, limit, offset int64) ([]int64, error) {
 	text, args := s.union()
-	return many(ctx, r.s, idFields, text+" ORDER BY id "+order+" LIMIT ? OFFSET ?", append(args, limit, offset)...)
+	return many(ctx, r.s, idFields, text+" ORDER BY id "+order+paged, append(args, limit, offset)...)
 }
 
 // count walks through a selection.
