@@ -116,6 +116,18 @@ func TestLinesTellOfPhasesAndTime(t *testing.T) {
 	}
 }
 
+func TestLinesSayWhyAnExecutionWaits(t *testing.T) {
+	var out bytes.Buffer
+	now := time.Unix(1000, 0)
+	l := &lines{name: "execution 1001", w: &out, now: func() time.Time { return now }}
+	l.update(native.Execution{State: holdfast.StateRunning})
+	l.update(native.Execution{State: holdfast.StateQueued, Detail: "the server cannot be reached", Due: now.Add(20 * time.Second)})
+	want := "execution 1001: RUNNING\nexecution 1001: QUEUED: the server cannot be reached; tries again in 20s\n"
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
+}
+
 func TestStagesEndFromTheTop(t *testing.T) {
 	var order []string
 	wait := func(name string, err error) stage {

@@ -117,12 +117,27 @@ func (l *lines) update(e native.Execution) {
 	switch {
 	case e.State == holdfast.StateEnded && e.Detail != "":
 		line += ": " + cell(e.Detail)
+	case e.State == holdfast.StateQueued:
+		line += waits(e, now)
 	case e.State == holdfast.StateRunning && p.TotalBytes > 0:
 		line += fmt.Sprintf(" %d%%, %s of %s%s", min(p.DoneBytes*100/p.TotalBytes, 100), size(p.DoneBytes), size(p.TotalBytes), l.meter.text(p))
 	case e.State == holdfast.StateRunning && p.DoneBytes > 0:
 		line += fmt.Sprintf(" %s%s", size(p.DoneBytes), l.meter.text(p))
 	}
 	_, _ = fmt.Fprintln(l.w, line)
+}
+
+// waits says why an execution that has run before is queued again, and for how
+// long.
+func waits(e native.Execution, now time.Time) string {
+	if e.Detail == "" {
+		return ""
+	}
+	s := ": " + cell(e.Detail)
+	if left := e.Due.Sub(now); left > 0 {
+		s += "; tries again in " + duration(left)
+	}
+	return s
 }
 
 func (*lines) close() {}
@@ -164,6 +179,9 @@ func (b *bar) left(decor.Statistics) string {
 func (b *bar) right(decor.Statistics) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.latest.State == holdfast.StateQueued {
+		return waits(b.latest, b.now())
+	}
 	p := b.latest.Progress
 	return " " + size(p.DoneBytes) + b.meter.text(p)
 }
