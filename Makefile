@@ -11,6 +11,7 @@ TEST_TIMEOUT      ?= 20m
 FUZZTIME          ?= 30s
 COUNT             ?= 10
 SOAK              ?= 1h
+BENCH_CACHE       ?= $(or $(TMPDIR),/tmp)/holdfast-bench-api
 
 # A checkout that belongs to another user has no version control status for Go;
 # the version is stamped by -ldflags.
@@ -20,7 +21,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 # detector would change what they see.
 NORACE := /test/
 
-.PHONY: help deps tools build test lint fmt fuzz fuzz-api golden e2e stress soak bench bench-control cover generate verify demo demo-vendors
+.PHONY: help deps tools build test lint fmt fuzz fuzz-api golden e2e stress soak bench bench-api bench-control cover generate verify demo demo-vendors
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +72,9 @@ soak: deps ## run the tests of real servers over and over for SOAK (1h)
 
 bench: deps ## run the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 0 ./...
+
+bench-api: ## fill 100,000 jobs and 1,000,000 executions, read through every API, and fail when one of 100 reads takes over 20 ms
+	$(GO) test -v -count=1 -timeout 60m -run '^TestReads$$' ./test/bench -args -full -cache $(BENCH_CACHE) -results $(CURDIR)/bench/RESULTS-api.md
 
 bench-control: ## measure the control plane: executions a second, latency, how soon a stop arrives
 	$(GO) test -run '^$$' -bench '^BenchmarkControl' -benchtime 5s -count 1 -timeout 10m ./internal/dispatch
