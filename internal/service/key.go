@@ -182,12 +182,10 @@ func (s *Service) userKeys(ctx context.Context, actor holdfast.Actor, op Operati
 		for _, p := range people {
 			byID[p.ID] = p
 		}
-		all, err := r.Credentials(ctx, actor.Principal.Account)
+		all, err := r.Credentials(ctx, actor.Principal.Account, kind)
 		list = nil
 		for _, c := range all {
-			if c.Kind == kind {
-				list = append(list, userKey(byID[c.Principal], c))
-			}
+			list = append(list, userKey(byID[c.Principal], c))
 		}
 		return err
 	})

@@ -202,13 +202,13 @@ func (s *Service) Users(ctx context.Context, actor holdfast.Actor) ([]User, erro
 		if err != nil {
 			return err
 		}
-		all, err := r.Credentials(ctx, actor.Principal.Account)
+		all, err := r.Credentials(ctx, actor.Principal.Account, holdfast.CredentialPassword)
 		if err != nil {
 			return err
 		}
 		grants := map[holdfast.PrincipalID]holdfast.Credential{}
 		for _, c := range all {
-			if c.Kind == holdfast.CredentialPassword && c.Revoked.IsZero() {
+			if c.Revoked.IsZero() {
 				grants[c.Principal] = c
 			}
 		}
