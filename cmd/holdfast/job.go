@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -10,6 +12,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/api/native"
+	"github.com/holdfast-backup/holdfast/internal/api/native/client"
 )
 
 func (a *app) jobCommand() *cobra.Command {
@@ -57,7 +60,7 @@ func (a *app) jobCommand() *cobra.Command {
 }
 
 func (a *app) jobDeleteCommand() *cobra.Command {
-	var sets, yes bool
+	var sets, yes, last bool
 	remove := &cobra.Command{
 		Use: "delete JOB", Short: "Delete a job; its history and its backup sets stay", Args: args(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -65,25 +68,59 @@ func (a *app) jobDeleteCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if !sets {
-				return c.DeleteJob(cmd.Context(), args[0])
+			j, err := c.Job(cmd.Context(), args[0])
+			if err != nil {
+				return err
 			}
-			if !yes {
-				j, err := c.Job(cmd.Context(), args[0])
-				if err != nil {
-					return err
-				}
-				question := fmt.Sprintf("Delete job %d %s and every backup set that it made? They cannot be recovered.", j.ID, cell(j.Site+"/"+j.Name))
+			question, only, err := jobDeletion(cmd.Context(), c, j, sets)
+			if err != nil {
+				return err
+			}
+			switch {
+			case !yes:
 				if err := a.confirm(cmd.Context(), question); err != nil {
 					return err
 				}
+				last = only // it was said, and confirmed
+			case only && !last:
+				return holdfast.Errorf(holdfast.CodeConflict, "the last good backup set of site %s is among those of job %d", j.Site, j.ID).
+					WithHint("make another backup first, or add --last")
 			}
-			return c.DeleteJobAndSets(cmd.Context(), args[0])
+			if sets {
+				return c.DeleteJobAndSets(cmd.Context(), args[0], last)
+			}
+			return c.DeleteJob(cmd.Context(), args[0])
 		},
 	}
 	remove.Flags().BoolVar(&sets, "sets", false, "its backup sets, too; refused while one is protected")
-	remove.Flags().BoolVar(&yes, "yes", false, "with --sets: do not ask")
+	remove.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	remove.Flags().BoolVar(&last, "last", false, "with --sets --yes: although the last good set of its site is among them")
 	return remove
+}
+
+// jobDeletion returns the question before a job is deleted, and whether the last
+// good set of its site would go with its sets.
+func jobDeletion(ctx context.Context, c *client.Client, j native.Job, sets bool) (question string, last bool, err error) {
+	schedules, err := c.Schedules(ctx, strconv.FormatInt(int64(j.ID), 10))
+	if err != nil {
+		return "", false, err
+	}
+	what := fmt.Sprintf("Delete job %d %s with its schedules (%d)", j.ID, cell(j.Site+"/"+j.Name), len(schedules))
+	if !sets {
+		return what + "? Its history and its backup sets stay.", false, nil
+	}
+	what += " and every backup set that it made? They cannot be recovered."
+	made, err := all(func(q url.Values) (native.List[native.Set], error) { return c.Sets(ctx, q) },
+		url.Values{"site": {strconv.FormatInt(int64(j.SiteID), 10)}})
+	if err != nil {
+		return "", false, err
+	}
+	own := func(s native.Set) bool { return s.JobID == j.ID && good(s) }
+	others := func(s native.Set) bool { return s.JobID != j.ID && good(s) }
+	if !slices.ContainsFunc(made, own) || slices.ContainsFunc(made, others) {
+		return what, false, nil
+	}
+	return fmt.Sprintf("The last good backup set of site %s is among them: after it, nothing can be restored.\n", cell(j.Site)) + what, true, nil
 }
 
 // all reads every page of a list.

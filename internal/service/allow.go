@@ -62,6 +62,7 @@ const (
 	opDeleteSet        Operation = "DeleteSet"
 	opDeleteLastSet    Operation = "DeleteLastSet"
 	opDeleteJobAndSets Operation = "DeleteJobAndSets"
+	opDeleteJobAndLast Operation = "DeleteJobAndLastSets"
 	opWorkers          Operation = "Workers"
 	opInviteWorker     Operation = "InviteWorker"
 	opRemoveWorker     Operation = "RemoveWorker"
@@ -210,6 +211,7 @@ func rules(op Operation) (rule, bool) {
 		opDeleteSet:        {holdfast.RoleAdmin, scopeTarget},
 		opDeleteLastSet:    {holdfast.RoleAdmin, scopeTarget},
 		opDeleteJobAndSets: {holdfast.RoleAdmin, scopeTarget},
+		opDeleteJobAndLast: {holdfast.RoleAdmin, scopeTarget},
 
 		opWorkers:      {holdfast.RoleReader, scopeAccount},
 		opInviteWorker: {holdfast.RoleAdmin, scopeAccount},

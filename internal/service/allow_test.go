@@ -356,6 +356,9 @@ func operations() map[string]operation {
 		"DeleteJobAndSets": {admin, target, newJob, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
 			return r.svc.DeleteJobAndSets(ctx, a, holdfast.JobID(id))
 		}},
+		"DeleteJobAndLastSets": {admin, target, newJob, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			return r.svc.DeleteJobAndLastSets(ctx, a, holdfast.JobID(id))
+		}},
 		"Workers": {reader, whole, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
 			_, err := r.svc.Workers(ctx, a)
 			return err

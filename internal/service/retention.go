@@ -2,7 +2,9 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -124,8 +126,8 @@ func setProtected(ctx context.Context, tx store.Tx, actor holdfast.Actor, set *h
 
 // DeleteSet deletes a set: no reader sees it any more, and its snapshots are
 // removed soon. CodeConflict when it is protected, when a restore that has not
-// ended needs it (with Error.Execution), when it is gone already, and when it is
-// the last good set of its site.
+// ended needs it (with Error.Execution), when it is gone already, and, with [ErrLastGood],
+// when it is the last good set of its site.
 func (s *Service) DeleteSet(ctx context.Context, actor holdfast.Actor, id holdfast.SetID) error {
 	return s.deleteSet(ctx, actor, opDeleteSet, id)
 }
@@ -169,13 +171,24 @@ func (s *Service) deleteSet(ctx context.Context, actor holdfast.Actor, op Operat
 
 // DeleteJobAndSets deletes a job and every set that it made. CodeConflict, and
 // nothing is deleted, while the job is busy, one of the sets is protected, or a
-// restore that has not ended needs one of them; the first and the last with
-// Error.Execution.
+// restore that has not ended needs one of them, the first and the last with
+// Error.Execution; and, with [ErrLastGood], when the site would have no good set
+// any more.
 func (s *Service) DeleteJobAndSets(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) error {
+	return s.deleteJobAndSets(ctx, actor, opDeleteJobAndSets, id)
+}
+
+// DeleteJobAndLastSets is [Service.DeleteJobAndSets] that deletes the last good
+// sets of the site, too.
+func (s *Service) DeleteJobAndLastSets(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) error {
+	return s.deleteJobAndSets(ctx, actor, opDeleteJobAndLast, id)
+}
+
+func (s *Service) deleteJobAndSets(ctx context.Context, actor holdfast.Actor, op Operation, id holdfast.JobID) error {
 	now := s.now()
 	gone := 0
 	err := s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
-		if err := deleteJob(ctx, tx, actor, opDeleteJobAndSets, id, now); err != nil {
+		if err := deleteJob(ctx, tx, actor, op, id, now); err != nil {
 			return err
 		}
 		sets, err := tx.SetsOfJob(ctx, actor.Principal.Account, id)
@@ -195,7 +208,19 @@ func (s *Service) DeleteJobAndSets(ctx context.Context, actor holdfast.Actor, id
 			}
 		}
 		gone = len(sets)
-		return nil
+		if op == opDeleteJobAndLast {
+			return nil
+		}
+		// All of them are gone now: whatever good set there is, is another job's.
+		i := slices.IndexFunc(sets, expire.Good)
+		if i < 0 {
+			return nil
+		}
+		if other, err := anotherGood(ctx, tx, sets[i].Set); err != nil || other {
+			return err
+		}
+		return holdfast.Wrap(holdfast.CodeConflict, ErrLastGood, "the last good backup set of the site is among those of job %d", id).
+			WithHint(hintLastGood)
 	})
 	if err == nil {
 		s.cfg.Log.InfoContext(ctx, "job and its backup sets deleted", "job", id, "sets", gone, "actor", actor.String())
@@ -223,35 +248,48 @@ func deletable(s store.SetCopies, restores []holdfast.Execution) error {
 	return nil
 }
 
+// ErrLastGood is in the tree of the error that keeps the last good set of a site.
+var ErrLastGood = errors.New("the site would have no good backup set any more")
+
+const hintLastGood = "make another backup first, or confirm that the last one is to go"
+
 // lastPage is how many sets are looked at together for another good one.
 const lastPage = 100
 
-// notLast refuses the last good set of its site.
+// notLast refuses, with [ErrLastGood], the last good set of its site.
 func notLast(ctx context.Context, r store.Reader, s store.SetCopies) error {
 	if !expire.Good(s) {
 		return nil
 	}
-	f := store.SetFilter{Sites: []holdfast.SiteID{s.Set.Site}, Page: store.Page{Limit: lastPage}}
+	if other, err := anotherGood(ctx, r, s.Set); err != nil || other {
+		return err
+	}
+	return holdfast.Wrap(holdfast.CodeConflict, ErrLastGood, "backup set %d is the last good one of its site", s.Set.ID).
+		WithHint(hintLastGood)
+}
+
+// anotherGood reports whether the site of the set has another good one.
+func anotherGood(ctx context.Context, r store.Reader, set holdfast.BackupSet) (bool, error) {
+	f := store.SetFilter{Sites: []holdfast.SiteID{set.Site}, Page: store.Page{Limit: lastPage}}
 	for {
-		sets, _, err := r.Sets(ctx, s.Set.Account, f)
+		sets, _, err := r.Sets(ctx, set.Account, f)
 		if err != nil {
-			return err
+			return false, err
 		}
 		for _, other := range sets {
-			if other.ID == s.Set.ID {
+			if other.ID == set.ID {
 				continue
 			}
 			copies, err := r.Copies(ctx, other.Account, other.ID)
 			if err != nil {
-				return err
+				return false, err
 			}
 			if expire.Good(store.SetCopies{Set: other, Copies: copies}) {
-				return nil
+				return true, nil
 			}
 		}
 		if len(sets) < lastPage {
-			return holdfast.Errorf(holdfast.CodeConflict, "backup set %d is the last good one of its site", s.Set.ID).
-				WithHint("make another backup first, or confirm that the last one is to go")
+			return false, nil
 		}
 		f.Page.Offset += lastPage
 	}

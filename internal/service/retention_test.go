@@ -254,3 +254,37 @@ func TestDeleteJobAndSets(t *testing.T) {
 	}
 	wantCode(t, r.svc.DeleteJobAndSets(ctx, r.admin, j.ID), holdfast.CodeNotFound)
 }
+
+// TestDeleteJobAndLastSets wants no site to lose its last good set unasked.
+func TestDeleteJobAndLastSets(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	_, bad := r.keeps("other", 7, holdfast.CopyDamaged)
+	j, sets := r.keeps("nightly", 7, holdfast.CopyComplete, holdfast.CopyComplete)
+	err := r.svc.DeleteJobAndSets(ctx, r.admin, j.ID)
+	wantConflict(t, err, "last good backup set", 0)
+	if !errors.Is(err, service.ErrLastGood) || holdfast.ErrorHint(err) == "" {
+		t.Errorf("got %v (hint %q), want ErrLastGood and a hint", err, holdfast.ErrorHint(err))
+	}
+	for _, s := range sets {
+		if got := r.state(s.ID); got != holdfast.CopyComplete {
+			t.Errorf("set %d was refused: got %s", s.ID, got)
+		}
+	}
+	if _, err := r.svc.Job(ctx, r.admin, j.ID); err != nil {
+		t.Errorf("the job was refused: %v", err)
+	}
+	if err := r.svc.DeleteJobAndLastSets(ctx, r.admin, j.ID); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range sets {
+		if got := r.state(s.ID); got != holdfast.CopyExpired {
+			t.Errorf("set %d was confirmed: got %s", s.ID, got)
+		}
+	}
+	// Nothing good is lost with a job whose sets are all damaged.
+	if err := r.svc.DeleteJobAndSets(ctx, r.admin, bad[0].Job); err != nil {
+		t.Errorf("a damaged set: %v", err)
+	}
+}

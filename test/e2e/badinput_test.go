@@ -44,7 +44,7 @@ func TestBadInput(t *testing.T) {
 			{"repository", "show", "9999"},
 			{"job", "run", "weekly"},
 			{"job", "run", "berlin/weekly"},
-			{"job", "delete", "9999"},
+			{"job", "delete", "9999", "--yes"},
 			{"worker", "remove", "w9"},
 		} {
 			r.refuse(4, nil, args...)

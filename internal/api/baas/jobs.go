@@ -2,6 +2,7 @@ package baas
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/holdfast-backup/holdfast"
@@ -141,7 +142,8 @@ func (h *handler) changeJob(ctx context.Context, c *Call, change func(Input, *ho
 }
 
 // deleteJob deletes a job; its history stays, and its save sets too unless the
-// request asks for their deletion.
+// request asks for their deletion. The last good one of the site goes only when
+// the request confirms that.
 func (h *handler) deleteJob(ctx context.Context, c *Call) error {
 	q, err := c.Query()
 	if err != nil {
@@ -151,15 +153,28 @@ func (h *handler) deleteJob(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	confirm, err := q.Flag(opConfirm)
+	if err != nil {
+		return err
+	}
 	_, j, err := h.find(ctx, c)
 	if err != nil {
 		return err
 	}
 	remove := h.Service.DeleteJob
-	if purge {
+	switch {
+	case purge && confirm:
+		remove = h.Service.DeleteJobAndLastSets
+	case purge:
 		remove = h.Service.DeleteJobAndSets
 	}
-	if err := remove(ctx, c.Actor, j.ID); err != nil {
+	err = remove(ctx, c.Actor, j.ID)
+	switch {
+	case errors.Is(err, service.ErrLastGood):
+		f := Offer(err, opConfirm)
+		f.Hint = "make another backup first, or repeat the request with confirm=true: after it, nothing of this site can be restored"
+		return f
+	case err != nil:
 		return offerBusy(err)
 	}
 	h.writeDeleted(c)

@@ -21,6 +21,7 @@ type Service interface {
 	UpdateJob(ctx context.Context, actor holdfast.Actor, id holdfast.JobID, change func(*holdfast.Job) error) (holdfast.Job, error)
 	DeleteJob(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) error
 	DeleteJobAndSets(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) error
+	DeleteJobAndLastSets(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) error
 	Job(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) (service.JobView, error)
 	Jobs(ctx context.Context, actor holdfast.Actor, f store.JobFilter) ([]service.JobView, int, error)
 

@@ -109,6 +109,8 @@ type listJobs struct {
 type deleteJob struct {
 	JobPath
 	Sets bool `query:"sets" doc:"Delete every backup set that it made, too; default: they stay"`
+
+	ConfirmLast bool `query:"confirm_last" doc:"With sets: although the last good set of its site is among them"`
 }
 
 func (a *api) registerJobs() {
@@ -129,7 +131,10 @@ func (a *api) registerJobs() {
 			if err != nil {
 				return nil, err
 			}
-			if in.Sets {
+			switch {
+			case in.Sets && in.ConfirmLast:
+				return &none{}, a.Service.DeleteJobAndLastSets(ctx, actor, id)
+			case in.Sets:
 				return &none{}, a.Service.DeleteJobAndSets(ctx, actor, id)
 			}
 			return &none{}, a.Service.DeleteJob(ctx, actor, id)

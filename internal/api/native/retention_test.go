@@ -62,7 +62,9 @@ func TestRetentionExchanges(t *testing.T) {
 	r.want(422, "POST", "/api/v1/sets/1005/protect", `{"others":"maybe"}`)
 	r.want(404, "DELETE", "/api/v1/sets/9999", "")
 	r.want(404, "GET", "/api/v1/jobs/9999/retention", "")
-	r.want(204, "DELETE", "/api/v1/jobs/nightly?sets=true", "")
+	r.backup(holdfast.CopyComplete, nil)
+	r.want(409, "DELETE", "/api/v1/jobs/nightly?sets=true", "")
+	r.want(204, "DELETE", "/api/v1/jobs/nightly?sets=true&confirm_last=true", "")
 	r.want(200, "GET", "/api/v1/sets", "")
 	r.golden("retention")
 }

@@ -86,6 +86,7 @@ type Service interface {
 	DeleteSet(ctx context.Context, actor holdfast.Actor, id holdfast.SetID) error
 	DeleteLastSet(ctx context.Context, actor holdfast.Actor, id holdfast.SetID) error
 	DeleteJobAndSets(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) error
+	DeleteJobAndLastSets(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) error
 
 	Workers(ctx context.Context, actor holdfast.Actor) ([]holdfast.Worker, error)
 	InviteWorker(ctx context.Context, actor holdfast.Actor, in service.Invite) (holdfast.Secret, error)

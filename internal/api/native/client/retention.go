@@ -34,9 +34,13 @@ func (c *Client) DeleteSet(ctx context.Context, s holdfast.SetID, confirmLast bo
 	return drop(ctx, c, r)
 }
 
-// DeleteJobAndSets deletes a job and every backup set that it made.
-func (c *Client) DeleteJobAndSets(ctx context.Context, ref string) error {
+// DeleteJobAndSets deletes a job and every backup set that it made. The last good
+// one of the site goes only with confirmLast.
+func (c *Client) DeleteJobAndSets(ctx context.Context, ref string, confirmLast bool) error {
 	r := del("jobs", ref)
 	r.query = url.Values{"sets": {"true"}}
+	if confirmLast {
+		r.query.Set("confirm_last", "true")
+	}
 	return drop(ctx, c, r)
 }
