@@ -78,6 +78,9 @@ type Restore struct {
 	// InPlace is the site that Spec.Site names, without its password: its server
 	// must not run. Zero unless the restore is in place.
 	InPlace Site
+	// Repository is the directory that the set is read from; empty when it is none of
+	// this machine. A restore in place must not move it aside.
+	Repository string
 	// Roots are the directories below which a restore may write; nil allows every
 	// directory (an operator at the machine, offline).
 	Roots  []string

@@ -111,12 +111,10 @@ func TestRestoreInPlaceMovesNoOtherSiteAway(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	_, set := r.backup(r.job(0, "full"), holdfast.CopyComplete)
-	inside := must(r.svc.CreateSite(t.Context(), r.admin, service.NewSite{Site: holdfast.Site{
-		Host: r.hosts[0].ID, Slug: "inside", DataDir: "/pg/berlin/cellar", Repository: r.repo.ID,
-		Server: holdfast.Server{Host: "/run/postgresql", User: "backup"},
-	}, Password: holdfast.NewSecret(sitePassword)}))(t)
+	inside := r.plantSite("inside", "/pg/berlin/cellar")
 	_, err := r.svc.Restore(t.Context(), r.admin, service.NewRestore{Spec: holdfast.RestoreSpec{Set: set.ID, Site: r.sites[0].ID}})
 	wantInvalid(t, err)
+	wantWords(t, err, `site "inside"`)
 	inside.DataDir = "/pg/berlin-cellar"
 	must(r.svc.UpdateSite(t.Context(), r.admin, service.NewSite{Site: inside}))(t)
 	must(r.svc.Restore(t.Context(), r.admin, service.NewRestore{Spec: holdfast.RestoreSpec{Set: set.ID, Site: r.sites[0].ID}}))(t)

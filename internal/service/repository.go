@@ -80,7 +80,8 @@ func cleanLocation(location string) (string, error) {
 	return (&url.URL{Scheme: "file", Path: u.Path}).String(), nil
 }
 
-// repositoryFree checks that neither name nor place is another repository's.
+// repositoryFree checks that neither name nor place is another repository's, and
+// that the place is no site's.
 func repositoryFree(ctx context.Context, r store.Reader, a holdfast.AccountID, name, location string) error {
 	_, err := r.RepositoryByName(ctx, a, name)
 	if err := free(err, "repository", name); err != nil {
@@ -103,14 +104,14 @@ func repositoryFree(ctx context.Context, r store.Reader, a holdfast.AccountID, n
 				WithHint("choose another directory")
 		}
 	}
-	return nil
+	return outsideSites(ctx, r, a, location)
 }
 
 // CreateRepository makes a repository at a location that is empty or missing,
 // with two keys: the service's own, and one for the recovery kit that is
 // returned here and never again. Only the owner of the socket may make one in
 // another account than the default one. CodeConflict for a name or a location
-// that is taken.
+// that is taken, CodeInvalid for one inside or around a site's data directory.
 func (s *Service) CreateRepository(ctx context.Context, actor holdfast.Actor, in NewRepository) (holdfast.Repository, KitFacts, error) {
 	fail := func(err error) (holdfast.Repository, KitFacts, error) { return holdfast.Repository{}, KitFacts{}, err }
 	if err := allow(actor, opCreateRepository, account()); err != nil {

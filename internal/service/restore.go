@@ -217,15 +217,15 @@ func (s *Service) checkRestore(
 				WithHint("give each tablespace an empty directory of its own")
 		}
 	}
-	return restorable{set: set.BackupSet, copy: c}, insideNoServer(ctx, r, site.Account, *spec)
+	return restorable{set: set.BackupSet, copy: c}, insideNoServer(ctx, r, actor, set.BackupSet, *spec)
 }
 
 // insideNoServer refuses directories inside the data directory of a server that
-// we know of, and a restore in place that would move one away with what it lies in.
-// The data directory itself may be the target: the worker refuses it unless it is
-// empty.
-func insideNoServer(ctx context.Context, r store.Reader, a holdfast.AccountID, spec holdfast.RestoreSpec) error {
-	sites, err := r.Sites(ctx, a)
+// we know of, and a restore in place that would move away another server's or a
+// repository with what it lies in. The data directory itself may be the target: the
+// worker refuses it unless it is empty.
+func insideNoServer(ctx context.Context, r store.Reader, actor holdfast.Actor, set holdfast.BackupSet, spec holdfast.RestoreSpec) error {
+	sites, err := r.Sites(ctx, set.Account)
 	if err != nil {
 		return err
 	}
@@ -239,17 +239,58 @@ func insideNoServer(ctx context.Context, r store.Reader, a holdfast.AccountID, s
 			continue
 		}
 		for _, p := range paths {
-			if strings.HasPrefix(p, site.DataDir+"/") {
-				return holdfast.Errorf(holdfast.CodeInvalid, "directory %s lies inside a server's data directory", p).
-					WithHint("choose a directory that belongs to no server")
-			}
-			if spec.Site != 0 && site.ID != spec.Site && strings.HasPrefix(site.DataDir, strings.TrimSuffix(p, "/")+"/") {
-				return holdfast.Errorf(holdfast.CodeInvalid, "directory %s cannot be moved aside: the data directory of another site lies in it", p).
+			switch {
+			case p == site.DataDir:
+			case inside(spec.Directory, site.DataDir) && ownPlace(set, spec, p): // that registration is wrong
+			case inside(p, site.DataDir):
+				return errInsideSite(actor, site, p)
+			case spec.Site != 0 && site.ID != spec.Site && inside(site.DataDir, p):
+				return holdfast.Errorf(holdfast.CodeInvalid, "directory %s cannot be moved aside: the data directory of %s lies in it", p, siteName(actor, site)).
 					WithHint("correct the sites' data directories, or restore to a directory of its own")
 			}
 		}
 	}
+	if spec.Site == 0 {
+		return nil
+	}
+	for _, p := range paths {
+		repo, err := repositoryAt(ctx, r, set.Account, p)
+		if err != nil {
+			return err
+		}
+		if repo != nil && inside(locationDir(repo.Location), p) {
+			return holdfast.Errorf(holdfast.CodeInvalid, "directory %s cannot be moved aside: the repository at %s lies in it", p, repo.Location).
+				WithHint("restore to a directory of its own")
+		}
+	}
 	return nil
+}
+
+// ownPlace reports whether a restore in place writes the path because it is the
+// site's own: a wrong registration of another site must not bar it.
+func ownPlace(set holdfast.BackupSet, spec holdfast.RestoreSpec, p string) bool {
+	if spec.Site == 0 {
+		return false
+	}
+	own := func(t holdfast.Tablespace) bool { return t.Path == p && spec.Tablespaces[t.OID] == p }
+	return p == spec.Directory || set.Site == spec.Site && !inside(p, spec.Directory) && slices.ContainsFunc(set.Physical.Tablespaces, own)
+}
+
+// siteName names a site to those who may know of it.
+func siteName(actor holdfast.Actor, site holdfast.Site) string {
+	if !actor.Credential.Covers(site.ID) {
+		return "another site"
+	}
+	return fmt.Sprintf("site %q", site.Slug)
+}
+
+func errInsideSite(actor holdfast.Actor, site holdfast.Site, p string) error {
+	if !actor.Credential.Covers(site.ID) {
+		return holdfast.Errorf(holdfast.CodeInvalid, "directory %s lies inside a server's data directory, that of another site", p).
+			WithHint("choose a directory that belongs to no server")
+	}
+	return holdfast.Errorf(holdfast.CodeInvalid, "directory %s lies inside a server's data directory, %s of site %q", p, site.DataDir, site.Slug).
+		WithHint("choose a directory that belongs to no server; when that site's registration is wrong, correct it, or run holdfast site remove %s", site.Slug)
 }
 
 // restoreExecution fills what an execution of a restore job has of its own.

@@ -86,7 +86,9 @@ func siteParts(ctx context.Context, tx store.Tx, actor holdfast.Actor, op Operat
 
 // CreateSite makes a site. Left out, its name is its slug, its pool the default
 // one, its port 5432 and its database "postgres". CodeNotFound for a host or
-// repository that does not exist, CodeConflict for a slug that is taken.
+// repository that does not exist, CodeConflict for a slug that is taken and for a
+// data directory inside or around another site's, CodeInvalid for one inside or
+// around a repository.
 func (s *Service) CreateSite(ctx context.Context, actor holdfast.Actor, in NewSite) (holdfast.Site, error) {
 	if err := allow(actor, opCreateSite, account()); err != nil {
 		return holdfast.Site{}, err
@@ -109,6 +111,9 @@ func (s *Service) CreateSite(ctx context.Context, actor holdfast.Actor, in NewSi
 			return err
 		}
 		if err := siteParts(ctx, tx, actor, opCreateSite, site); err != nil {
+			return err
+		}
+		if err := placeFree(ctx, tx, site); err != nil {
 			return err
 		}
 		if err := tx.InsertSite(ctx, &site); err != nil {
@@ -182,7 +187,8 @@ func (s *Service) SiteBySlug(ctx context.Context, actor holdfast.Actor, slug str
 }
 
 // UpdateSite puts in.Site in the place of the site with its id. Slug and time of
-// creation never change: empty keeps the slug, another one is CodeInvalid.
+// creation never change: empty keeps the slug, another one is CodeInvalid. A new
+// data directory is refused as by CreateSite.
 // Executions that wait follow the site to another host or pool.
 func (s *Service) UpdateSite(ctx context.Context, actor holdfast.Actor, in NewSite) (holdfast.Site, error) {
 	// The decision comes first: nothing is sealed, and no mistake in the request
@@ -208,6 +214,11 @@ func (s *Service) UpdateSite(ctx context.Context, actor holdfast.Actor, in NewSi
 		}
 		if err := siteParts(ctx, tx, actor, opUpdateSite, site); err != nil {
 			return err
+		}
+		if site.DataDir != old.DataDir || site.Host != old.Host { // else it can be corrected step by step
+			if err := placeFree(ctx, tx, site); err != nil {
+				return err
+			}
 		}
 		if err := tx.UpdateSite(ctx, site); err != nil {
 			return err
@@ -306,5 +317,16 @@ func (s *Service) TestSite(ctx context.Context, actor holdfast.Actor, id holdfas
 	}
 	ctx, cancel := context.WithTimeout(ctx, testTimeout)
 	defer cancel()
-	return s.cfg.Dispatcher.TestSite(ctx, site)
+	findings, err := s.cfg.Dispatcher.TestSite(ctx, site)
+	if err != nil {
+		return nil, err
+	}
+	err = s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
+		f, err := placeFinding(ctx, r, site)
+		if f != nil {
+			findings = append(findings, *f)
+		}
+		return err
+	})
+	return findings, err
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -33,7 +34,7 @@ func (r *run) restore(e engine.Engine, secrets wire.Secrets) (res engine.Result,
 	damage := Damage(r.soft, reader)
 	ask := engine.Restore{
 		Installation: r.order.Installation, Execution: r.order.Execution, Fence: r.order.Fence, Spec: *r.order.Restore,
-		Roots: r.w.cfg.RestoreRoots, Report: &r.progress, Log: r.log,
+		Repository: localDir(r.order.Repository.Location), Roots: r.w.cfg.RestoreRoots, Report: &r.progress, Log: r.log,
 	}
 	if r.order.Target != nil {
 		ask.InPlace = siteOf(*r.order.Target, holdfast.Secret{})
@@ -43,6 +44,16 @@ func (r *run) restore(e engine.Engine, secrets wire.Secrets) (res engine.Result,
 		res.Warnings = append(res.Warnings, damage)
 	}
 	return res, err
+}
+
+// localDir is the directory that a repository's location names; empty when it names
+// none of this machine.
+func localDir(location string) string {
+	u, err := url.Parse(location)
+	if err != nil || u.Scheme != "file" {
+		return ""
+	}
+	return u.Path
 }
 
 // withKept adds to a detail what a restore in place has moved aside. When it did not

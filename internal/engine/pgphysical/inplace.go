@@ -391,6 +391,9 @@ func (r *restore) checkInPlace(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := r.checkRepositoryStays(); err != nil {
+		return err
+	}
 	for oid, t := range r.spaces {
 		if err := r.checkSpaceOurs(oid, t); err != nil {
 			return err
@@ -399,6 +402,31 @@ func (r *restore) checkInPlace(ctx context.Context) error {
 	for _, t := range r.targets() {
 		if err := t.checkMovable(); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// checkRepositoryStays refuses to move aside what the set is read from, or the link
+// that leads there.
+func (r *restore) checkRepositoryStays() error {
+	repo := r.req.Repository
+	if repo == "" {
+		return nil
+	}
+	path, err := resolve(repo)
+	if err != nil {
+		return err
+	}
+	link, err := resolve(filepath.Dir(repo))
+	if err != nil {
+		return err
+	}
+	for _, t := range r.targets() {
+		in := func(p string) bool { return p == t.path || below(p, t.path) }
+		if t.moves() && (in(path) || in(repo) || in(link)) {
+			return holdfast.Errorf(holdfast.CodeInvalid, "directory %s cannot be moved aside: the repository %s, which the set is read from, lies in it", t.asked, repo).
+				WithHint("restore to a directory of its own; then make a repository outside of every server's files")
 		}
 	}
 	return nil

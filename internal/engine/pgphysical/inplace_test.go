@@ -305,6 +305,37 @@ func TestRestoreInPlaceRefuses(t *testing.T) {
 	p.Stop(t, testkit.Fast)
 }
 
+// A repository went aside with the data directory it lay in, while it was read.
+func TestRestoreInPlaceLeavesItsRepositoryWhereItIs(t *testing.T) {
+	p := newPlace(t, 1)
+	p.Stop(t, testkit.Fast)
+	far := testkit.Dir(t)
+	inData := filepath.Join(p.DataDir, "backups", "main")
+	inSpace := filepath.Join(p.Tablespaces[0], "backups")
+	mkdir(t, inData)
+	mkdir(t, inSpace)
+	symlink(t, inData, filepath.Join(far, "into"))
+	symlink(t, far, filepath.Join(p.DataDir, "out"))
+	for name, repo := range map[string]string{
+		"in the data directory": inData, "the data directory": p.DataDir, "in a tablespace": inSpace,
+		"a link into the data directory": filepath.Join(far, "into"), "a link in the data directory": filepath.Join(p.DataDir, "out"),
+		"below a link in the data directory": filepath.Join(p.DataDir, "out", "repository"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := p.inPlace(t)
+			req.Repository = repo
+			refusedInPlace(t, req, p.src.Source(), holdfast.CodeInvalid, "cannot be moved aside: the repository "+repo, "directory of its own")
+		})
+	}
+	if err := errors.Join(os.RemoveAll(inSpace), os.RemoveAll(filepath.Dir(inData)), os.Remove(filepath.Join(p.DataDir, "out"))); err != nil {
+		t.Fatal(err)
+	}
+	req := p.inPlace(t)
+	req.Repository = p.DataDir + "-backups" // beside it
+	enginetest.RestoreAll(t, pgphysical.New(pgphysical.Options{}), req, p.src.Source())
+	p.check(t)
+}
+
 // A data directory that cannot be renamed is refused before anything is.
 func TestRestoreInPlaceOfAMountPoint(t *testing.T) {
 	p := newPlace(t, 0)
