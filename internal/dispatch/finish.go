@@ -98,6 +98,11 @@ func (d *Dispatcher) finishCurrent(ctx context.Context, tx store.Tx, e holdfast.
 			return e, err
 		}
 	}
+	if f.Missing != "" {
+		if err := d.miss(ctx, tx, actor, e, f.Missing); err != nil {
+			return e, err
+		}
+	}
 	return d.settle(ctx, tx, actor, f.Move, e, func(n *holdfast.Execution) {
 		n.Result = json.RawMessage(f.Result)
 		n.Detail = also(n.Detail, f.Detail) // why it ends at once is there already
@@ -113,6 +118,28 @@ func (d *Dispatcher) finishCurrent(ctx context.Context, tx store.Tx, e holdfast.
 			c.apply(n)
 		}
 	})
+}
+
+// miss marks the copy that a restore read, and whose snapshot its repository does
+// not have: it must not count as good any more. One that was dropped, or marked,
+// while the restore ran stays as it is.
+func (d *Dispatcher) miss(ctx context.Context, tx store.Tx, actor string, e holdfast.Execution, snapshot string) error {
+	if e.Type != holdfast.JobRestore {
+		return holdfast.Errorf(holdfast.CodeInvalid, "a %s reads no snapshot that could be missing", e.Type)
+	}
+	copies, err := tx.Copies(ctx, e.Account, e.Set)
+	if err != nil {
+		return fmt.Errorf("read copies of backup set %d: %w", e.Set, err)
+	}
+	for _, c := range copies {
+		if c.Snapshot != snapshot || !c.Readable() || c.State == holdfast.CopyDamaged {
+			continue
+		}
+		if err := d.moveCopy(ctx, tx, actor, c, holdfast.CopyDamaged); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // complete makes the set that the fence intended a set that readers see, and

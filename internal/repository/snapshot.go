@@ -85,7 +85,12 @@ func (r *Repository) Snapshots(ctx context.Context) ([]Snapshot, error) {
 	return all, errors.Join(errs...)
 }
 
-// Snapshot returns one snapshot by its whole id.
+// ErrNoSnapshot is in the tree of the error that says that the repository was read,
+// and has no such snapshot.
+var ErrNoSnapshot = errors.New("no such snapshot")
+
+// Snapshot returns one snapshot by its whole id; CodeNotFound, with
+// [ErrNoSnapshot], when there is none.
 func (r *Repository) Snapshot(ctx context.Context, id string) (Snapshot, error) {
 	h, err := hash.Parse(id)
 	if err != nil {
@@ -97,7 +102,7 @@ func (r *Repository) Snapshot(ctx context.Context, id string) (Snapshot, error) 
 func (r *Repository) snapshot(ctx context.Context, id hash.ID) (Snapshot, error) {
 	data, err := r.load(ctx, kindSnapshot(), id)
 	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
-		return Snapshot{}, holdfast.Wrap(holdfast.CodeNotFound, err, "the repository has no snapshot %s", id)
+		return Snapshot{}, holdfast.Wrap(holdfast.CodeNotFound, errors.Join(ErrNoSnapshot, err), "the repository has no snapshot %s", id)
 	}
 	if err != nil {
 		return Snapshot{}, err

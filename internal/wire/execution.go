@@ -61,6 +61,9 @@ type Finish struct {
 	Progress holdfast.Progress `json:"progress"`
 	// StoredBytes is the size of the set that was written.
 	StoredBytes int64 `json:"stored_bytes,omitempty"`
+	// Missing is the id of the snapshot that a failed restore was to read, when the
+	// repository was opened and read, and does not have it.
+	Missing string `json:"missing,omitempty"`
 }
 
 // Validate checks the report.
@@ -74,7 +77,17 @@ func (f *Finish) Validate() error {
 	if f.StoredBytes < 0 {
 		return holdfast.Errorf(holdfast.CodeInvalid, "a size of %d bytes is negative", f.StoredBytes)
 	}
-	return first(fenced(f.Fence), short("detail", f.Detail, MaxDetail), short("result", string(f.Result), MaxResult))
+	return first(fenced(f.Fence), short("detail", f.Detail, MaxDetail), short("result", string(f.Result), MaxResult), f.validateMissing())
+}
+
+func (f *Finish) validateMissing() error {
+	switch {
+	case f.Missing == "":
+		return nil
+	case f.Move != holdfast.MoveFail:
+		return holdfast.Errorf(holdfast.CodeInvalid, "an order whose snapshot is missing does not finish with the move %q", f.Move)
+	}
+	return hexID("missing snapshot", f.Missing)
 }
 
 // Reply answers an intend or a finish, or a join that failed. No failure: yes.

@@ -135,6 +135,8 @@ func TestRefused(t *testing.T) {
 		"finish by a person":       &wire.Finish{Fence: 1, Move: holdfast.MoveKill},
 		"long detail":              &wire.Finish{Fence: 1, Move: holdfast.MoveFail, Detail: strings.Repeat("d", wire.MaxDetail+1)},
 		"long result":              &wire.Finish{Fence: 1, Move: holdfast.MoveSucceed, Result: json.RawMessage(`"` + strings.Repeat("d", wire.MaxResult) + `"`)},
+		"missing and done":         &wire.Finish{Fence: 1, Move: holdfast.MoveSucceed, Missing: strings.Repeat("a", 64)},
+		"missing without an id":    &wire.Finish{Fence: 1, Move: holdfast.MoveFail, Missing: "../config"},
 		"negative size":            &wire.Finish{Fence: 1, Move: holdfast.MoveSucceed, StoredBytes: -1},
 		"negative offset":          &wire.Chunk{Fence: 1, Offset: -1},
 		"offset beyond all":        &wire.Chunk{Fence: 1, Offset: holdfast.MaxID},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/repository"
 	"github.com/holdfast-backup/holdfast/internal/wire"
 )
 
@@ -20,6 +21,10 @@ func (r *run) restore(e engine.Engine, secrets wire.Secrets) (res engine.Result,
 		return res, err
 	}
 	reader, err := repo.NewReader(r.soft, r.order.Snapshot)
+	if errors.Is(err, repository.ErrNoSnapshot) {
+		return res, holdfast.Wrap(holdfast.CodeNotFound, err, "backup set %d is not in its repository any more: it has no snapshot %s", r.order.Set, r.order.Snapshot).
+			WithHint("restore another set; see holdfast set list")
+	}
 	if err != nil {
 		return res, fmt.Errorf("open backup set %d: %w", r.order.Set, err)
 	}

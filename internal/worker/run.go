@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/repository"
 	"github.com/holdfast-backup/holdfast/internal/wire"
 )
 
@@ -167,6 +168,9 @@ func (r *run) report(res engine.Result, err error) *wire.Finish {
 		r.log.WarnContext(r.link, "execution failed in a way that may pass", "error", err)
 	default:
 		f.Move, f.Detail = holdfast.MoveFail, detailOf(err)
+		if r.order.Type == holdfast.JobRestore && errors.Is(err, repository.ErrNoSnapshot) {
+			f.Missing = r.order.Snapshot
+		}
 		r.log.ErrorContext(r.link, "execution failed", "error", err)
 	}
 	f.Detail = withKept(f.Detail, res.Kept, r.order.Execution, false)
