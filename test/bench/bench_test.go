@@ -48,6 +48,7 @@ func TestReads(t *testing.T) {
 	if *fullScale {
 		r.settle()
 	}
+	w.checkCovered(t, reads())
 	chosen, err := regexp.Compile(*only)
 	noError(t, err)
 	var all []figures

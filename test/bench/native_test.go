@@ -52,6 +52,19 @@ func nativeReads() []read {
 		{api, "sets of a site", get(root+"/sets?site=%s&limit=20", aSite)},
 		{api, "sets of the hot job", get(root+"/sets?job=1001&limit=%d&offset=%d", within(func(w *world) int64 { return w.allSets / 10 }, 20))},
 		{api, "set", get(root+"/sets/%d", set)},
+		{api, "repository", get(root+"/repositories/%d", func(_ *world, rng *rand.Rand) []any { return []any{1001 + rng.IntN(9)} })},
+		{api, "schedules of a job", get(root+"/jobs/%d/schedules", aJob)},
+		{api, "schedule", get(root+"/jobs/%d/schedules/%d", func(w *world, rng *rand.Rand) []any {
+			s := pick(rng, w.schedules)
+			return []any{s.of.id, s.id}
+		})},
+		{api, "next runs of a job", get(root+"/jobs/%d/next-runs", func(w *world, rng *rand.Rand) []any { return []any{pick(rng, w.schedules).of.id} })},
+		{api, "retention plan of a job", get(root+"/jobs/%d/retention", aJob)},
+		{api, "events of the largest site", get(root+"/sites/site0/events?limit=%d&offset=%d", within(func(w *world) int64 { return w.allEvents / 2 }, 100))},
+		{api, "accounts", get(root+"/accounts", nil)},
+		{api, "users", get(root+"/users", nil)},
+		{api, "keys", get(root+"/keys", nil)},
+		{api, "personal access tokens", get(root+"/pats", nil)},
 		{api, "tokens", get(root+"/tokens", nil)},
 		{api, "workers", get(root+"/workers", nil)},
 		{api, "events", get(root+"/events?after=%d&limit=100", func(w *world, rng *rand.Rand) []any { return []any{rng.Int64N(w.allEvents)} })},

@@ -16,9 +16,13 @@ type world struct {
 	url string
 	credentials
 
-	sites      []string // slugs of the first account, the largest site's first
+	sites      []string          // slugs of the first account, the largest site's first
+	hostOf     map[string]string // names of the sites' hosts
 	jobs       []job
-	executions []int64 // of the first account
+	schedules  []belonging
+	setsOf     []belonging
+	restores   []belonging // at the site of what they restore
+	executions []int64     // of the first account
 	sets       []int64
 	hosts      []int64
 	siteIDs    []int64
@@ -36,6 +40,12 @@ type job struct {
 	execution int64 // one of it; 0: none
 }
 
+// belonging is something of a job; of.execution is what a restore restores.
+type belonging struct {
+	id int64
+	of job
+}
+
 // look finds out what there is.
 func (w *world) look(ctx context.Context, t testing.TB, r *rig) {
 	t.Helper()
@@ -45,7 +55,7 @@ func (w *world) look(ctx context.Context, t testing.TB, r *rig) {
 	w.executions = one[int64](ctx, t, db, "SELECT id FROM executions WHERE account = 1001 ORDER BY random() LIMIT 5000")
 	w.sets = one[int64](ctx, t, db, "SELECT id FROM backup_sets WHERE account = 1001 AND readable > 0 ORDER BY random() LIMIT 5000")
 	w.hosts = one[int64](ctx, t, db, "SELECT id FROM hosts WHERE account = 1001")
-	w.jobs = someJobs(ctx, t, db)
+	w.lookAtJobs(ctx, t, db)
 	count := func(text string) int64 { return one[int64](ctx, t, db, text)[0] }
 	w.siteJobs = count("SELECT count(*) FROM jobs WHERE site = 1001 AND deleted IS NULL")
 	w.allJobs = count("SELECT count(*) FROM jobs WHERE account = 1001 AND deleted IS NULL")
@@ -57,21 +67,47 @@ func (w *world) look(ctx context.Context, t testing.TB, r *rig) {
 	noError(t, db.Close())
 }
 
-// someJobs picks jobs of the first account at random.
-func someJobs(ctx context.Context, t testing.TB, db *sql.DB) (jobs []job) {
+// lookAtJobs picks jobs of the first account, and what belongs to jobs, at random.
+func (w *world) lookAtJobs(ctx context.Context, t testing.TB, db *sql.DB) {
 	t.Helper()
-	rows, err := db.QueryContext(ctx, `SELECT j.id, s.slug, coalesce(
-			(SELECT max(e.id) FROM executions e WHERE e.account = j.account AND e.job = j.id AND e.site = j.site AND e.type = j.type), 0)
-		FROM jobs j JOIN sites s ON s.id = j.site WHERE j.account = 1001 AND j.deleted IS NULL AND j.type = 'BACKUP' ORDER BY random() LIMIT 5000`)
+	for _, b := range belongings(ctx, t, db, `0, j.id, coalesce(
+			(SELECT max(e.id) FROM executions e WHERE e.account = j.account AND e.job = j.id AND e.site = j.site AND e.type = j.type), 0), s.slug
+		FROM jobs j JOIN sites s ON s.id = j.site WHERE j.account = 1001 AND j.deleted IS NULL AND j.type = 'BACKUP'`) {
+		w.jobs = append(w.jobs, b.of)
+	}
+	const ofJob = " JOIN jobs j ON j.id = x.job JOIN sites s ON s.id = j.site WHERE j.account = 1001 AND j.deleted IS NULL AND j.type = 'BACKUP'"
+	w.schedules = belongings(ctx, t, db, "x.id, j.id, 0, s.slug FROM schedules x"+ofJob)
+	w.setsOf = belongings(ctx, t, db, "x.id, j.id, 0, s.slug FROM backup_sets x"+ofJob+" AND x.shown = 1")
+	w.restores = belongings(ctx, t, db, "x.id, j.id, e.parent, s.slug FROM restores x JOIN executions e ON e.id = x.id"+ofJob+" AND x.site = j.site")
+	hosts, sites := []string{}, []string{}
+	for _, b := range []struct {
+		into   *[]string
+		column string
+	}{{&hosts, "h.name"}, {&sites, "s.slug"}} {
+		*b.into = one[string](ctx, t, db, "SELECT "+b.column+" FROM sites s JOIN hosts h ON h.id = s.host WHERE s.account = 1001 ORDER BY s.id")
+	}
+	w.hostOf = map[string]string{}
+	for i, s := range sites {
+		w.hostOf[s] = hosts[i]
+	}
+}
+
+// belongings picks rows at random: id, job, execution and the site's slug.
+func belongings(ctx context.Context, t testing.TB, db *sql.DB, query string) (all []belonging) {
+	t.Helper()
+	rows, err := db.QueryContext(ctx, "SELECT "+query+" ORDER BY random() LIMIT 5000")
 	noError(t, err)
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
-		var j job
-		noError(t, rows.Scan(&j.id, &j.site, &j.execution))
-		jobs = append(jobs, j)
+		var b belonging
+		noError(t, rows.Scan(&b.id, &b.of.id, &b.of.execution, &b.of.site))
+		all = append(all, b)
 	}
 	noError(t, rows.Err())
-	return jobs
+	if len(all) == 0 {
+		t.Fatalf("nothing is found by: %s", query)
+	}
+	return all
 }
 
 func pick[T any](rng *rand.Rand, list []T) T { return list[rng.IntN(len(list))] }
