@@ -211,13 +211,30 @@ func (s *Service) checkRestore(
 				WithHint("look at the set for its tablespaces")
 		}
 	}
-	for _, t := range set.Physical.Tablespaces {
-		if _, ok := spec.Tablespaces[t.OID]; !ok && t.Path != "" {
-			return restorable{}, holdfast.Errorf(holdfast.CodeInvalid, "backup set %d has tablespace %d (%s on the source), and no directory is given for it", set.ID, t.OID, t.Path).
-				WithHint("give each tablespace an empty directory of its own")
-		}
+	if err := allPlaced(set.BackupSet, *spec); err != nil {
+		return restorable{}, err
 	}
 	return restorable{set: set.BackupSet, copy: c}, insideNoServer(ctx, r, actor, set.BackupSet, *spec)
+}
+
+// allPlaced refuses a restore that does not say where each tablespace goes; its hint
+// says what to type, in the words of the command line and of the APIs.
+func allPlaced(set holdfast.BackupSet, spec holdfast.RestoreSpec) error {
+	var missing, flags, keys []string
+	for _, t := range set.Physical.Tablespaces {
+		if _, ok := spec.Tablespaces[t.OID]; ok || t.Path == "" {
+			continue
+		}
+		missing = append(missing, fmt.Sprintf("%d (%s on the source)", t.OID, t.Path))
+		flags = append(flags, fmt.Sprintf("--tablespace %d=DIR", t.OID))
+		keys = append(keys, fmt.Sprintf(`"%d":"DIR"`, t.OID))
+	}
+	if missing == nil {
+		return nil
+	}
+	return holdfast.Errorf(holdfast.CodeInvalid, "backup set %d has tablespaces, and no directory is given for %s", set.ID, strings.Join(missing, ", ")).
+		WithHint(`give each an empty directory of its own: %s, or "tablespaces":{%s} in an API (redirectItems in Commvault's)`,
+			strings.Join(flags, " "), strings.Join(keys, ","))
 }
 
 // insideNoServer refuses directories inside the data directory of a server that

@@ -147,6 +147,12 @@ func TestRestoresThatAreRefused(t *testing.T) {
 			t.Errorf("%s: got %v, want code %q", c.name, err, c.want)
 		}
 	}
+	_, err := r.svc.Restore(ctx, r.admin, with(func(s *holdfast.RestoreSpec) { s.Tablespaces = nil }))
+	for _, typed := range []string{"--tablespace 16400=DIR", `"tablespaces":{"16400":"DIR"}`} {
+		if hint := holdfast.ErrorHint(err); !strings.Contains(hint, typed) {
+			t.Errorf("got hint %q, want %q in it", hint, typed)
+		}
+	}
 	if _, n, err := r.svc.Jobs(ctx, r.admin, store.JobFilter{Types: []holdfast.JobType{holdfast.JobRestore}}); err != nil || n != 0 {
 		t.Errorf("got %d restore jobs and error %v after refusals, want none", n, err)
 	}

@@ -312,12 +312,13 @@ func (r *restore) mapTablespaces(ctx context.Context, p plan, own marker) error 
 			original[where] = "unknown"
 		}
 	}
-	var unmapped []string
+	var unmapped, flags []string
 	for _, oid := range sortedKeys(original) {
 		n, _ := pg.ParseOID(oid)
 		dir, ok := r.req.Spec.Tablespaces[n]
 		if !ok {
 			unmapped = append(unmapped, fmt.Sprintf("%s (was %s)", oid, original[oid]))
+			flags = append(flags, "--tablespace "+oid+"=DIR")
 			continue
 		}
 		m := own
@@ -333,7 +334,7 @@ func (r *restore) mapTablespaces(ctx context.Context, p plan, own marker) error 
 	}
 	if unmapped != nil {
 		return holdfast.Errorf(holdfast.CodeInvalid, "the set has tablespaces that need a directory: %s", strings.Join(unmapped, ", ")).
-			WithHint("map each of them by its number to an empty directory of its own")
+			WithHint("map each of them by its number to an empty directory of its own: %s", strings.Join(flags, " "))
 	}
 	for _, oid := range sortedOIDs(r.req.Spec.Tablespaces) {
 		if original[strconv.FormatUint(uint64(oid), 10)] == "" {

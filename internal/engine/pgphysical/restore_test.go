@@ -150,7 +150,7 @@ func TestRestoreRefuses(t *testing.T) {
 		}, holdfast.CodeConflict, []string{"in which a PostgreSQL server runs", "outside of it"}},
 		"tablespaces without a directory": {func(r *refusal) {
 			r.Spec.Tablespaces = nil
-		}, holdfast.CodeInvalid, []string{oid + " (was " + p.Tablespaces[0] + ")", p.Tablespaces[1]}},
+		}, holdfast.CodeInvalid, []string{oid + " (was " + p.Tablespaces[0] + ")", p.Tablespaces[1], "--tablespace " + oid + "=DIR"}},
 		"a tablespace that the set has not": {func(r *refusal) {
 			r.Spec.Tablespaces[99999] = filepath.Join(r.Roots[0], "more")
 		}, holdfast.CodeInvalid, []string{"no tablespace 99999"}},
