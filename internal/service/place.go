@@ -59,8 +59,9 @@ func outsideSites(ctx context.Context, r store.Reader, a holdfast.AccountID, loc
 	return nil
 }
 
-// placeFree checks that the site's data directory is neither another site's nor a
-// repository's, and that none of them lies in another.
+// placeFree checks that the site's data directory is no repository's, and that it
+// lies neither inside nor around another site's or a repository. Two sites may name
+// the same server.
 func placeFree(ctx context.Context, r store.Reader, site holdfast.Site) error {
 	sites, err := r.Sites(ctx, site.Account)
 	if err != nil {
@@ -68,10 +69,7 @@ func placeFree(ctx context.Context, r store.Reader, site holdfast.Site) error {
 	}
 	for _, other := range sites {
 		switch {
-		case other.ID == site.ID || other.Host != site.Host:
-		case other.DataDir == site.DataDir:
-			return holdfast.Errorf(holdfast.CodeConflict, "%s is the data directory of site %q already", site.DataDir, other.Slug).
-				WithHint("use that site, or name the server's own data directory: SHOW data_directory tells it")
+		case other.ID == site.ID, other.Host != site.Host, other.DataDir == site.DataDir:
 		case overlap(other.DataDir, site.DataDir):
 			return holdfast.Errorf(holdfast.CodeConflict, "data directory %s and that of site %q, %s, lie inside each other", site.DataDir, other.Slug, other.DataDir).
 				WithHint("name the server's own data directory: SHOW data_directory tells it; when that of site %q is wrong, correct it, or run holdfast site remove %s", other.Slug, other.Slug)

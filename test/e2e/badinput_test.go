@@ -32,7 +32,7 @@ func TestBadInput(t *testing.T) {
 		r.refuse(2, []string{"token"}, "--server", r.url(), "host", "list")
 		r.refuse(2, []string{"a b"}, "host", "add", "a b")
 		r.refuse(2, []string{"priority"}, "job", "update", "nightly", "--priority", "9")
-		r.refuse(2, []string{"reader, operator, admin"}, "token", "create", "x", "--role", "owner")
+		r.refuse(2, []string{"reader, operator or admin"}, "token", "create", "x", "--role", "owner")
 	})
 	t.Run("unknown ids", func(t *testing.T) {
 		r := *r
@@ -193,6 +193,7 @@ func (r *rig) badSites(pg *testkit.Postgres) {
 	stale := r.path("stale")
 	testkit.Run(t, "cp", "-a", pg.DataDir, stale)
 	noError(t, os.Remove(filepath.Join(stale, "postmaster.pid")))
+	noError(t, os.Mkdir(r.path("elsewhere"), 0o755))
 
 	cases := []struct {
 		name, words string
@@ -200,7 +201,7 @@ func (r *rig) badSites(pg *testkit.Postgres) {
 	}{
 		{"password", "password", append([]string{"--password-file", wrong}, server(pg)...)},
 		{"unreachable", "", append(append([]string{"--password-file", r.path("password")}, server(pg)...), "--pg-port", "1")},
-		{"elsewhere", "data directory", append(append([]string{"--password-file", r.path("password")}, server(pg)...), "--data-dir", r.dir)},
+		{"elsewhere", "data directory", append(append([]string{"--password-file", r.path("password")}, server(pg)...), "--data-dir", r.path("elsewhere"))},
 		{"stale", "", append(append([]string{"--password-file", r.path("password")}, server(pg)...), "--data-dir", stale)},
 	}
 	for _, c := range cases {
