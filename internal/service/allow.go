@@ -20,6 +20,7 @@ const (
 	opDeleteHost       Operation = "DeleteHost"
 	opCreateSite       Operation = "CreateSite"
 	opSites            Operation = "Sites"
+	opDirectory        Operation = "Directory"
 	opSite             Operation = "Site"
 	opSiteBySlug       Operation = "SiteBySlug"
 	opUpdateSite       Operation = "UpdateSite"
@@ -117,109 +118,107 @@ type rule struct {
 // that holds a site or a job that keeps its sets there. Tokens, workers and
 // events tell of the whole account, so a credential that is bound to sites sees
 // none of them.
-func rules(op Operation) (rule, bool) {
-	r, ok := map[Operation]rule{
-		"Authenticate": {"", scopeOpen},
-		"LocalActor":   {"", scopeOpen},
-		"LocalWorker":  {"", scopeOpen},
-		"Ready":        {"", scopeOpen},
-		"Close":        {"", scopeOpen},
+var rules = map[Operation]rule{
+	"Authenticate": {"", scopeOpen},
+	"LocalActor":   {"", scopeOpen},
+	"LocalWorker":  {"", scopeOpen},
+	"Ready":        {"", scopeOpen},
+	"Close":        {"", scopeOpen},
 
-		"RunDue":          {"", scopeOpen},
-		"RepairSchedules": {"", scopeOpen},
+	"RunDue":          {"", scopeOpen},
+	"RepairSchedules": {"", scopeOpen},
 
-		"Login":               {"", scopeOpen},
-		"AuthenticateSession": {"", scopeOpen},
-		"RenewSession":        {"", scopeOpen},
-		"Logout":              {"", scopeOpen},
-		"PublicKey":           {"", scopeOpen},
-		"AuthenticatePAT":     {"", scopeOpen},
+	"Login":               {"", scopeOpen},
+	"AuthenticateSession": {"", scopeOpen},
+	"RenewSession":        {"", scopeOpen},
+	"Logout":              {"", scopeOpen},
+	"PublicKey":           {"", scopeOpen},
+	"AuthenticatePAT":     {"", scopeOpen},
 
-		opAccount:       {holdfast.RoleReader, scopeList},
-		opAccounts:      {holdfast.RoleReader, scopeList},
-		opCreateAccount: {holdfast.RoleAdmin, scopeInstallation},
-		opSetAliases:    {holdfast.RoleAdmin, scopeInstallation},
+	opAccount:       {holdfast.RoleReader, scopeList},
+	opAccounts:      {holdfast.RoleReader, scopeList},
+	opCreateAccount: {holdfast.RoleAdmin, scopeInstallation},
+	opSetAliases:    {holdfast.RoleAdmin, scopeInstallation},
 
-		opCreateUser:  {holdfast.RoleAdmin, scopeAccount},
-		opUsers:       {holdfast.RoleAdmin, scopeAccount},
-		opSetPassword: {holdfast.RoleAdmin, scopeAccount},
-		opDisableUser: {holdfast.RoleAdmin, scopeAccount},
-		opEnableUser:  {holdfast.RoleAdmin, scopeAccount},
-		opAddKey:      {holdfast.RoleAdmin, scopeAccount},
-		opKeys:        {holdfast.RoleAdmin, scopeAccount},
-		opRevokeKey:   {holdfast.RoleAdmin, scopeAccount},
-		opCreatePAT:   {holdfast.RoleAdmin, scopeAccount},
-		opPATs:        {holdfast.RoleAdmin, scopeAccount},
-		opRevokePAT:   {holdfast.RoleAdmin, scopeAccount},
+	opCreateUser:  {holdfast.RoleAdmin, scopeAccount},
+	opUsers:       {holdfast.RoleAdmin, scopeAccount},
+	opSetPassword: {holdfast.RoleAdmin, scopeAccount},
+	opDisableUser: {holdfast.RoleAdmin, scopeAccount},
+	opEnableUser:  {holdfast.RoleAdmin, scopeAccount},
+	opAddKey:      {holdfast.RoleAdmin, scopeAccount},
+	opKeys:        {holdfast.RoleAdmin, scopeAccount},
+	opRevokeKey:   {holdfast.RoleAdmin, scopeAccount},
+	opCreatePAT:   {holdfast.RoleAdmin, scopeAccount},
+	opPATs:        {holdfast.RoleAdmin, scopeAccount},
+	opRevokePAT:   {holdfast.RoleAdmin, scopeAccount},
 
-		opCreateToken: {holdfast.RoleAdmin, scopeAccount},
-		opTokens:      {holdfast.RoleAdmin, scopeAccount},
-		opRevokeToken: {holdfast.RoleAdmin, scopeAccount},
+	opCreateToken: {holdfast.RoleAdmin, scopeAccount},
+	opTokens:      {holdfast.RoleAdmin, scopeAccount},
+	opRevokeToken: {holdfast.RoleAdmin, scopeAccount},
 
-		opCreateHost: {holdfast.RoleAdmin, scopeAccount},
-		opHosts:      {holdfast.RoleReader, scopeList},
-		opHost:       {holdfast.RoleReader, scopeTarget},
-		opDeleteHost: {holdfast.RoleAdmin, scopeAccount},
+	opCreateHost: {holdfast.RoleAdmin, scopeAccount},
+	opHosts:      {holdfast.RoleReader, scopeList},
+	opHost:       {holdfast.RoleReader, scopeTarget},
+	opDeleteHost: {holdfast.RoleAdmin, scopeAccount},
 
-		opCreateSite: {holdfast.RoleAdmin, scopeAccount},
-		opSites:      {holdfast.RoleReader, scopeList},
-		opSite:       {holdfast.RoleReader, scopeTarget},
-		opSiteBySlug: {holdfast.RoleReader, scopeTarget},
-		opUpdateSite: {holdfast.RoleAdmin, scopeAccount},
-		opDeleteSite: {holdfast.RoleAdmin, scopeAccount},
-		opTestSite:   {holdfast.RoleOperator, scopeTarget},
+	opCreateSite: {holdfast.RoleAdmin, scopeAccount},
+	opSites:      {holdfast.RoleReader, scopeList},
+	opDirectory:  {holdfast.RoleReader, scopeList},
+	opSite:       {holdfast.RoleReader, scopeTarget},
+	opSiteBySlug: {holdfast.RoleReader, scopeTarget},
+	opUpdateSite: {holdfast.RoleAdmin, scopeAccount},
+	opDeleteSite: {holdfast.RoleAdmin, scopeAccount},
+	opTestSite:   {holdfast.RoleOperator, scopeTarget},
 
-		opCreateRepository: {holdfast.RoleAdmin, scopeAccount},
-		opRepositories:     {holdfast.RoleReader, scopeList},
-		opRepository:       {holdfast.RoleReader, scopeTarget},
-		opDeleteRepository: {holdfast.RoleAdmin, scopeAccount},
+	opCreateRepository: {holdfast.RoleAdmin, scopeAccount},
+	opRepositories:     {holdfast.RoleReader, scopeList},
+	opRepository:       {holdfast.RoleReader, scopeTarget},
+	opDeleteRepository: {holdfast.RoleAdmin, scopeAccount},
 
-		opCreateJob: {holdfast.RoleAdmin, scopeTarget},
-		opUpdateJob: {holdfast.RoleAdmin, scopeTarget},
-		opDeleteJob: {holdfast.RoleAdmin, scopeTarget},
-		opJob:       {holdfast.RoleReader, scopeTarget},
-		opJobs:      {holdfast.RoleReader, scopeList},
-		opPlainJobs: {holdfast.RoleReader, scopeList},
+	opCreateJob: {holdfast.RoleAdmin, scopeTarget},
+	opUpdateJob: {holdfast.RoleAdmin, scopeTarget},
+	opDeleteJob: {holdfast.RoleAdmin, scopeTarget},
+	opJob:       {holdfast.RoleReader, scopeTarget},
+	opJobs:      {holdfast.RoleReader, scopeList},
+	opPlainJobs: {holdfast.RoleReader, scopeList},
 
-		opCreateSchedule:  {holdfast.RoleAdmin, scopeTarget},
-		opUpdateSchedule:  {holdfast.RoleAdmin, scopeTarget},
-		opDeleteSchedule:  {holdfast.RoleAdmin, scopeTarget},
-		opSchedule:        {holdfast.RoleReader, scopeTarget},
-		opSchedules:       {holdfast.RoleReader, scopeTarget},
-		opSiteSchedules:   {holdfast.RoleReader, scopeList},
-		opPreviewSchedule: {holdfast.RoleReader, scopeTarget},
-		opNextRuns:        {holdfast.RoleReader, scopeTarget},
+	opCreateSchedule:  {holdfast.RoleAdmin, scopeTarget},
+	opUpdateSchedule:  {holdfast.RoleAdmin, scopeTarget},
+	opDeleteSchedule:  {holdfast.RoleAdmin, scopeTarget},
+	opSchedule:        {holdfast.RoleReader, scopeTarget},
+	opSchedules:       {holdfast.RoleReader, scopeTarget},
+	opSiteSchedules:   {holdfast.RoleReader, scopeList},
+	opPreviewSchedule: {holdfast.RoleReader, scopeTarget},
+	opNextRuns:        {holdfast.RoleReader, scopeTarget},
 
-		opExecute:    {holdfast.RoleOperator, scopeTarget},
-		opExecuteAll: {holdfast.RoleOperator, scopeTarget},
-		opMayRun:     {holdfast.RoleOperator, scopeTarget},
-		opSubmission: {holdfast.RoleReader, scopeTarget},
-		opRestore:    {holdfast.RoleOperator, scopeTarget},
-		opExecutions: {holdfast.RoleReader, scopeList},
-		opExecution:  {holdfast.RoleReader, scopeTarget},
-		opSuspend:    {holdfast.RoleOperator, scopeTarget},
-		opResume:     {holdfast.RoleOperator, scopeTarget},
-		opStop:       {holdfast.RoleOperator, scopeTarget},
-		opKill:       {holdfast.RoleOperator, scopeTarget},
-		opLog:        {holdfast.RoleReader, scopeTarget},
+	opExecute:    {holdfast.RoleOperator, scopeTarget},
+	opExecuteAll: {holdfast.RoleOperator, scopeTarget},
+	opMayRun:     {holdfast.RoleOperator, scopeTarget},
+	opSubmission: {holdfast.RoleReader, scopeTarget},
+	opRestore:    {holdfast.RoleOperator, scopeTarget},
+	opExecutions: {holdfast.RoleReader, scopeList},
+	opExecution:  {holdfast.RoleReader, scopeTarget},
+	opSuspend:    {holdfast.RoleOperator, scopeTarget},
+	opResume:     {holdfast.RoleOperator, scopeTarget},
+	opStop:       {holdfast.RoleOperator, scopeTarget},
+	opKill:       {holdfast.RoleOperator, scopeTarget},
+	opLog:        {holdfast.RoleReader, scopeTarget},
 
-		opSets: {holdfast.RoleReader, scopeList},
-		opSet:  {holdfast.RoleReader, scopeTarget},
+	opSets: {holdfast.RoleReader, scopeList},
+	opSet:  {holdfast.RoleReader, scopeTarget},
 
-		opRetentionPlan:    {holdfast.RoleReader, scopeTarget},
-		opProtect:          {holdfast.RoleAdmin, scopeTarget}, // it decides what is deleted
-		opDeleteSet:        {holdfast.RoleAdmin, scopeTarget},
-		opDeleteLastSet:    {holdfast.RoleAdmin, scopeTarget},
-		opDeleteJobAndSets: {holdfast.RoleAdmin, scopeTarget},
-		opDeleteJobAndLast: {holdfast.RoleAdmin, scopeTarget},
+	opRetentionPlan:    {holdfast.RoleReader, scopeTarget},
+	opProtect:          {holdfast.RoleAdmin, scopeTarget}, // it decides what is deleted
+	opDeleteSet:        {holdfast.RoleAdmin, scopeTarget},
+	opDeleteLastSet:    {holdfast.RoleAdmin, scopeTarget},
+	opDeleteJobAndSets: {holdfast.RoleAdmin, scopeTarget},
+	opDeleteJobAndLast: {holdfast.RoleAdmin, scopeTarget},
 
-		opWorkers:      {holdfast.RoleReader, scopeAccount},
-		opInviteWorker: {holdfast.RoleAdmin, scopeAccount},
-		opRemoveWorker: {holdfast.RoleAdmin, scopeAccount},
-		opEvents:       {holdfast.RoleReader, scopeAccount},
-		opSiteEvents:   {holdfast.RoleReader, scopeTarget},
-	}[op]
-	return r, ok
+	opWorkers:      {holdfast.RoleReader, scopeAccount},
+	opInviteWorker: {holdfast.RoleAdmin, scopeAccount},
+	opRemoveWorker: {holdfast.RoleAdmin, scopeAccount},
+	opEvents:       {holdfast.RoleReader, scopeAccount},
+	opSiteEvents:   {holdfast.RoleReader, scopeTarget},
 }
 
 // target is what an operation is about.
@@ -238,7 +237,7 @@ func allow(actor holdfast.Actor, op Operation, t target) error {
 	if err := known(actor); err != nil {
 		return err
 	}
-	r, ok := rules(op)
+	r, ok := rules[op]
 	if !ok || r.scope == scopeOpen || (r.scope == scopeTarget && t.what == "") {
 		return holdfast.Errorf(holdfast.CodeInternal, "operation %s of %q has no rule", op, t.what)
 	}

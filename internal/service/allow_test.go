@@ -182,6 +182,10 @@ func operations() map[string]operation {
 			_, err := r.svc.Sites(ctx, a)
 			return err
 		}},
+		"Directory": {reader, list, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
+			_, err := r.svc.Directory(ctx, a)
+			return err
+		}},
 		"Site": {reader, target, berlin, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
 			_, err := r.svc.Site(ctx, a, holdfast.SiteID(id))
 			return err

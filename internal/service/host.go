@@ -119,18 +119,26 @@ func (s *Service) Hosts(ctx context.Context, actor holdfast.Actor) ([]holdfast.H
 	}
 	var list []holdfast.Host
 	err := s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
-		all, err := r.Hosts(ctx, actor.Principal.Account)
-		if err != nil || !bound(actor) {
-			list = all
-			return err
-		}
-		sites, err := sitesInScope(ctx, r, actor)
-		list = slices.DeleteFunc(all, func(h holdfast.Host) bool {
-			return !slices.ContainsFunc(sites, func(site holdfast.Site) bool { return site.Host == h.ID })
-		})
+		shared, err := hostsInScope(ctx, r, actor)
+		list = slices.Clone(shared)
 		return err
 	})
 	return list, err
+}
+
+// hostsInScope lists the hosts that sites of the credential stand on. The list is
+// shared: callers do not change it.
+func hostsInScope(ctx context.Context, r store.Reader, actor holdfast.Actor) ([]holdfast.Host, error) {
+	list, err := r.Hosts(ctx, actor.Principal.Account)
+	if err != nil || !bound(actor) {
+		return list, err
+	}
+	sites, err := sitesInScope(ctx, r, actor)
+	used := make(map[holdfast.HostID]bool, len(sites))
+	for _, site := range sites {
+		used[site.Host] = true
+	}
+	return those(list, func(h holdfast.Host) bool { return used[h.ID] }), err
 }
 
 // Host returns a host.

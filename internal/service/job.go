@@ -367,18 +367,13 @@ func jobViews(ctx context.Context, r store.Reader, a holdfast.AccountID, jobs []
 	views := make([]JobView, len(jobs))
 	for i, j := range jobs {
 		views[i].Job, views[i].NextRun = j, next[j.ID]
-		if e, ok := last[j.ID]; ok {
-			views[i].Last = &e
-		}
-		if e, ok := restores[j.ID]; ok {
-			views[i].LastRestore = &e
-		}
+		views[i].Last, views[i].LastRestore = last[j.ID], restores[j.ID]
 	}
 	return views, nil
 }
 
 // lastRestores returns the newest restore of what each backup job made.
-func lastRestores(ctx context.Context, r store.Reader, a holdfast.AccountID, jobs []holdfast.Job) (map[holdfast.JobID]holdfast.Execution, error) {
+func lastRestores(ctx context.Context, r store.Reader, a holdfast.AccountID, jobs []holdfast.Job) (map[holdfast.JobID]*holdfast.Execution, error) {
 	var backups []holdfast.JobID
 	for _, j := range jobs {
 		if j.Type == holdfast.JobBackup {

@@ -197,16 +197,22 @@ func (s *Service) Repositories(ctx context.Context, actor holdfast.Actor) ([]hol
 	}
 	var list []holdfast.Repository
 	err := s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
-		all, err := r.Repositories(ctx, actor.Principal.Account)
-		if err != nil || !bound(actor) {
-			list = all
-			return err
-		}
-		users, err := repositoryUsers(ctx, r, actor)
-		list = slices.DeleteFunc(all, func(repo holdfast.Repository) bool { return len(users[repo.ID]) == 0 })
+		shared, err := repositoriesInScope(ctx, r, actor)
+		list = slices.Clone(shared)
 		return err
 	})
 	return list, err
+}
+
+// repositoriesInScope lists the repositories where sets of the credential's sites
+// are kept. The list is shared: callers do not change it.
+func repositoriesInScope(ctx context.Context, r store.Reader, actor holdfast.Actor) ([]holdfast.Repository, error) {
+	list, err := r.Repositories(ctx, actor.Principal.Account)
+	if err != nil || !bound(actor) {
+		return list, err
+	}
+	users, err := repositoryUsers(ctx, r, actor)
+	return those(list, func(repo holdfast.Repository) bool { return len(users[repo.ID]) > 0 }), err
 }
 
 // Repository returns a repository.

@@ -35,10 +35,14 @@ func findSite(ctx context.Context, r store.Reader, actor holdfast.Actor, op Oper
 	return site, allow(actor, op, target{what: siteWord(id), sites: []holdfast.SiteID{id}})
 }
 
-// sitesInScope lists the sites that the credential covers.
+// sitesInScope lists the sites that the credential covers. The list is shared:
+// callers do not change it.
 func sitesInScope(ctx context.Context, r store.Reader, actor holdfast.Actor) ([]holdfast.Site, error) {
 	list, err := r.Sites(ctx, actor.Principal.Account)
-	return slices.DeleteFunc(list, func(site holdfast.Site) bool { return !actor.Credential.Covers(site.ID) }), err
+	if err != nil || !bound(actor) {
+		return list, err
+	}
+	return those(list, func(site holdfast.Site) bool { return actor.Credential.Covers(site.ID) }), nil
 }
 
 // siteDefaults fills what a request may leave out.
@@ -143,8 +147,8 @@ func (s *Service) Sites(ctx context.Context, actor holdfast.Actor) ([]holdfast.S
 	}
 	var list []holdfast.Site
 	err := s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
-		var err error
-		list, err = sitesInScope(ctx, r, actor)
+		shared, err := sitesInScope(ctx, r, actor)
+		list = slices.Clone(shared)
 		return err
 	})
 	return list, err

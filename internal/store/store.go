@@ -88,8 +88,8 @@ type Ask struct {
 }
 
 // Reader reads rows. A zero account selects rows of every account; only
-// dispatch, which serves all accounts, passes it. Slices are the caller's, but
-// not what their elements point at.
+// dispatch, which serves all accounts, passes it. Lists are the caller's, but those
+// of hosts, sites and repositories are shared: nobody changes them.
 type Reader interface {
 	Installation(ctx context.Context) (string, error) // random id of this installation, made with the database
 
@@ -146,10 +146,10 @@ type Reader interface {
 	// page.
 	Executions(ctx context.Context, a holdfast.AccountID, f ExecutionFilter) ([]holdfast.Execution, int, error)
 	// LastExecutions returns the newest execution of each job that has one.
-	LastExecutions(ctx context.Context, a holdfast.AccountID, jobs []holdfast.JobID) (map[holdfast.JobID]holdfast.Execution, error)
+	LastExecutions(ctx context.Context, a holdfast.AccountID, jobs []holdfast.JobID) (map[holdfast.JobID]*holdfast.Execution, error)
 	// LastRestores returns the newest restore of what each job made that has one:
 	// the newest execution of a RESTORE whose Parent is an execution of the job.
-	LastRestores(ctx context.Context, a holdfast.AccountID, jobs []holdfast.JobID) (map[holdfast.JobID]holdfast.Execution, error)
+	LastRestores(ctx context.Context, a holdfast.AccountID, jobs []holdfast.JobID) (map[holdfast.JobID]*holdfast.Execution, error)
 	// BusyExecution returns the execution that keeps the job busy (see
 	// [holdfast.Status.Busy]), the oldest when there are several; CodeNotFound
 	// when there is none.

@@ -68,9 +68,9 @@ type RestoreSpec struct {
 }
 
 func (n names) restore(r holdfast.RestoreSpec) *RestoreSpec {
-	out := &RestoreSpec{SetID: r.Set, HostID: r.Host, Host: n.hosts[r.Host], Directory: r.Directory, Configuration: r.Configuration}
+	out := &RestoreSpec{SetID: r.Set, HostID: r.Host, Host: n.hostOf(r.Host), Directory: r.Directory, Configuration: r.Configuration}
 	if r.Site != 0 {
-		out.SiteID, out.Site = r.Site, n.sites[r.Site]
+		out.SiteID, out.Site = r.Site, n.slugOf(r.Site)
 	}
 	for oid, dir := range r.Tablespaces {
 		if out.Tablespaces == nil {
@@ -83,10 +83,10 @@ func (n names) restore(r holdfast.RestoreSpec) *RestoreSpec {
 
 func (n names) execution(e holdfast.Execution) Execution {
 	out := Execution{
-		ID: e.ID, JobID: e.Job, Job: e.JobName, SiteID: e.Site, Site: n.sites[e.Site], Type: e.Type, Engine: e.Engine,
+		ID: e.ID, JobID: e.Job, Job: e.JobName, SiteID: e.Site, Site: n.slugOf(e.Site), Type: e.Type, Engine: e.Engine,
 		State: e.State, Wanted: e.Wanted, Outcome: e.Outcome, Reason: e.Reason, Detail: e.Detail,
 		RunAsked: e.RunAsked, RunType: e.RunType, RunTypeReason: e.RunTypeReason, Priority: e.Priority, Pool: e.Pool,
-		HostID: e.Host, Host: n.hosts[e.Host], RepositoryID: e.Repository, Repository: n.repositories[e.Repository],
+		HostID: e.Host, Host: n.hostOf(e.Host), RepositoryID: e.Repository, Repository: n.repositoryOf(e.Repository),
 		SetID: e.Set, ParentID: e.Parent, ScheduleID: e.Schedule, WorkerID: e.Worker, Fence: e.Fence, Attempts: e.Attempts, Retries: e.Retries, HandBacks: e.HandBacks,
 		AbortAfter: int64(e.AbortAfter / time.Second), Progress: e.Progress, Result: e.Result, StoredBytes: e.StoredSize,
 		Due: utc(e.Due), Submitted: utc(e.Submitted), Started: utc(e.Started), Restarted: utc(e.Restarted), Ended: utc(e.Ended),

@@ -71,8 +71,8 @@ type JobChange struct {
 
 func (n names) job(v service.JobView) Job {
 	j := Job{
-		ID: v.ID, SiteID: v.Site, Site: n.sites[v.Site], Type: v.Type, Engine: v.Engine, Name: v.Name, Description: v.Description,
-		Active: v.Active, Priority: v.Priority, RepositoryID: v.Repository, Repository: n.repositories[v.Repository],
+		ID: v.ID, SiteID: v.Site, Site: n.slugOf(v.Site), Type: v.Type, Engine: v.Engine, Name: v.Name, Description: v.Description,
+		Active: v.Active, Priority: v.Priority, RepositoryID: v.Repository, Repository: n.repositoryOf(v.Repository),
 		AutoAbort: AutoAbort{Active: v.AutoAbort.Active, Minutes: int(v.AutoAbort.After / time.Minute)},
 		Created:   utc(v.Created), NextRun: utc(v.NextRun),
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/service"
 	"github.com/holdfast-backup/holdfast/internal/store"
 )
 
@@ -121,48 +122,36 @@ func (a *api) job(ctx context.Context, actor holdfast.Actor, ref string) (holdfa
 	return 0, holdfast.Errorf(holdfast.CodeInvalid, "%d jobs are named %q", len(found), ref).WithHint("name the job by its id, or as site/name")
 }
 
-// names finds the words for ids in answers; each list is read at most once. An
-// id whose name the actor may not see stays without one.
-type names struct {
-	sites        map[holdfast.SiteID]string
-	hosts        map[holdfast.HostID]string
-	repositories map[holdfast.RepositoryID]string
+// names finds the words for ids in answers. An id whose name the actor may not
+// see stays without one.
+type names struct{ service.Directory }
+
+func (n names) slugOf(id holdfast.SiteID) string {
+	s, _ := n.Site(id)
+	return s.Slug
+}
+
+func (n names) hostOf(id holdfast.HostID) string {
+	h, _ := n.Host(id)
+	return h.Name
+}
+
+func (n names) repositoryOf(id holdfast.RepositoryID) string {
+	r, _ := n.Repository(id)
+	return r.Name
 }
 
 func (a *api) names(ctx context.Context, actor holdfast.Actor) (names, error) {
-	n := names{
-		sites: map[holdfast.SiteID]string{}, hosts: map[holdfast.HostID]string{}, repositories: map[holdfast.RepositoryID]string{},
-	}
-	sites, err := a.Service.Sites(ctx, actor)
-	if err = visible(err); err != nil {
-		return n, err
-	}
-	for _, s := range sites {
-		n.sites[s.ID] = s.Slug
-	}
-	hosts, err := a.Service.Hosts(ctx, actor)
-	if err = visible(err); err != nil {
-		return n, err
-	}
-	for _, h := range hosts {
-		n.hosts[h.ID] = h.Name
-	}
-	repositories, err := a.Service.Repositories(ctx, actor)
-	if err = visible(err); err != nil {
-		return n, err
-	}
-	for _, r := range repositories {
-		n.repositories[r.ID] = r.Name
-	}
-	return n, nil
+	d, err := a.Service.Directory(ctx, actor)
+	return names{d}, visible(err)
 }
 
 // slugs names the sites that still exist.
 func (n names) slugs(ids []holdfast.SiteID) []string {
 	var list []string
 	for _, id := range ids {
-		if slug, ok := n.sites[id]; ok {
-			list = append(list, slug)
+		if s, ok := n.Site(id); ok {
+			list = append(list, s.Slug)
 		}
 	}
 	return list

@@ -88,7 +88,7 @@ func (a *api) retentionPlan(ctx context.Context, actor holdfast.Actor, in *JobPa
 		return nil, err
 	}
 	out := RetentionPlan{
-		JobID: p.Job, Job: j.Name, Site: n.sites[j.Site], Unit: p.Unit, UnitReason: p.UnitReason, Count: p.Count, Good: p.Good,
+		JobID: p.Job, Job: j.Name, Site: n.slugOf(j.Site), Unit: p.Unit, UnitReason: p.UnitReason, Count: p.Count, Good: p.Good,
 		Drops: len(p.Drops()), Sets: make([]RetentionVerdict, 0, len(p.Sets)),
 	}
 	for _, v := range p.Sets {

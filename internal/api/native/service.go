@@ -37,6 +37,7 @@ type Service interface {
 	PATs(ctx context.Context, actor holdfast.Actor) ([]service.UserKey, error)
 	RevokePAT(ctx context.Context, actor holdfast.Actor, id holdfast.CredentialID) error
 
+	Directory(ctx context.Context, actor holdfast.Actor) (service.Directory, error)
 	CreateHost(ctx context.Context, actor holdfast.Actor, in service.NewHost) (holdfast.Host, error)
 	Hosts(ctx context.Context, actor holdfast.Actor) ([]holdfast.Host, error)
 	Host(ctx context.Context, actor holdfast.Actor, id holdfast.HostID) (holdfast.Host, error)

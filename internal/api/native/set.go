@@ -55,7 +55,7 @@ type Copy struct {
 
 func (n names) set(v service.SetView) Set {
 	s := Set{
-		ID: v.ID, SiteID: v.Site, Site: n.sites[v.Site], JobID: v.Job, ExecutionID: v.Execution, ParentID: v.Parent,
+		ID: v.ID, SiteID: v.Site, Site: n.slugOf(v.Site), JobID: v.Job, ExecutionID: v.Execution, ParentID: v.Parent,
 		Engine: v.Engine, RunType: v.RunType, Started: utc(v.Started), Stopped: utc(v.Stopped), Bytes: v.Bytes, AddedBytes: v.Added,
 		Damaged: v.Damaged, Protected: v.Protected, Copies: []Copy{}, Created: utc(v.Created),
 	}
@@ -69,7 +69,7 @@ func (n names) set(v service.SetView) Set {
 	}
 	for _, c := range v.Copies {
 		s.Copies = append(s.Copies, Copy{
-			ID: c.ID, RepositoryID: c.Repository, Repository: n.repositories[c.Repository], Snapshot: c.Snapshot,
+			ID: c.ID, RepositoryID: c.Repository, Repository: n.repositoryOf(c.Repository), Snapshot: c.Snapshot,
 			State: c.State, Verified: utc(c.Verified),
 		})
 	}

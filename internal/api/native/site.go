@@ -82,12 +82,12 @@ type SiteTest struct {
 
 func (n names) site(s holdfast.Site) Site {
 	return Site{
-		ID: s.ID, Slug: s.Slug, Name: s.Name, HostID: s.Host, Host: n.hosts[s.Host],
+		ID: s.ID, Slug: s.Slug, Name: s.Name, HostID: s.Host, Host: n.hostOf(s.Host),
 		Server: Server{
 			Host: s.Server.Host, Port: s.Server.Port, User: s.Server.User, Database: s.Server.Database, SSLMode: s.Server.SSLMode,
 		},
 		HasPassword: len(s.Password) > 0, DataDir: s.DataDir, Pool: s.Pool,
-		RepositoryID: s.Repository, Repository: n.repositories[s.Repository], MaxRunning: s.MaxRunning, Created: utc(s.Created),
+		RepositoryID: s.Repository, Repository: n.repositoryOf(s.Repository), MaxRunning: s.MaxRunning, Created: utc(s.Created),
 	}
 }
 

@@ -42,8 +42,8 @@ func (n names) worker(w holdfast.Worker) Worker {
 		Created: utc(w.Created), Seen: utc(w.Seen),
 	}
 	for _, id := range w.Hosts {
-		if name, ok := n.hosts[id]; ok {
-			out.Hosts = append(out.Hosts, name)
+		if h, ok := n.Host(id); ok {
+			out.Hosts = append(out.Hosts, h.Name)
 		}
 	}
 	return out

@@ -36,7 +36,7 @@ func (d *directory) forget(version int64) {
 }
 
 // remembered returns an account's list from the shelf, or reads it and keeps it
-// there. The caller owns the list, but not what its rows point at.
+// there. Everybody gets the same list.
 func remembered[T any](
 	ctx context.Context, r reader, a holdfast.AccountID, shelf func(*directory) map[holdfast.AccountID][]T, read func(context.Context) ([]T, error),
 ) ([]T, error) {
@@ -48,7 +48,7 @@ func remembered[T any](
 	if d.version == version {
 		if list, ok := shelf(d)[a]; ok {
 			d.mu.Unlock()
-			return slices.Clone(list), nil
+			return slices.Clip(list), nil
 		}
 	}
 	d.mu.Unlock()
@@ -62,7 +62,7 @@ func remembered[T any](
 		d.forget(max(version, d.version))
 	}
 	if version == d.version { // else a newer snapshot came first
-		shelf(d)[a] = slices.Clone(list)
+		shelf(d)[a] = list
 	}
-	return list, nil
+	return slices.Clip(list), nil
 }

@@ -42,8 +42,8 @@ func (r reader) Execution(ctx context.Context, a holdfast.AccountID, id holdfast
 }
 
 // LastExecutions returns the newest execution of each job that has one.
-func (r reader) LastExecutions(ctx context.Context, a holdfast.AccountID, jobs []holdfast.JobID) (map[holdfast.JobID]holdfast.Execution, error) {
-	last := make(map[holdfast.JobID]holdfast.Execution, len(jobs))
+func (r reader) LastExecutions(ctx context.Context, a holdfast.AccountID, jobs []holdfast.JobID) (map[holdfast.JobID]*holdfast.Execution, error) {
+	last := make(map[holdfast.JobID]*holdfast.Execution, len(jobs))
 	if len(jobs) == 0 {
 		return last, nil
 	}
@@ -56,15 +56,15 @@ func (r reader) LastExecutions(ctx context.Context, a holdfast.AccountID, jobs [
 	w.add("job IN (SELECT value FROM json_each(?)) AND job <> 0", ids)
 	rows, err := many(ctx, r.s, executionFields, "SELECT "+executionColumns+
 		" FROM executions WHERE id IN (SELECT max(last) FROM execution_totals"+w.String()+" GROUP BY job)", w.args...)
-	for _, e := range rows {
-		last[e.Job] = e
+	for i := range rows {
+		last[rows[i].Job] = &rows[i]
 	}
 	return last, err
 }
 
 // LastRestores returns the newest restore of what each job made.
-func (r reader) LastRestores(ctx context.Context, a holdfast.AccountID, jobs []holdfast.JobID) (map[holdfast.JobID]holdfast.Execution, error) {
-	last := map[holdfast.JobID]holdfast.Execution{}
+func (r reader) LastRestores(ctx context.Context, a holdfast.AccountID, jobs []holdfast.JobID) (map[holdfast.JobID]*holdfast.Execution, error) {
+	last := map[holdfast.JobID]*holdfast.Execution{}
 	if len(jobs) == 0 {
 		return last, nil
 	}
@@ -95,9 +95,9 @@ func (r reader) LastRestores(ctx context.Context, a holdfast.AccountID, jobs []h
 	}
 	rows, err := many(ctx, r.s, executionFields,
 		"SELECT "+executionColumns+" FROM executions WHERE id IN (SELECT value FROM json_each(?)) AND "+mine, ids, a, a)
-	byID := make(map[int64]holdfast.Execution, len(rows))
-	for _, e := range rows {
-		byID[int64(e.ID)] = e
+	byID := make(map[int64]*holdfast.Execution, len(rows))
+	for i := range rows {
+		byID[int64(rows[i].ID)] = &rows[i]
 	}
 	for _, v := range newest {
 		if e, ok := byID[v.id]; ok {

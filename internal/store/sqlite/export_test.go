@@ -47,14 +47,10 @@ func AnchorsOf(s *Store) int {
 // running.
 func Statements(s *Store) []string {
 	texts := map[string]bool{}
-	for range cap(s.readers) {
-		c := <-s.readers
-		if c != nil {
-			for text := range c.stmts {
-				texts[text] = true
-			}
+	for _, c := range s.readers.idle {
+		for text := range c.stmts {
+			texts[text] = true
 		}
-		s.readers <- c
 	}
 	return slices.Sorted(maps.Keys(texts))
 }
@@ -64,14 +60,10 @@ func WithWALLimit(n int64) Option { return func(o *options) { o.walLimit = n } }
 
 // ForgetStatements closes everything that was prepared. Nothing may be running.
 func ForgetStatements(s *Store) {
-	for range cap(s.readers) {
-		c := <-s.readers
-		if c != nil {
-			for text, st := range c.stmts {
-				_ = st.Close()
-				delete(c.stmts, text)
-			}
+	for _, c := range s.readers.idle {
+		for text, st := range c.stmts {
+			_ = st.Close()
+			delete(c.stmts, text)
 		}
-		s.readers <- c
 	}
 }

@@ -28,7 +28,7 @@ type Store struct {
 	writer    *writer
 	writeDB   *sql.DB
 	readDB    *sql.DB
-	readers   chan *conn // idle ones; nil: still to be connected
+	readers   *readers
 	anchors   *anchors
 	directory *directory
 	closing   chan struct{}
@@ -73,7 +73,7 @@ func Open(ctx context.Context, path string, opts ...Option) (_ *Store, err error
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, anchors: newAnchors(), directory: newDirectory(), closing: make(chan struct{}), readers: make(chan *conn, o.readers)}
+	s := &Store{path: path, anchors: newAnchors(), directory: newDirectory(), closing: make(chan struct{}), readers: newReaders(o.readers)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.closeFiles())
@@ -91,9 +91,6 @@ func Open(ctx context.Context, path string, opts ...Option) (_ *Store, err error
 	if err := s.readDB.PingContext(ctx); err != nil {
 		return nil, classify(err)
 	}
-	for range o.readers {
-		s.readers <- nil
-	}
 	s.writer = newWriter(s.writeDB, s.closing, newCheckpoint(path, o.walLimit), o.busyTimeout)
 	go s.writer.run(context.WithoutCancel(ctx))
 	return s, nil
@@ -102,9 +99,39 @@ func Open(ctx context.Context, path string, opts ...Option) (_ *Store, err error
 // Path returns the absolute path of the database file.
 func (s *Store) Path() string { return s.path }
 
+// readers are the connections for views.
+type readers struct {
+	busy chan struct{} // holds one for each view that runs
+	mu   sync.Mutex    // guards the field below
+	idle []*conn       // the last is the one used last, which has the most in its cache
+}
+
+func newReaders(n int) *readers { return &readers{busy: make(chan struct{}, n)} }
+
+// take returns an idle connection; nil: there is none yet.
+func (r *readers) take() *conn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.idle) == 0 {
+		return nil
+	}
+	c := r.idle[len(r.idle)-1]
+	r.idle = r.idle[:len(r.idle)-1]
+	return c
+}
+
+// give ends a view. nil: its connection was closed.
+func (r *readers) give(c *conn) {
+	r.mu.Lock()
+	if c != nil {
+		r.idle = append(r.idle, c)
+	}
+	r.mu.Unlock()
+	<-r.busy
+}
+
 // View runs fn on one consistent snapshot.
 func (s *Store) View(ctx context.Context, fn func(store.Reader) error) error {
-	var c *conn
 	select {
 	case <-s.closing:
 		return errClosed()
@@ -113,13 +140,14 @@ func (s *Store) View(ctx context.Context, fn func(store.Reader) error) error {
 	default:
 	}
 	select {
-	case c = <-s.readers:
+	case s.readers.busy <- struct{}{}:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-s.closing:
 		return errClosed()
 	}
-	defer func() { s.readers <- c }()
+	c := s.readers.take()
+	defer func() { s.readers.give(c) }()
 	bare := context.WithoutCancel(ctx) // a connection outlives its first user
 	if c == nil {
 		var err error
@@ -163,10 +191,11 @@ func (s *Store) Close() error {
 	s.once.Do(func() {
 		close(s.closing)
 		<-s.writer.stopped
-		for range cap(s.readers) {
-			if c := <-s.readers; c != nil {
-				s.err = errors.Join(s.err, c.close())
-			}
+		for range cap(s.readers.busy) {
+			s.readers.busy <- struct{}{} // the last views have ended
+		}
+		for c := s.readers.take(); c != nil; c = s.readers.take() {
+			s.err = errors.Join(s.err, c.close())
 		}
 		s.err = errors.Join(s.err, s.closeFiles())
 	})

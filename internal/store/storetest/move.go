@@ -173,9 +173,9 @@ func testLive(t *testing.T, f *fixture) {
 		same(t, "by request", running)(r.ExecutionByRequest(ctx, 1001, "ask-7"))
 		code[holdfast.Execution](t, "by another worker's request", holdfast.CodeNotFound)(r.ExecutionByRequest(ctx, 1002, "ask-7"))
 		last, err := r.LastExecutions(ctx, f.account, []holdfast.JobID{f.job.ID, second.ID, 5})
-		wantEqual(t, "last executions", last, map[holdfast.JobID]holdfast.Execution{f.job.ID: queued, second.ID: running})
+		wantEqual(t, "last executions", last, map[holdfast.JobID]*holdfast.Execution{f.job.ID: &queued, second.ID: &running})
 		all, _ := r.LastExecutions(ctx, 0, []holdfast.JobID{f.job.ID})
-		wantEqual(t, "last executions of any account", all, map[holdfast.JobID]holdfast.Execution{f.job.ID: queued})
+		wantEqual(t, "last executions of any account", all, map[holdfast.JobID]*holdfast.Execution{f.job.ID: &queued})
 		return err
 	})
 	f.move(t, running, holdfast.MoveSucceed)
@@ -194,7 +194,7 @@ func testRestores(t *testing.T, f *fixture) {
 	restore := f.add(t, restoreJob, nil)
 	delta := f.add(t, f.job, func(e *holdfast.Execution) { e.Parent = b.ID }) // a parent, but no restore
 	newer := f.add(t, restoreJob, nil)
-	type byJob = map[holdfast.JobID]holdfast.Execution
+	type byJob = map[holdfast.JobID]*holdfast.Execution
 	for _, c := range []struct {
 		parent          holdfast.ExecutionID // of both restores
 		ofJob, ofSecond []holdfast.ExecutionID
@@ -215,7 +215,7 @@ func testRestores(t *testing.T, f *fixture) {
 		})
 		last := byJob{}
 		for _, id := range c.last {
-			last[id] = newest
+			last[id] = &newest
 		}
 		f.view(t, func(ctx context.Context, r store.Reader) error {
 			for job, want := range map[holdfast.JobID][]holdfast.ExecutionID{f.job.ID: c.ofJob, second.ID: c.ofSecond} {

@@ -308,7 +308,7 @@ func testIsolation(t *testing.T, f *fixture) {
 		same(t, "repositories", []holdfast.Repository(nil))(r.Repositories(ctx, other))
 		same(t, "copies", []holdfast.Copy(nil))(r.Copies(ctx, other, rows.set.ID))
 		same(t, "events", []holdfast.Event(nil))(r.Events(ctx, other, 0, 0))
-		same(t, "last executions", map[holdfast.JobID]holdfast.Execution{})(r.LastExecutions(ctx, other, []holdfast.JobID{f.job.ID}))
+		same(t, "last executions", map[holdfast.JobID]*holdfast.Execution{})(r.LastExecutions(ctx, other, []holdfast.JobID{f.job.ID}))
 		jobs, n, err := r.Jobs(ctx, other, store.JobFilter{})
 		if err != nil || n != 0 || len(jobs) != 0 {
 			t.Errorf("jobs: got %d of %d (%v), want none", len(jobs), n, err)
