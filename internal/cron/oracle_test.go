@@ -224,7 +224,7 @@ func TestRunsAreThoseOfAWalk(t *testing.T) {
 					if len(o.runs(zone, from, from.AddDate(0, 0, 1))) > 0 {
 						rt.Fatalf("%q: got %v, but it runs", o.text, err)
 					}
-					rt.Skip("names a day that none of its months has")
+					return // it names a day that none of its months has
 				}
 				got, want := runsOf(r, from, to), o.runs(zone, from, to)
 				if !slices.Equal(got, want) {
