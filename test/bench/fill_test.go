@@ -31,8 +31,9 @@ var (
 //
 // Site 1001 has half of the jobs, the others share the rest; every tenth site is
 // a second account's. Job 1001 has a tenth of the executions, ten others a
-// hundredth each, and the rest are spread over all; one in a hundred is a restore.
-// They cover 400 days; each lasts a minute to an hour, one in a hundred up to
+// hundredth each, and the others run as schedules of one time make them: round
+// after round, nearly in the order of the jobs; one in a hundred is a restore. They
+// cover 400 days; each lasts a minute to an hour, one in a hundred up to
 // eight hours, a few are old and suspended, and the newest have not ended.
 func (s scale) statements(now time.Time) []statement {
 	const h = "(i * 2654435761 % 1000003)"
@@ -86,7 +87,7 @@ func (s scale) statements(now time.Time) []statement {
 					WHEN i < %[3]d - %[3]d / 2000 THEN CASE WHEN ended < %[4]d THEN 'ENDED' ELSE 'RUNNING' END
 					WHEN i %% 10 = 0 THEN 'RUNNING' WHEN i %% 10 < 3 THEN 'SUSPENDED' WHEN i %% 10 < 5 THEN 'PLANNED' ELSE 'QUEUED' END AS state
 				FROM (SELECT i, h, at, at + (60 + h %% 3600 + CASE WHEN h %% 100 = 0 THEN h %% 28800 ELSE 0 END) * 1000000 AS ended,
-						1001 + CASE WHEN i %% 10 = 0 THEN 0 WHEN i %% 10 = 1 THEN 2 * (h %% 10) ELSE h %% %[5]d END AS job
+						1001 + CASE WHEN i %% 10 = 0 THEN 0 WHEN i %% 10 = 1 THEN 2 * (h %% 10) ELSE (i + h %% 100) %% %[5]d END AS job
 					FROM (SELECT i, %[1]s AS h, %[6]d + i * %[7]d AS at FROM n)) x) x JOIN jobs j ON j.id = x.job
 			ORDER BY i`, h, s.firstSet(), s.executions, micros, s.jobs, first, step), nil},
 		{"sets", fmt.Sprintf(`INSERT INTO backup_sets (id, account, site, job, execution, parent, engine, run_type, started, stopped, bytes, added, damaged, protected,
