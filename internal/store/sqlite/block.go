@@ -72,7 +72,7 @@ func pageOf[T any](
 	}
 	low, high := min(blocks[first].number, blocks[last].number)*l.size, (max(blocks[first].number, blocks[last].number)+1)*l.size
 	rows.add("id >= ? AND id < ?", low, high)
-	out, err := many(ctx, s, fields, "SELECT "+columns+" FROM "+l.table+" WHERE id IN (SELECT id FROM "+l.table+" INDEXED BY "+index+rows.String()+
+	out, err := about(ctx, s, int(limit), fields, "SELECT "+columns+" FROM "+l.table+" WHERE id IN (SELECT id FROM "+l.table+" INDEXED BY "+index+rows.String()+
 		" ORDER BY id "+l.direction+paged+") ORDER BY id "+l.direction, append(slices.Clip(rows.args), limit, offset)...)
 	return out, int(total), err
 }

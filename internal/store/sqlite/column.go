@@ -4,7 +4,9 @@ import (
 	"database/sql/driver"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/holdfast-backup/holdfast"
 )
@@ -147,6 +149,67 @@ func (d document[T]) Scan(v any) error {
 	}
 	return json.Unmarshal([]byte(s), d.p)
 }
+
+// progress is how far an execution has come, as JSON. Every row of a history has
+// one: what Value writes is read without the detour of a decoder.
+type progress struct{ p *holdfast.Progress }
+
+func (c progress) Value() (driver.Value, error) { return marshal(c.p) }
+
+func (c progress) Scan(v any) error {
+	s, ok := v.(string)
+	if ok && c.plain(s) {
+		return nil
+	}
+	return documentOf(c.p).Scan(v)
+}
+
+// plain reads what Value writes; false for anything else.
+func (c progress) plain(s string) bool {
+	var p holdfast.Progress
+	rest, ok := strings.CutPrefix(s, `{"phase":"`)
+	if !ok {
+		return false
+	}
+	p.Phase, rest, ok = strings.Cut(rest, `"`)
+	for i := range len(p.Phase) {
+		if b := p.Phase[i]; b < ' ' || b == '\\' || b >= utf8.RuneSelf { // as JSON has it, or not at all
+			return false
+		}
+	}
+	for _, f := range []struct {
+		key   string
+		value *int64
+	}{
+		{`,"done_bytes":`, &p.DoneBytes},
+		{`,"total_bytes":`, &p.TotalBytes},
+		{`,"done_files":`, &p.DoneFiles},
+		{`,"total_files":`, &p.TotalFiles},
+		{`,"added_bytes":`, &p.AddedBytes},
+	} {
+		if rest, ok = strings.CutPrefix(rest, f.key); !ok {
+			return false
+		}
+		n := 0
+		for n < len(rest) && n < maxDigits && '0' <= rest[n] && rest[n] <= '9' {
+			*f.value = *f.value*10 + int64(rest[n]-'0')
+			n++
+		}
+		if n == 0 || n == maxDigits || n > 1 && rest[0] == '0' {
+			return false
+		}
+		rest = rest[n:]
+	}
+	if !ok || rest != "}" {
+		return false
+	}
+	*c.p = p
+	return true
+}
+
+// maxDigits is how many digits a number may have that surely overflows nothing,
+// and one.
+const maxDigits = 19
 
 // optional is a value that may be missing, as JSON or NULL.
 type optional[T any] struct{ p **T }

@@ -181,7 +181,15 @@ func (s *session) each(ctx context.Context, fn func(*sql.Rows) error, text strin
 
 // many reads rows. fields lists where the columns of one go.
 func many[T any](ctx context.Context, s *session, fields func(*T) []any, text string, args ...any) ([]T, error) {
+	return about(ctx, s, 0, fields, text, args...)
+}
+
+// about is many for about n rows: long ones are not copied as the list grows.
+func about[T any](ctx context.Context, s *session, n int, fields func(*T) []any, text string, args ...any) ([]T, error) {
 	var out []T
+	if n > 0 {
+		out = make([]T, 0, n)
+	}
 	var v T
 	dest := fields(&v) // each row is read into all of it
 	err := s.each(ctx, func(rows *sql.Rows) error {
@@ -191,7 +199,7 @@ func many[T any](ctx context.Context, s *session, fields func(*T) []any, text st
 		out = append(out, v)
 		return nil
 	}, text, args...)
-	if err != nil {
+	if err != nil || len(out) == 0 {
 		return nil, err
 	}
 	return out, nil

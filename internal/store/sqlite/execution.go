@@ -25,7 +25,8 @@ func executionFields(e *holdfast.Execution) []any {
 		&e.RunAsked, &e.RunType, &e.RunTypeReason, &e.Priority, &e.Pool, &e.Host, &e.Repository, optionalOf(&e.Restore),
 		comparableMicros{&e.Due},
 		span{&e.AbortAfter},
-		idOf(&e.Worker), &e.Request, bitsOf(&e.Beat), documentOf(&e.Progress),
+		idOf(&e.Worker), &e.Request, bitsOf(&e.Beat),
+		progress{&e.Progress},
 		idOf(&e.Set), idOf(&e.Parent),
 		raw{&e.Result},
 		micros{&e.Started},
@@ -54,7 +55,7 @@ func (r reader) LastExecutions(ctx context.Context, a holdfast.AccountID, jobs [
 	var w where
 	w.account(a)
 	w.add("job IN (SELECT value FROM json_each(?)) AND job <> 0", ids)
-	rows, err := many(ctx, r.s, executionFields, "SELECT "+executionColumns+
+	rows, err := about(ctx, r.s, len(jobs), executionFields, "SELECT "+executionColumns+
 		" FROM executions WHERE id IN (SELECT max(last) FROM execution_totals"+w.String()+" GROUP BY job)", w.args...)
 	for i := range rows {
 		last[rows[i].Job] = &rows[i]
@@ -93,7 +94,7 @@ func (r reader) LastRestores(ctx context.Context, a holdfast.AccountID, jobs []h
 	if ids, err = selected(found); err != nil {
 		return nil, err
 	}
-	rows, err := many(ctx, r.s, executionFields,
+	rows, err := about(ctx, r.s, len(found), executionFields,
 		"SELECT "+executionColumns+" FROM executions WHERE id IN (SELECT value FROM json_each(?)) AND "+mine, ids, a, a)
 	byID := make(map[int64]*holdfast.Execution, len(rows))
 	for i := range rows {
@@ -166,7 +167,7 @@ func errChanged(now holdfast.Execution, prev holdfast.Status) error {
 // BeatExecution writes how far a running execution has come.
 func (t tx) BeatExecution(ctx context.Context, id holdfast.ExecutionID, f holdfast.Fence, beat uint64, p holdfast.Progress) error {
 	n, err := t.s.exec(ctx, "UPDATE executions SET beat = ?, progress = ? WHERE id = ? AND state = 'RUNNING' AND fence = ?",
-		bitsOf(&beat), documentOf(&p), id, bitsOf(&f))
+		bitsOf(&beat), progress{&p}, id, bitsOf(&f))
 	if err != nil || n > 0 {
 		return err
 	}

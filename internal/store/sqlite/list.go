@@ -25,7 +25,7 @@ func (r reader) Executions(ctx context.Context, a holdfast.AccountID, f store.Ex
 	if err != nil {
 		return nil, 0, err
 	}
-	rows, err := many(ctx, r.s, executionFields,
+	rows, err := about(ctx, r.s, len(ids), executionFields,
 		"SELECT "+executionColumns+" FROM executions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id DESC", found)
 	return rows, int(total), err
 }
