@@ -17,7 +17,7 @@ var (
 	cacheDir  = flag.String("cache", "", "directory in which the full installation stays for the next run (empty: none stays)")
 	results   = flag.String("results", "", "file that gets the table")
 	only      = flag.String("only", "", "regular expression of the reads to measure")
-	seconds   = flag.Float64("seconds", 4, "how long each read is measured")
+	seconds   = flag.Float64("seconds", 7, "how long each read is measured: long enough that one stall of all connections is less than one in a hundred")
 	pause     = flag.Duration("pause", 50*time.Millisecond, "how long each connection waits between an answer and its next request, on average")
 )
 
