@@ -147,6 +147,7 @@ type Execution struct {
 	Host       HostID // whose worker must run it
 	Repository RepositoryID
 	Restore    *RestoreSpec
+	ETL        *ETLRun
 	Due        time.Time // not before; UTC
 	AbortAfter time.Duration
 

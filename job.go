@@ -93,6 +93,7 @@ type Job struct {
 	Retention   Retention
 	AutoAbort   AutoAbort
 	Restore     *RestoreSpec // for JobRestore
+	ETL         *ETLSpec     // for JobETL
 	// Annotations holds what a dialect stores and echoes and nobody else reads,
 	// by the dialect's name.
 	Annotations map[string]json.RawMessage

@@ -108,6 +108,8 @@ type Result struct {
 	Damaged  string                  `json:"damaged,omitempty"`  // what in the set is damaged
 	Physical *holdfast.PhysicalFacts `json:"physical,omitempty"`
 	Kept     []Kept                  `json:"kept,omitempty"` // what a restore in place has moved aside
+	Flows    []FlowResult            `json:"flows,omitempty"`
+	Rounds   int64                   `json:"rounds,omitempty"` // of a service
 }
 
 // Kept is a directory that a restore in place has moved aside.
