@@ -110,7 +110,8 @@ const (
 	ReasonExpired    Reason = "expired"     // its caller's credentials are no longer held
 )
 
-// Progress is how far an execution has come.
+// Progress is how far an execution has come. Where it says files, it counts the
+// rows of an ETL.
 type Progress struct {
 	Phase      string `json:"phase"`
 	DoneBytes  int64  `json:"done_bytes"`

@@ -62,8 +62,11 @@ type ETL struct {
 	// Changed gives the properties that a running service has from its next round
 	// on. May be nil.
 	Changed <-chan map[string]string
-	Report  Report
-	Log     *slog.Logger // goes to the execution's log
+	// Round is called by a service after each round that was good: failures are
+	// counted anew from there. May be nil.
+	Round  func()
+	Report Report       // of rows, where it says files, and of their bytes
+	Log    *slog.Logger // goes to the execution's log
 }
 
 // FlowResult is what one flow of an ETL did.
