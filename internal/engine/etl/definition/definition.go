@@ -4,11 +4,7 @@
 // other here, and against servers by the engine.
 package definition
 
-import (
-	"time"
-
-	"github.com/holdfast-backup/holdfast"
-)
+import "time"
 
 // APIVersion is the version of the format that this package reads.
 const APIVersion = "holdfast/etl/v1"
@@ -17,7 +13,10 @@ const APIVersion = "holdfast/etl/v1"
 const MaxText = 256 << 10
 
 // Definition is one ETL: where rows come from, what is made of them, and where
-// they go.
+// they go. [Parse] has filled in the defaults.
+//
+// A json tag without omitempty makes a field required; a field with the tag
+// etl:"scalar" is the text of a value, and may be written without quotes.
 type Definition struct {
 	APIVersion        string                `json:"apiVersion"`
 	Name              string                `json:"name"`
@@ -75,10 +74,10 @@ const (
 // names it, :name in a source or a target and $name in the engine, and never
 // becomes part of the SQL.
 type Parameter struct {
-	Type     string   `json:"type"`               // text, integer, bigint, numeric, boolean, date, timestamptz or uuid
-	Default  *string  `json:"default,omitempty"`  // nil and not required: NULL
-	Required bool     `json:"required,omitempty"` // an execution without it fails before it reads
-	Enum     []string `json:"enum,omitempty"`
+	Type     string   `json:"type"`                           // text, integer, bigint, numeric, boolean, date, timestamptz or uuid
+	Default  *string  `json:"default,omitempty" etl:"scalar"` // nil and not required: NULL
+	Required bool     `json:"required,omitempty"`             // an execution without it fails before it reads
+	Enum     []string `json:"enum,omitempty" etl:"scalar"`
 	Property string   `json:"property,omitempty"` // the property that gives it; default: its own name
 }
 
@@ -94,7 +93,7 @@ type Connection struct {
 type Extract struct {
 	Name       string   `json:"name"` // by which later steps know it
 	Connection string   `json:"connection"`
-	Table      string   `json:"table,omitempty"`   // schema.table, or table
+	Table      string   `json:"table,omitempty"`   // schema.table, or table; case counts; see [ParseTable]
 	Columns    []string `json:"columns,omitempty"` // of a table; default: all that the table has
 	Query      string   `json:"query,omitempty"`   // one SELECT
 	File       *File    `json:"file,omitempty"`
@@ -107,10 +106,10 @@ type Extract struct {
 type File struct {
 	Path   string  `json:"path"` // below the connection's directory or URL; *, ? and [] match in the last part, in a directory
 	Format Format  `json:"format"`
-	Header bool    `json:"header,omitempty"` // of CSV: the first line names the columns, in any order
-	Comma  string  `json:"comma,omitempty"`  // of CSV: one character; default ","
-	Null   string  `json:"null,omitempty"`   // of CSV: the unquoted text that means NULL; default: empty
-	Fields []Field `json:"fields"`           // in the file's order, or by name with a header
+	Header bool    `json:"header,omitempty"`    // of CSV: the first line names the columns, in any order
+	Comma  string  `json:"comma,omitempty"`     // of CSV: one character; default ","
+	Null   string  `json:"null_text,omitempty"` // of CSV: the unquoted text that means NULL; default: empty
+	Fields []Field `json:"fields"`              // in the file's order, or by name with a header
 	// MaxSize bounds one file that is fetched by HTTP; default 1 GiB.
 	MaxSize Size `json:"max_size,omitempty"`
 }
@@ -143,10 +142,10 @@ const (
 // Incremental makes an extract continue where the last load of its flow ended.
 type Incremental struct {
 	Strategy Strategy `json:"strategy"`
-	Column   string   `json:"column,omitempty"` // not NULL in any row that is to be read
-	Tie      string   `json:"tie,omitempty"`    // orders rows with equal Column; default: none, for a unique Column
-	Start    *string  `json:"start,omitempty"`  // first value, exclusive; nil: from the beginning
-	Lag      Duration `json:"lag,omitempty"`    // rows of a time column younger than this wait for the next execution
+	Column   string   `json:"column,omitempty"`             // not NULL in any row that is to be read
+	Tie      string   `json:"tie,omitempty"`                // orders rows with equal Column; default: none, for a unique Column
+	Start    *string  `json:"start,omitempty" etl:"scalar"` // first value, exclusive; nil: from the beginning
+	Lag      Duration `json:"lag,omitempty"`                // rows of a time column younger than this wait for the next execution
 }
 
 // OnReject says what becomes of rows that cannot be read.
@@ -179,7 +178,7 @@ type Transform struct {
 	Rows   []RowStep `json:"rows,omitempty"` // in rows, in order
 	Assert string    `json:"assert,omitempty"`
 	// Expect is the text of the one value that Assert must select.
-	Expect   string   `json:"expect,omitempty"`
+	Expect   string   `json:"expect,omitempty" etl:"scalar"`
 	Severity Severity `json:"severity,omitempty"` // of an assertion that fails; default: error
 }
 
@@ -205,8 +204,8 @@ type Rename struct {
 type Constant struct {
 	Column string  `json:"column"`
 	Type   string  `json:"type"`
-	Value  *string `json:"value"`           // nil: NULL
-	Param  string  `json:"param,omitempty"` // instead of Value: the parameter that gives it
+	Value  *string `json:"value,omitempty" etl:"scalar"` // nil: NULL
+	Param  string  `json:"param,omitempty"`              // instead of Value: the parameter that gives it
 }
 
 // Hash replaces a column by the hexadecimal SHA-256 of its text, keyed with a
@@ -225,9 +224,9 @@ type Mask struct {
 // Check compares a column with values. NULL passes only "is null".
 type Check struct {
 	Column string   `json:"column"`
-	Op     string   `json:"op"`               // =, <>, <, <=, >, >=, in, is null, is not null
-	Values []string `json:"values,omitempty"` // as text of the column's type; one, several for in, none for is [not] null
-	Param  string   `json:"param,omitempty"`  // instead of one value
+	Op     string   `json:"op"`                            // =, <>, <, <=, >, >=, in, is null, is not null
+	Values []string `json:"values,omitempty" etl:"scalar"` // as text of the column's type; one, several for in, none for is [not] null
+	Param  string   `json:"param,omitempty"`               // instead of one value
 }
 
 // LoadMode is what a load does to what its target holds.
@@ -284,7 +283,3 @@ type Size int64
 // Source says where the values of an execution's parameters come from: property
 // names and values, the later over the earlier.
 type Source []map[string]string
-
-// Error is a fault of a definition, at a place in its text. Its holdfast code is
-// CodeInvalid.
-type Error = holdfast.Error

@@ -15,23 +15,25 @@ type Plan struct {
 // the extract's query, and what needs no engine has none.
 type Flow struct {
 	Load    Load
-	Inputs  []Input // in the order of the definition
+	Inputs  []Input // in the order of the definition; an incremental extract is in one of them only
 	Engine  []Step  // in the order of their dependencies; empty: there is one input, and no engine is started
-	Result  string  // relation that leaves the engine; empty without one
-	Rows    []RowStep
-	Target  []Step // SELECTs over the arrived rows, in order; the last one's rows are loaded
-	Arrived string // name by which the first of Target knows the arrived rows
+	Result  string  // relation that leaves the engine: a step, or an input; empty without one
+	Target  []Step  // over the arrived rows, in order; rows of the last that is no assertion are loaded, or else those that arrived
+	Arrived string  // name by which Target knows the arrived rows
 }
 
-// Input is an extract as it is read: its SQL steps wrapped around it.
+// Input is an extract as it is read.
 type Input struct {
 	Extract Extract
-	Name    string // by which the next step knows it: of the extract, or of its last step in the source
-	// Query is the SELECT to run, with :name for parameters; empty for a file. What
-	// an incremental column compares is not in it: the engine wraps it.
-	Query string
-	// Rows are row steps between this input and the engine; without an engine they
-	// are the flow's.
+	Name    string // by which the next step knows it: of the extract, or of its last step in the source or in rows
+	// Base is the SELECT of the extract alone, with :name for parameters; empty for a
+	// file. What an incremental extract compares goes around it, so that the steps in
+	// the source see new rows only, and need not keep the compared columns: see
+	// [Input.Query].
+	Base  string
+	Steps []Step // in the source, in order
+	// Rows are row steps between this input and the engine, or the target when there
+	// is no engine.
 	Rows []RowStep
 	// Streamed is true when exactly one step of the engine reads it, once: it need
 	// not be kept.
@@ -41,6 +43,7 @@ type Input struct {
 // Step is a SELECT, or an assertion, over named relations.
 type Step struct {
 	Name     string
+	Over     string // in source and target: the one relation that it reads
 	SQL      string
 	Assert   bool
 	Expect   string
