@@ -180,7 +180,13 @@ func (j Job) Validate() error {
 		}
 		return j.Restore.Validate()
 	case JobETL:
-		return nil
+		if j.ETL == nil {
+			return Errorf(CodeInvalid, "an ETL job needs a definition")
+		}
+		if !slices.Contains(j.ETL.Sites, j.Site) {
+			return Errorf(CodeInvalid, "the site of an ETL job is not one of its sites").WithHint("run it at one of the sites %v", j.ETL.Sites)
+		}
+		return j.ETL.Validate()
 	}
-	return Errorf(CodeInvalid, "job type %q is unknown", j.Type).WithHint("use BACKUP or RESTORE")
+	return Errorf(CodeInvalid, "job type %q is unknown", j.Type).WithHint("use BACKUP, RESTORE or ETL")
 }

@@ -62,7 +62,7 @@ func TestJobValidate(t *testing.T) {
 			j.Annotations = map[string]json.RawMessage{"a": make(json.RawMessage, holdfast.MaxAnnotations), "b": {'1'}}
 		}, "settings take 1048577 bytes"},
 		{"an unknown type", func(j *holdfast.Job) { j.Type = "REPLICATE" }, "job type"},
-		{"an ETL", func(j *holdfast.Job) { j.Type, j.Retention = holdfast.JobETL, holdfast.Retention{} }, ""},
+		{"an ETL of nothing", func(j *holdfast.Job) { j.Type, j.Retention = holdfast.JobETL, holdfast.Retention{} }, "needs a definition"},
 		{"a restore", func(j *holdfast.Job) {
 			j.Type, j.Restore = holdfast.JobRestore, &holdfast.RestoreSpec{Set: 1001, Directory: "/restore/a"}
 		}, ""},

@@ -1,0 +1,84 @@
+package holdfast
+
+import "time"
+
+// MaxPeriod bounds the period of a recurrence, and how far ahead an execution of
+// an ETL is planned.
+const MaxPeriod = 10 * 366 * 24 * time.Hour
+
+// Recurrence is when planned executions of an ETL follow each other.
+type Recurrence struct {
+	Start  time.Time     `json:"start"`           // a time at which one is due; the others are whole periods after it
+	Period time.Duration `json:"period"`          // whole seconds, at least one
+	Armed  bool          `json:"armed,omitempty"` // the next execution is planned
+}
+
+// Validate checks the timing.
+func (r Recurrence) Validate() error {
+	switch {
+	case r.Start.IsZero():
+		return Errorf(CodeInvalid, "the start of the recurrence is missing")
+	case r.Period < time.Second || r.Period > MaxPeriod || r.Period%time.Second != 0:
+		return Errorf(CodeInvalid, "a period of %s is out of range", r.Period).
+			WithHint("use whole seconds, from 1 to %d", int64(MaxPeriod/time.Second))
+	}
+	return nil
+}
+
+// Next returns the first time of a valid recurrence that is later than after.
+func (r Recurrence) Next(after time.Time) time.Time {
+	since := after.Sub(r.Start)
+	if since < 0 {
+		return r.Start.UTC()
+	}
+	return r.Start.Add((since/r.Period + 1) * r.Period).UTC()
+}
+
+// DueETL says what becomes of an execution of an ETL job that was planned for a
+// time which has come by now, and when the next one is due; zero: none is to be
+// planned. busy is true when another execution of the job has not ended and is not
+// planned.
+//
+// What recurs is skipped while another works, and when it comes later than a
+// period: then the next one is near. What was planned once waits for its turn,
+// however late it is; only a service that is on already needs no second start.
+func (j Job) DueETL(now, due time.Time, busy bool) (skip SkipReason, next time.Time) {
+	recurs := false
+	if r := j.ETL.Recurrence; r != nil && r.Armed && !j.ETL.Service {
+		recurs, next = true, r.Next(latest(now, due))
+	}
+	switch {
+	case !j.Active, j.ETL.Active() == nil:
+		return SkipRefused, next
+	case recurs && now.Sub(due) > j.ETL.Recurrence.Period:
+		return SkipMissed, next
+	case busy && (recurs || j.ETL.Service):
+		return SkipBusy, next
+	}
+	return SkipNone, next
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// NewETLExecution returns an execution of an ETL job that is not stored yet:
+// PLANNED when it is due after now, else QUEUED. site is the job's. A service has
+// no time limit.
+func NewETLExecution(j Job, site Site, run ETLRun, due, now time.Time, actor string) Execution {
+	e := Execution{
+		Account: j.Account, Site: j.Site, Job: j.ID, JobName: j.Name, Type: j.Type, Engine: j.Engine,
+		Status: Status{State: StateQueued}, Priority: j.Priority, Pool: site.Pool, Host: site.Host,
+		ETL: &run, Due: due.UTC(), Submitted: now.UTC(), Actor: actor,
+	}
+	if due.After(now) {
+		e.State = StatePlanned
+	}
+	if j.AutoAbort.Active && !run.Service {
+		e.AbortAfter = j.AutoAbort.After
+	}
+	return e
+}
