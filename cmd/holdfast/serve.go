@@ -42,21 +42,25 @@ type serveFlags struct {
 
 // workerFlags are the settings of a worker that both serve and worker take.
 type workerFlags struct {
-	roots []string
-	slots int
-	drain time.Duration
+	roots, etlRoots     []string
+	slots, serviceSlots int
+	drain               time.Duration
 }
 
 func (w *workerFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVar(&w.roots, "restore-root", nil, "`directory` below which a restore may write (repeatable; none: no restore)")
-	f.IntVar(&w.slots, "slots", config.DefaultSlots, "`number` of executions at once")
+	f.StringArrayVar(&w.etlRoots, "etl-root", nil, "`directory` below which an ETL may read and write files (repeatable; none: no files)")
+	f.IntVar(&w.slots, "slots", config.DefaultSlots, "`number` of executions at once, but for those of service ETLs")
+	f.IntVar(&w.serviceSlots, "service-slots", config.DefaultServiceSlots, "`number` of service ETLs at once")
 	f.DurationVar(&w.drain, "drain", config.DefaultDrain, "`duration` for which running work may go on after a request to end")
 }
 
 func (w *workerFlags) apply(cmd *cobra.Command, c *config.Worker) {
 	put(cmd, "restore-root", &c.RestoreRoots, w.roots)
+	put(cmd, "etl-root", &c.ETLRoots, w.etlRoots)
 	put(cmd, "slots", &c.Slots, w.slots)
+	put(cmd, "service-slots", &c.ServiceSlots, w.serviceSlots)
 	put(cmd, "drain", &c.Drain, w.drain)
 }
 
@@ -328,7 +332,8 @@ func workerConfig(c config.Config, log *slog.Logger) worker.Config {
 	}
 	return worker.Config{
 		Slots: c.Worker.Slots, Version: versionText(), Engines: engines(), OpenBucket: openBucket,
-		RestoreRoots: c.Worker.RestoreRoots, Hostname: host, Drain: c.Worker.Drain, Log: log,
+		ServiceSlots: c.Worker.ServiceSlots, RestoreRoots: c.Worker.RestoreRoots, ETLRoots: c.Worker.ETLRoots,
+		Hostname: host, Drain: c.Worker.Drain, Log: log,
 	}
 }
 

@@ -25,6 +25,8 @@ const (
 	DefaultSlots  = 4
 	DefaultDrain  = 30 * time.Second
 
+	DefaultServiceSlots = 8 // a service waits for most of its life
+
 	fileName      = "holdfast.yaml" // in the state directory
 	masterKeyName = "master.key"    // in the state directory
 	socketName    = "holdfast.sock" // in the state directory
@@ -73,8 +75,10 @@ func (t TLS) Enabled() bool { return t.SelfSigned || t.Cert != "" }
 // Worker is what a worker is given, inside serve or alone.
 type Worker struct {
 	Name         string        `koanf:"name"`          // empty: the machine's
-	Slots        int           `koanf:"slots"`         // executions at once
+	Slots        int           `koanf:"slots"`         // executions at once, but for those of service ETLs
+	ServiceSlots int           `koanf:"service_slots"` // service ETLs at once, beside them; 0: none
 	RestoreRoots []string      `koanf:"restore_roots"` // directories below which a restore may write
+	ETLRoots     []string      `koanf:"etl_roots"`     // directories below which an ETL may read and write files
 	Drain        time.Duration `koanf:"drain"`         // how long running work may go on after a request to end
 }
 
@@ -116,7 +120,7 @@ func Default() Config {
 	return Config{
 		State:    DefaultState,
 		Listen:   DefaultListen,
-		Worker:   Worker{Slots: DefaultSlots, Drain: DefaultDrain},
+		Worker:   Worker{Slots: DefaultSlots, ServiceSlots: DefaultServiceSlots, Drain: DefaultDrain},
 		Schedule: Schedule{Grace: holdfast.DefaultGrace, LowerPriority: LowerSkip},
 		Log:      Log{Level: slog.LevelInfo, Format: "text"},
 	}
@@ -211,11 +215,19 @@ func (w Worker) validate() error {
 	if w.Slots < 1 || w.Slots > maxSlots {
 		return holdfast.Errorf(holdfast.CodeInvalid, "worker.slots %d is out of range", w.Slots).WithHint("use 1 to %d", maxSlots)
 	}
+	if w.ServiceSlots < 0 || w.ServiceSlots > maxSlots {
+		return holdfast.Errorf(holdfast.CodeInvalid, "worker.service_slots %d is out of range", w.ServiceSlots).WithHint("use 0 to %d", maxSlots)
+	}
 	if w.Drain < 0 || w.Drain > maxDrain {
 		return holdfast.Errorf(holdfast.CodeInvalid, "worker.drain %s is out of range", w.Drain).WithHint("use 0s to %s", maxDrain)
 	}
 	for _, r := range w.RestoreRoots {
 		if err := holdfast.CleanAbs("restore root", r); err != nil {
+			return err
+		}
+	}
+	for _, r := range w.ETLRoots {
+		if err := holdfast.CleanAbs("ETL root", r); err != nil {
 			return err
 		}
 	}

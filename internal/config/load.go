@@ -124,7 +124,7 @@ func loadEnv(k *koanf.Koanf) error {
 				}
 				return "", nil
 			}
-			if key == "worker.restore_roots" {
+			if key == "worker.restore_roots" || key == "worker.etl_roots" {
 				return key, split(value)
 			}
 			return key, value

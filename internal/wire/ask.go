@@ -6,9 +6,10 @@ import "github.com/holdfast-backup/holdfast"
 type Ask struct {
 	// Request is unique for each order that the worker wants. A repeated ask
 	// with the same request gets the same order again.
-	Request string `json:"request"`
-	Free    int    `json:"free"`              // slots that are free, this one included
-	Version string `json:"version,omitempty"` // of the worker's program
+	Request  string `json:"request"`
+	Free     int    `json:"free"`               // slots that are free for executions that end, this one included
+	Services int    `json:"services,omitempty"` // slots that are free for services, this one included
+	Version  string `json:"version,omitempty"`  // of the worker's program
 }
 
 // Validate checks the ask.
@@ -16,8 +17,8 @@ func (a *Ask) Validate() error {
 	if err := request(a.Request); err != nil {
 		return err
 	}
-	if a.Free < 1 || a.Free > 1<<20 {
-		return holdfast.Errorf(holdfast.CodeInvalid, "%d free slots are out of range", a.Free)
+	if a.Free < 0 || a.Free > 1<<20 || a.Services < 0 || a.Services > 1<<20 || a.Free+a.Services == 0 {
+		return holdfast.Errorf(holdfast.CodeInvalid, "%d free slots, and %d for services, are out of range", a.Free, a.Services)
 	}
 	return short("version", a.Version, maxText)
 }

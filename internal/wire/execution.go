@@ -15,6 +15,10 @@ type Beat struct {
 	// LockGoodSeconds is for how long the lock on the repository is still good;
 	// zero: none is held.
 	LockGoodSeconds float64 `json:"lock_good_seconds,omitempty"`
+	// Rounds of a service that were good, under this fence.
+	Rounds int64 `json:"rounds,omitempty"`
+	// Version of the properties that an ETL has been given.
+	Version int `json:"version,omitempty"`
 }
 
 // Validate checks the beat.
@@ -23,7 +27,7 @@ func (b *Beat) Validate() error {
 		return holdfast.Errorf(holdfast.CodeInvalid, "beat number %d is out of range", b.Number)
 	}
 	p := b.Progress
-	for _, n := range []int64{p.DoneBytes, p.TotalBytes, p.DoneFiles, p.TotalFiles, p.AddedBytes} {
+	for _, n := range []int64{p.DoneBytes, p.TotalBytes, p.DoneFiles, p.TotalFiles, p.AddedBytes, b.Rounds, int64(b.Version)} {
 		if n < 0 {
 			return holdfast.Errorf(holdfast.CodeInvalid, "progress of %d is negative", n)
 		}
@@ -36,10 +40,19 @@ type BeatReply struct {
 	Failure *Failure        `json:"failure,omitempty"`
 	Wanted  holdfast.Wanted `json:"wanted"`
 	Stale   bool            `json:"stale,omitempty"` // the fence is old: end, and touch nothing more
+	// Version is above the beat's when a service is to have other properties from
+	// its next round on; zero: it has the newest.
+	Version    int               `json:"version,omitempty"`
+	Properties map[string]string `json:"properties,omitempty"`
 }
 
 // Validate checks the answer.
-func (r *BeatReply) Validate() error { return r.Failure.validate() }
+func (r *BeatReply) Validate() error {
+	if r.Version < 0 {
+		return holdfast.Errorf(holdfast.CodeInvalid, "version %d of the properties is negative", r.Version)
+	}
+	return first(r.Failure.validate(), validProperties(r.Properties))
+}
 
 // Intend asks whether the snapshot may be written. Packs and index are durable.
 type Intend struct {

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"unicode/utf8"
@@ -34,14 +35,16 @@ func Encode(m Message) ([]byte, error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
-	b, err := json.Marshal(m)
-	if err != nil {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // SQL is full of < and >, which would take six bytes each
+	if err := e.Encode(m); err != nil {
 		return nil, fmt.Errorf("encode message: %w", err)
 	}
-	if len(b) > MaxMessage {
-		return nil, holdfast.Errorf(holdfast.CodeInvalid, "a message of %d bytes is too long", len(b))
+	if b.Len() > MaxMessage {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "a message of %d bytes is too long", b.Len())
 	}
-	return b, nil
+	return b.Bytes(), nil
 }
 
 // Decode reads a message that Encode wrote, or that somebody made up. Members

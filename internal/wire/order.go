@@ -30,6 +30,7 @@ type Order struct {
 	Target        *Site                 `json:"target,omitempty"`   // in whose data directory a restore in place writes
 	Snapshot      string                `json:"snapshot,omitempty"` // of a restore's source
 	AbortAfter    time.Duration         `json:"abort_after,omitempty"`
+	ETL           *ETL                  `json:"etl,omitempty"`
 
 	// Sealed holds Secrets, sealed to the worker's key.
 	Sealed []byte `json:"sealed,omitempty"`
@@ -96,7 +97,7 @@ func (o *Order) Validate() error {
 		}
 		return first(o.Repository.validate(), positive("backup set", o.Set), hexID("snapshot", o.Snapshot), o.Restore.Validate())
 	case holdfast.JobETL:
-		return nil
+		return o.ETL.validate()
 	}
 	return holdfast.Errorf(holdfast.CodeInvalid, "job type %q is unknown", Clip(string(o.Type), maxText))
 }
@@ -118,19 +119,28 @@ func (r *Repository) validate() error {
 // Secrets is what a worker needs to open for one execution or command, and must
 // keep in memory only.
 type Secrets struct {
-	Site       holdfast.Secret // the site's password; empty: none is needed
-	Repository holdfast.Secret // the repository's password
+	Site       holdfast.Secret                     // the site's password; empty: none is needed
+	Repository holdfast.Secret                     // the repository's password
+	Sites      map[holdfast.SiteID]holdfast.Secret // passwords of the sites of an ETL that need one
 }
 
 // secretsJSON is Secrets in the clear; it exists only inside of a sealed box.
 type secretsJSON struct {
-	Site       string `json:"site,omitempty"`
-	Repository string `json:"repository,omitempty"`
+	Site       string                     `json:"site,omitempty"`
+	Repository string                     `json:"repository,omitempty"`
+	Sites      map[holdfast.SiteID]string `json:"sites,omitempty"`
 }
 
 // Pack turns the secrets into one that can be sealed.
 func (s Secrets) Pack() (holdfast.Secret, error) {
-	b, err := json.Marshal(secretsJSON{Site: s.Site.Reveal(), Repository: s.Repository.Reveal()})
+	j := secretsJSON{Site: s.Site.Reveal(), Repository: s.Repository.Reveal()}
+	if len(s.Sites) > 0 {
+		j.Sites = make(map[holdfast.SiteID]string, len(s.Sites))
+		for id, secret := range s.Sites {
+			j.Sites[id] = secret.Reveal()
+		}
+	}
+	b, err := json.Marshal(j)
 	if err != nil {
 		return holdfast.Secret{}, fmt.Errorf("encode secrets: %w", err)
 	}
@@ -143,5 +153,12 @@ func UnpackSecrets(packed holdfast.Secret) (Secrets, error) {
 	if err := json.Unmarshal([]byte(packed.Reveal()), &j); err != nil {
 		return Secrets{}, holdfast.Errorf(holdfast.CodeInvalid, "the opened secrets are not valid")
 	}
-	return Secrets{Site: holdfast.NewSecret(j.Site), Repository: holdfast.NewSecret(j.Repository)}, nil
+	s := Secrets{Site: holdfast.NewSecret(j.Site), Repository: holdfast.NewSecret(j.Repository)}
+	if len(j.Sites) > 0 {
+		s.Sites = make(map[holdfast.SiteID]holdfast.Secret, len(j.Sites))
+		for id, secret := range j.Sites {
+			s.Sites[id] = holdfast.NewSecret(secret)
+		}
+	}
+	return s, nil
 }

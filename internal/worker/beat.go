@@ -16,7 +16,10 @@ func (r *run) beats() {
 	t := time.NewTicker(r.w.cfg.Beat)
 	defer t.Stop()
 	for n := uint64(1); ; n++ {
-		beat := &wire.Beat{Fence: r.order.Fence, Number: n, Progress: r.snapshotProgress(), LockGoodSeconds: r.lockGood().Seconds()}
+		beat := &wire.Beat{
+			Fence: r.order.Fence, Number: n, Progress: r.snapshotProgress(), LockGoodSeconds: r.lockGood().Seconds(),
+			Rounds: r.rounds.Load(), Version: r.properties.version,
+		}
 		reply, err := request[wire.BeatReply](r.link, r.w.line, subject, beat, r.w.cfg.Beat)
 		switch {
 		case r.link.Err() != nil:
@@ -32,6 +35,7 @@ func (r *run) beats() {
 		default:
 			r.hear()
 			if reply.Failure == nil {
+				r.properties.give(reply.Version, reply.Properties)
 				r.wish(reply.Wanted)
 			}
 		}

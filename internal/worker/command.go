@@ -11,7 +11,10 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/wire"
 )
 
-const commandLimit = 5 * time.Minute
+const (
+	commandLimit  = 5 * time.Minute
+	questionLimit = 30 * time.Second // for what somebody waits for
+)
 
 // handleCommand takes a command. A wish is taken in at once; what takes longer
 // runs beside.
@@ -38,7 +41,7 @@ func (w *Worker) handleCommand(m *nats.Msg) {
 		return
 	}
 	w.commands.Go(func() {
-		ctx, cancel := context.WithTimeout(w.life, commandLimit)
+		ctx, cancel := context.WithTimeout(w.life, limitOf(c.Kind))
 		defer cancel()
 		a, err := w.command(ctx, c)
 		if err != nil {
@@ -49,11 +52,25 @@ func (w *Worker) handleCommand(m *nats.Msg) {
 	})
 }
 
+// limitOf is how long a command may take: nobody waits longer for the answer to a
+// question about an ETL.
+func limitOf(k wire.CommandKind) time.Duration {
+	switch k {
+	case wire.CommandCounters, wire.CommandSetCounter, wire.CommandPreview:
+		return questionLimit
+	case wire.CommandWish, wire.CommandTest, wire.CommandRelease, wire.CommandReap:
+	}
+	return commandLimit
+}
+
 func (w *Worker) answer(m *nats.Msg, a wire.Answer) {
 	if m.Reply == "" {
 		return
 	}
 	b, err := wire.Encode(&a)
+	if err != nil { // who asked should hear of it
+		b, err = wire.Encode(&wire.Answer{Failure: wire.NewFailure(holdfast.Wrap(holdfast.CodeInvalid, err, "the answer is more than a message holds"))})
+	}
 	if err == nil {
 		err = m.Respond(b)
 	}
@@ -76,7 +93,12 @@ func (w *Worker) command(ctx context.Context, c wire.Command) (wire.Answer, erro
 	switch c.Kind {
 	case wire.CommandTest:
 		return w.test(ctx, c, secrets)
+	case wire.CommandCounters, wire.CommandSetCounter, wire.CommandPreview:
+		return w.commandETL(ctx, c, secrets)
 	case wire.CommandRelease:
+		if c.ETL != nil {
+			return w.commandETL(ctx, c, secrets)
+		}
 		e, err := w.engine(c.Engine)
 		if err != nil {
 			return wire.Answer{}, err
@@ -108,6 +130,42 @@ func (w *Worker) engine(name holdfast.Engine) (engine.Engine, error) {
 		return nil, holdfast.Errorf(holdfast.CodeUnavailable, "worker %s has no engine %q", w.cfg.Name, name).WithHint("upgrade the worker")
 	}
 	return e, nil
+}
+
+// commandETL asks the engine of an ETL.
+func (w *Worker) commandETL(ctx context.Context, c wire.Command, secrets wire.Secrets) (a wire.Answer, err error) {
+	p, err := w.pipeline(c.Engine)
+	if err != nil {
+		return a, err
+	}
+	req := etlOf(c.ETL, secrets)
+	req.Installation, req.Job, req.JobName, req.Execution, req.Fence = c.Installation, c.Job, c.JobName, c.Execution, c.Fence
+	req.Roots, req.Report, req.Log = w.cfg.ETLRoots, &progress{}, w.log
+	switch c.Kind {
+	case wire.CommandRelease:
+		return a, p.Release(ctx, req)
+	case wire.CommandSetCounter:
+		return a, p.SetCounter(ctx, req, c.Flow, c.Extract, c.Value)
+	case wire.CommandCounters:
+		counters, err := p.Counters(ctx, req)
+		for _, k := range counters {
+			a.Counters = append(a.Counters, wire.FlowCounter(k))
+		}
+		return a, err
+	case wire.CommandPreview:
+		relations, err := p.Preview(ctx, req, c.Rows)
+		for _, r := range relations {
+			out := wire.Relation{Name: r.Name, Columns: make([]wire.Column, 0, len(r.Columns)), Rows: r.Rows}
+			for _, column := range r.Columns {
+				out.Columns = append(out.Columns, wire.Column(column))
+			}
+			a.Relations = append(a.Relations, out)
+		}
+		a.Relations = wire.Bound(a.Relations)
+		return a, err
+	case wire.CommandWish, wire.CommandTest, wire.CommandReap: // not of an ETL
+	}
+	return a, holdfast.Errorf(holdfast.CodeInvalid, "command %q is unknown", c.Kind)
 }
 
 func (w *Worker) test(ctx context.Context, c wire.Command, secrets wire.Secrets) (wire.Answer, error) {

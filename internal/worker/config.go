@@ -36,15 +36,19 @@ type Config struct {
 	ID      holdfast.WorkerID
 	Name    string
 	Pools   []string // at first; the answer to an ask may name others
-	Slots   int      // executions at once
+	Slots   int      // executions at once, but for those of services
 	Version string
 	// Conn is the connection to the control plane, with the worker's own inbox
 	// prefix: from dispatch.Server.ConnectWorker inside serve, from Dial
 	// elsewhere. It reconnects for ever. Whoever made it closes it, after Run.
 	Conn   *nats.Conn
 	Opener Opener
-	// Engines do the work, by name.
+	// Engines do the work of backups and restores, by name.
 	Engines map[holdfast.Engine]engine.Engine
+	// Pipelines do the work of ETLs, by name.
+	Pipelines map[holdfast.Engine]engine.Pipeline
+	// ServiceSlots is how many service ETLs run at once, beside Slots; 0: none.
+	ServiceSlots int
 	// OpenBucket opens where a repository lies: location is its URL.
 	OpenBucket func(ctx context.Context, location string) (objstore.Bucket, error)
 	// OpenRepository opens the repository in a bucket; nil: package repository
@@ -53,7 +57,10 @@ type Config struct {
 	// RestoreRoots are the directories below which a restore may write; empty:
 	// none may.
 	RestoreRoots []string
-	Hostname     string // stands in snapshots
+	// ETLRoots are the directories below which an ETL may read and write files;
+	// empty: none may.
+	ETLRoots []string
+	Hostname string // stands in snapshots
 	// Drain is how long running work may go on when Run's context has ended;
 	// then it is handed back. Zero: it is handed back at once.
 	Drain time.Duration
@@ -88,6 +95,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.RestoreRoots == nil {
 		c.RestoreRoots = []string{} // nil would allow every directory
+	}
+	if c.ETLRoots == nil {
+		c.ETLRoots = []string{}
 	}
 	return c
 }

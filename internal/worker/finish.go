@@ -27,7 +27,11 @@ func (r *run) finish(f *wire.Finish) {
 			r.w.cfg.Step("finish.answered")
 			return
 		case holdfast.ErrorCode(err) == holdfast.CodeConflict && reply.Wanted >= holdfast.WantAbort && f.Move != holdfast.MoveRest:
-			f = &wire.Finish{Fence: f.Fence, Move: holdfast.MoveRest, Detail: r.kept, Progress: f.Progress}
+			rest := &wire.Finish{Fence: f.Fence, Move: holdfast.MoveRest, Detail: r.kept, Progress: f.Progress}
+			if r.order.Type == holdfast.JobETL {
+				rest.Result = f.Result // what is committed stays so
+			}
+			f = rest
 			continue
 		case holdfast.ErrorCode(err) == holdfast.CodeConflict:
 			log.WarnContext(r.link, "finish refused: the order is outdated", "error", err)

@@ -42,6 +42,9 @@ type run struct {
 	link, hard, soft                   context.Context //nolint:containedctx // they are the run's life, and end with it
 	cancelLink, cancelHard, cancelSoft context.CancelCauseFunc
 
+	rounds     atomic.Int64 // of a service that were good
+	properties properties   // of an ETL; the beats' alone
+
 	heard atomic.Int64 // nanoseconds since began of the newest answer to anything
 	began time.Time
 
@@ -73,6 +76,10 @@ func (w *Worker) newRun(o *wire.Order) *run {
 	r.link, r.cancelLink = context.WithCancelCause(w.life)
 	r.hard, r.cancelHard = context.WithCancelCause(r.link)
 	r.soft, r.cancelSoft = context.WithCancelCause(r.hard)
+	r.properties.changed = make(chan map[string]string, 1)
+	if o.ETL != nil {
+		r.properties.version = o.ETL.Version
+	}
 	r.ship = newShipper(w.life, w.line, wire.ExecutionSubject(wire.KindLog, w.cfg.ID, o.Execution), o.Fence)
 	r.log = slog.New(slog.NewTextHandler(r.ship, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	w.mu.Lock()
@@ -114,6 +121,9 @@ func (r *run) work() *wire.Finish {
 	if err != nil {
 		return r.report(engine.Result{}, err)
 	}
+	if r.order.Type == holdfast.JobETL {
+		return r.report(r.etl(secrets))
+	}
 	e, ok := r.w.cfg.Engines[r.order.Engine]
 	if !ok {
 		err := holdfast.Errorf(holdfast.CodeInvalid, "worker %s has no engine %q", r.w.cfg.Name, r.order.Engine).
@@ -126,8 +136,7 @@ func (r *run) work() *wire.Finish {
 		res, err = r.backup(e, secrets)
 	case holdfast.JobRestore:
 		res, err = r.restore(e, secrets)
-	case holdfast.JobETL:
-		err = holdfast.Errorf(holdfast.CodeInvalid, "this release runs no %s", r.order.Type)
+	case holdfast.JobETL: // above
 	}
 	return r.report(res, err)
 }
@@ -145,6 +154,9 @@ func (r *run) secrets() (wire.Secrets, error) {
 
 // report turns the end of the work into what the control plane is told.
 func (r *run) report(res engine.Result, err error) *wire.Finish {
+	if r.order.Type == holdfast.JobETL {
+		return r.reportETL(res, err)
+	}
 	f := &wire.Finish{Fence: r.order.Fence, Progress: r.snapshotProgress()}
 	r.kept = withKept("", res.Kept, r.order.Execution, false)
 	if err == nil {
@@ -181,6 +193,9 @@ func (r *run) report(res engine.Result, err error) *wire.Finish {
 // backup is a lock on the repository: somebody else's, or ours that was lost.
 func (r *run) transient(err error) bool {
 	code := holdfast.ErrorCode(err)
+	if r.order.ETL != nil && r.order.ETL.Service {
+		return false // it has tried again by itself, and given up
+	}
 	return code == holdfast.CodeUnavailable || code == holdfast.CodeConflict && r.order.Type == holdfast.JobBackup
 }
 
@@ -196,13 +211,8 @@ func (r *run) reportDone(f *wire.Finish, res engine.Result) *wire.Finish {
 		f.Detail = warningText(res)
 	}
 	f.Detail = withKept(f.Detail, res.Kept, r.order.Execution, true)
-	if n := len(res.Warnings); n > keptWarnings {
-		res.Warnings = append(res.Warnings[:keptWarnings:keptWarnings], fmt.Sprintf("and %d more, in the execution's log", n-keptWarnings))
-	}
+	res.Warnings = clipWarnings(res.Warnings)
 	res.Damaged = wire.Clip(res.Damaged, wire.MaxDetail)
-	for i, line := range res.Warnings {
-		res.Warnings[i] = wire.Clip(line, 2048)
-	}
 	b, err := json.Marshal(res)
 	if err != nil {
 		return r.report(engine.Result{}, fmt.Errorf("encode the engine's result: %w", err))
@@ -212,6 +222,17 @@ func (r *run) reportDone(f *wire.Finish, res engine.Result) *wire.Finish {
 		f.StoredBytes = res.Bytes
 	}
 	return f
+}
+
+// clipWarnings bounds what a result says of warnings; the execution's log has all.
+func clipWarnings(lines []string) []string {
+	if n := len(lines); n > keptWarnings {
+		lines = append(lines[:keptWarnings:keptWarnings], fmt.Sprintf("and %d more, in the execution's log", n-keptWarnings))
+	}
+	for i, line := range lines {
+		lines[i] = wire.Clip(line, 2048)
+	}
+	return lines
 }
 
 func warningText(res engine.Result) string {

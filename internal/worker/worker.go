@@ -16,8 +16,10 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/wire"
 )
 
-// maxAsking bounds how many slots a bell sends asking at once.
-const maxAsking = 4
+const (
+	maxAsking     = 4           // slots that a bell sends asking at once
+	servicesEvery = time.Second // at least, between two asks for services alone: each bell of a busy worker would send one
+)
 
 // Worker runs executions. Its only method is Run.
 type Worker struct {
@@ -36,12 +38,18 @@ type Worker struct {
 	draining bool
 	rung     bool // a bell has rung since the newest ask began
 	asking   int  // slots that ask
-	busy     int  // slots that ask or run
-	running  map[runKey]*run
+	busy     free // slots that ask or run
+	// When slots for services alone last asked: those of batches, which ask for both,
+	// were all taken.
+	servicesAsked time.Time
+	running       map[runKey]*run
 
 	// Set once, by Run.
 	life context.Context //nolint:containedctx // ends when the drain is over: what every execution's own context is made of
 }
+
+// free counts slots: of executions that end, and of services.
+type free struct{ batch, service int }
 
 type runKey struct {
 	execution holdfast.ExecutionID
@@ -107,6 +115,11 @@ func (w *Worker) drain(ctx context.Context, end context.CancelCauseFunc) {
 	w.mu.Lock()
 	w.draining = true
 	n := len(w.running)
+	for _, r := range w.running {
+		if r.order.Type == holdfast.JobETL {
+			r.cancelSoft(errHandBack) // it ends when its unit of work is committed
+		}
+	}
 	w.mu.Unlock()
 	w.log.InfoContext(ctx, "worker drains", "running", n, "limit", w.cfg.Drain)
 	done := make(chan struct{})
@@ -145,39 +158,72 @@ func (w *Worker) wake() {
 
 // spawn is called with mu held.
 func (w *Worker) spawn() {
-	if w.draining || w.asking >= maxAsking || w.busy >= w.cfg.Slots {
+	if w.draining || w.asking >= maxAsking {
 		return
 	}
-	w.asking++
-	w.busy++
-	w.runs.Go(w.slot)
+	if held := w.reserve(); held != (free{}) {
+		w.asking++
+		w.runs.Go(func() { w.slot(held) })
+	}
+}
+
+// reserve takes a slot of each kind that has one: the order that is asked for says
+// which is used. It is called with mu held.
+func (w *Worker) reserve() free {
+	var held free
+	if w.busy.batch < w.cfg.Slots {
+		held.batch = 1
+	}
+	if w.busy.service < w.cfg.ServiceSlots {
+		held.service = 1
+	}
+	if held.batch == 0 && held.service == 1 {
+		if time.Since(w.servicesAsked) < servicesEvery {
+			return free{}
+		}
+		w.servicesAsked = time.Now()
+	}
+	w.busy.batch += held.batch
+	w.busy.service += held.service
+	return held
+}
+
+// keep gives back what is held beyond kept. It is called with mu held.
+func (w *Worker) keep(held, kept free) free {
+	w.busy.batch -= held.batch - kept.batch
+	w.busy.service -= held.service - kept.service
+	return kept
 }
 
 // slot asks and runs until there is nothing more to do.
-func (w *Worker) slot() {
+func (w *Worker) slot(held free) {
 	for {
 		w.mu.Lock()
 		w.rung = false
 		w.mu.Unlock()
-		order := w.askAll()
+		order := w.askAll(held)
 		w.mu.Lock()
 		if order == nil {
-			if w.rung && !w.draining {
+			if w.rung && !w.draining && held.batch > 0 {
 				w.mu.Unlock()
 				continue
 			}
 			w.asking--
-			w.busy--
+			w.keep(held, free{})
 			w.mu.Unlock()
 			return
 		}
 		w.asking--
+		held = w.keep(held, slotOf(order))
 		w.spawn() // where one was, there may be more
 		w.mu.Unlock()
 		w.execute(order)
 		w.mu.Lock()
-		if w.draining {
-			w.busy--
+		w.keep(held, free{})
+		if held = (free{}); !w.draining && w.asking < maxAsking {
+			held = w.reserve()
+		}
+		if held == (free{}) {
 			w.mu.Unlock()
 			return
 		}
@@ -186,12 +232,20 @@ func (w *Worker) slot() {
 	}
 }
 
+// slotOf is the slot that an order takes.
+func slotOf(o *wire.Order) free {
+	if o.ETL != nil && o.ETL.Service {
+		return free{service: 1}
+	}
+	return free{batch: 1}
+}
+
 // askAll asks for work of each pool, beginning with another one each time.
-func (w *Worker) askAll() *wire.Order {
+func (w *Worker) askAll(held free) *wire.Order {
 	turn := int(w.turn.Add(1) % (1 << 30))
 	pools := w.pools.served()
 	for i := range pools {
-		if order := w.ask(pools[(turn+i)%len(pools)]); order != nil {
+		if order := w.ask(pools[(turn+i)%len(pools)], held); order != nil {
 			return order
 		}
 	}
@@ -216,8 +270,9 @@ func (w *Worker) learn(pools []string) {
 
 // ask asks for one order. While there is no answer it asks again with the same
 // request: the answer may have been lost, and the order with it.
-func (w *Worker) ask(pool string) *wire.Order {
-	ask := &wire.Ask{Request: fmt.Sprintf("%s-%d", w.prefix, w.asks.Add(1)), Free: w.free(), Version: w.cfg.Version}
+func (w *Worker) ask(pool string, held free) *wire.Order {
+	ask := &wire.Ask{Request: fmt.Sprintf("%s-%d", w.prefix, w.asks.Add(1)), Version: w.cfg.Version}
+	ask.Free, ask.Services = w.free(held)
 	subject := wire.AskSubject(w.cfg.ID, pool)
 	last := false
 	for wait := retryFirst; ; wait = min(2*wait, askMost) {
@@ -251,8 +306,15 @@ func (w *Worker) isDraining() bool {
 	return w.draining
 }
 
-func (w *Worker) free() int {
+// free says how many slots of each kind are free, the held ones included.
+func (w *Worker) free(held free) (batch, service int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return max(w.cfg.Slots-w.busy+1, 1)
+	if held.batch > 0 {
+		batch = max(w.cfg.Slots-w.busy.batch+1, 1)
+	}
+	if held.service > 0 {
+		service = max(w.cfg.ServiceSlots-w.busy.service+1, 1)
+	}
+	return batch, service
 }
