@@ -1,0 +1,225 @@
+package duck
+
+import (
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-backup/holdfast"
+)
+
+// Set gives parameters their values: SQL knows each as $name, as a value of its type.
+// Others keep theirs. A value that its type does not take is CodeInvalid here, a name
+// in SQL that was not set is one there.
+func (c *Client) Set(ctx context.Context, parameters []Parameter) error {
+	_, err := c.call(ctx, &Request{Set: &Set{Parameters: parameters}})
+	return err
+}
+
+// Step makes a relation by one SELECT over relations that were declared before. A
+// kept step is computed now, and the count of its rows is returned. A streamed one is
+// computed by each request that reads it; wrong SQL is found now all the same.
+func (c *Client) Step(ctx context.Context, name, sql string, streamed bool) (int64, error) {
+	r, err := c.call(ctx, &Request{Step: &Step{Name: name, SQL: sql, Streamed: streamed}})
+	if err != nil {
+		return 0, err
+	}
+	return r.Rows, nil
+}
+
+// Assert returns the text of the one value that one SELECT returns: NULL for NULL,
+// true and false, numbers in their own form. Any other count of rows or columns is
+// CodeInvalid.
+func (c *Client) Assert(ctx context.Context, sql string) (string, error) {
+	r, err := c.call(ctx, &Request{Assert: &Assert{SQL: sql}})
+	if err != nil {
+		return "", err
+	}
+	if r.Value == nil {
+		return "NULL", nil
+	}
+	return *r.Value, nil
+}
+
+// Columns returns the columns of a relation with the PostgreSQL types of what a
+// [Client.Drain] of it returns; see [Results]. It reads no rows, of a streamed one
+// neither.
+func (c *Client) Columns(ctx context.Context, relation string) ([]Column, error) {
+	r, err := c.call(ctx, &Request{Look: &Look{Relation: relation}})
+	if err != nil {
+		return nil, err
+	}
+	return r.Columns, nil
+}
+
+// Rows returns the first n rows of a relation as text, at most [MaxSampled] and each
+// value cut to [MaxSampling] characters; nil is NULL. Of what a streamed pipe brings
+// the rest is dropped.
+func (c *Client) Rows(ctx context.Context, relation string, n int) ([]Column, [][]*string, error) {
+	r, err := c.call(ctx, &Request{Look: &Look{Relation: relation, Rows: n}})
+	if err != nil {
+		return nil, nil, err
+	}
+	return r.Columns, r.Sample, nil
+}
+
+// Counts returns how many rows a relation has, and how many values that are not NULL
+// each of its columns has. Compared with the source's own counts they show that
+// nothing was lost in between. What leads from a streamed pipe is read by it.
+func (c *Client) Counts(ctx context.Context, relation string) (Counts, error) {
+	r, err := c.call(ctx, &Request{Look: &Look{Relation: relation, Count: true}})
+	if err != nil {
+		return Counts{}, err
+	}
+	if r.Counts == nil {
+		return Counts{}, errors.New("holdfast-etl answered without counts")
+	}
+	return *r.Counts, nil
+}
+
+// Reset makes the engine forget all relations and parameters, and give their memory
+// back to itself. Feeds that nobody has read end.
+func (c *Client) Reset(ctx context.Context) error {
+	_, err := c.call(ctx, &Request{Reset: true})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, f := range c.feeds {
+		delete(c.feeds, name)
+		f.settle(holdfast.Errorf(holdfast.CodeConflict, "the relation %s was given up before it was read", name))
+	}
+	return err
+}
+
+// WriteParquet computes a relation into a file, which is open for writing, has a path
+// and is empty, and returns the count of rows. Syncing and renaming it are the
+// caller's.
+func (c *Client) WriteParquet(ctx context.Context, relation string, file *os.File) (int64, error) {
+	return c.write(ctx, relation, FormatParquet, file)
+}
+
+// WriteCSV is [Client.WriteParquet] for CSV with a line of names. NULL is nothing,
+// and an empty text is "".
+func (c *Client) WriteCSV(ctx context.Context, relation string, file *os.File) (int64, error) {
+	return c.write(ctx, relation, FormatCSV, file)
+}
+
+func (c *Client) write(ctx context.Context, relation string, format Format, file *os.File) (int64, error) {
+	r, err := c.call(ctx, &Request{Output: &Output{Relation: relation, Format: format}}, file)
+	if err != nil {
+		return 0, err
+	}
+	return r.Rows, nil
+}
+
+// Source is a relation that stands in files.
+type Source struct {
+	Format  Format   // CSV, JSON or Parquet
+	Columns []Column // in the order of the file, or by name: in JSON, in Parquet and below a header
+	Header  bool     // of CSV: the first line of each file names its columns; further ones are skipped
+	Comma   string   // of CSV: one character; empty: a comma
+	Null    string   // of CSV: the unquoted text that is NULL
+	// Files are open for reading, each at a path: pipes and sockets are none. They stay
+	// the caller's, who may close them when Read has returned.
+	Files []*os.File
+}
+
+// Read declares a relation that stands in files, and returns the count of its rows
+// when it is kept. A streamed one is read by each request that needs it; it has at
+// most [MaxFiles] files, and with more it is kept.
+func (c *Client) Read(ctx context.Context, relation string, s Source, streamed bool) (int64, error) {
+	groups, err := s.groups()
+	if err != nil {
+		return 0, err
+	}
+	var rows int64
+	for i, g := range groups {
+		in := &Input{
+			Relation: relation, Columns: s.Columns, Format: s.Format, Streamed: streamed && len(groups) == 1, Append: i > 0,
+			Comma: s.Comma, Null: s.Null, Header: s.Header, Order: g.order,
+		}
+		r, err := c.call(ctx, &Request{Input: in}, g.files...)
+		if err != nil {
+			return rows, err
+		}
+		rows += r.Rows
+	}
+	return rows, nil
+}
+
+// group is a number of files with the same columns in the same order.
+type group struct {
+	order []string
+	files []*os.File
+}
+
+// groups cuts the files into what one request hands over.
+func (s Source) groups() ([]group, error) {
+	if len(s.Files) == 0 {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "a relation stands in at least one file")
+	}
+	var all []group
+	for _, f := range s.Files {
+		if info, err := f.Stat(); err != nil {
+			return nil, fmt.Errorf("look at %s: %w", f.Name(), err)
+		} else if !info.Mode().IsRegular() {
+			return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s is no file", f.Name()).WithHint("only regular files are read")
+		}
+		var order []string
+		if s.Format == FormatCSV && s.Header {
+			var err error
+			if order, err = s.header(f); err != nil {
+				return nil, err
+			}
+			if order == nil {
+				continue // an empty file has no rows
+			}
+		}
+		if n := len(all); n > 0 && len(all[n-1].files) < MaxFiles && slices.Equal(all[n-1].order, order) {
+			all[n-1].files = append(all[n-1].files, f)
+			continue
+		}
+		all = append(all, group{order: order, files: []*os.File{f}})
+	}
+	if len(all) == 0 { // nothing but empty files: a relation without rows
+		all = []group{{files: s.Files[:1]}}
+	}
+	return all, nil
+}
+
+// maxHeader bounds a line of names, in bytes.
+const maxHeader = 1 << 20
+
+// header reads the names of a file's columns: the engine knows columns of CSV by
+// their places. nil for an empty file.
+func (s Source) header(f *os.File) ([]string, error) {
+	r := csv.NewReader(io.LimitReader(io.NewSectionReader(f, 0, maxHeader), maxHeader))
+	if s.Comma != "" {
+		r.Comma = []rune(s.Comma)[0]
+	}
+	names, err := r.Read()
+	if errors.Is(err, io.EOF) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "the first line of %s does not name columns", f.Name()).
+			WithHint("the extract says that the file has a header")
+	}
+	names[0] = strings.TrimPrefix(names[0], "\ufeff")
+	for i, n := range names {
+		if slices.Contains(names[:i], n) {
+			return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s has two columns %q", f.Name(), clip(n, MaxName))
+		}
+	}
+	for _, c := range s.Columns {
+		if !slices.Contains(names, c.Name) {
+			return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s has no column %s", f.Name(), c.Name).
+				WithHint("its first line names %s", clip(strings.Join(names, ", "), 500))
+		}
+	}
+	return names, nil
+}

@@ -1,0 +1,188 @@
+package duck
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Type is how values of a PostgreSQL type stand in the engine.
+type Type struct {
+	DuckDB string // type of the column, as SQL
+	// Cast is true when the engine reads the text and casts it: its own reader would
+	// make NULL of what it cannot read, without an error.
+	Cast bool
+}
+
+// Mapping is a row of the table of types on the way in.
+type Mapping struct {
+	Postgres []string // names; the first is the usual one
+	DuckDB   string
+	Cast     bool // as of [Type]
+	Note     string
+}
+
+// text is the engine's type for what travels as PostgreSQL's text.
+const text = "VARCHAR"
+
+// mappings is the table of types on the way in. What it does not name is text, too.
+var mappings = []Mapping{
+	{Postgres: []string{"boolean", "bool"}, DuckDB: "BOOLEAN"},
+	{Postgres: []string{"smallint", "int2", "smallserial"}, DuckDB: "SMALLINT"},
+	{Postgres: []string{"integer", "int", "int4", "serial"}, DuckDB: "INTEGER"},
+	{Postgres: []string{"bigint", "int8", "bigserial"}, DuckDB: "BIGINT"},
+	{Postgres: []string{"oid"}, DuckDB: "UINTEGER"},
+	{Postgres: []string{"real", "float4"}, DuckDB: "FLOAT", Note: "NaN and infinities included"},
+	{Postgres: []string{"double precision", "float8", "float"}, DuckDB: "DOUBLE", Note: "NaN and infinities included"},
+	{
+		Postgres: []string{"numeric", "decimal", "dec"}, DuckDB: "DECIMAL(p, s)",
+		Note: "numeric(p, s) up to 38 digits; NaN and infinities are errors. Without precision, with more digits or with a scale outside of 0 to p it is VARCHAR, as text: cast it in the extract's query",
+	},
+	{Postgres: []string{"date"}, DuckDB: "DATE", Note: "infinities included; years before Christ are errors"},
+	{Postgres: []string{"time", "time without time zone"}, DuckDB: "TIME", Note: "24:00 included"},
+	{Postgres: []string{"timestamp", "timestamp without time zone"}, DuckDB: "TIMESTAMP", Note: "infinities included; years before Christ are errors"},
+	{Postgres: []string{"timestamp with time zone", "timestamptz"}, DuckDB: "TIMESTAMPTZ", Cast: true, Note: "infinities included; years before Christ are errors. SQL sees it in UTC"},
+	{Postgres: []string{"interval"}, DuckDB: "INTERVAL", Note: "in PostgreSQL's own style; infinities are errors"},
+	{Postgres: []string{"uuid"}, DuckDB: "UUID"},
+	{Postgres: []string{"text"}, DuckDB: text},
+	{Postgres: []string{"character varying", "varchar"}, DuckDB: text},
+	{Postgres: []string{"character", "char", "bpchar"}, DuckDB: text, Note: "with the spaces that fill it up"},
+	{Postgres: []string{"json", "jsonb"}, DuckDB: text, Note: "the engine's JSON functions take it"},
+	{Postgres: []string{"bytea"}, DuckDB: text, Note: `as hexadecimal text, \x0102: from_hex(substr(b, 3)) makes bytes of it`},
+	{Postgres: []string{"time with time zone", "timetz"}, DuckDB: text},
+	{Postgres: []string{"money", "xml", "bit", "bit varying", "inet", "cidr", "macaddr", "point", "tsvector", "pg_lsn", "name"}, DuckDB: text},
+	{Postgres: []string{"arrays, ranges, enumerations, composites, domains and any other type"}, DuckDB: text, Note: "in PostgreSQL's own text form"},
+}
+
+// Types returns the table of types on the way in, for documentation.
+func Types() []Mapping {
+	all := slices.Clone(mappings)
+	for i := range all {
+		all[i].Postgres = slices.Clone(all[i].Postgres)
+	}
+	return all
+}
+
+// TypeOf returns how a PostgreSQL type, as format_type writes it or as a definition
+// names it, stands in the engine. An unknown type travels as text, which is always
+// without loss.
+func TypeOf(postgres string) Type {
+	name, mods := splitType(postgres)
+	if name == "numeric" || name == "decimal" || name == "dec" {
+		return Type{DuckDB: decimal(mods)}
+	}
+	for _, m := range mappings {
+		if slices.Contains(m.Postgres, name) {
+			return Type{DuckDB: m.DuckDB, Cast: m.Cast}
+		}
+	}
+	return Type{DuckDB: text}
+}
+
+// splitType takes a type apart: its name in lower case, with single spaces and
+// without its schema when that is pg_catalog, and what stands between its
+// parentheses. An array's name keeps its brackets.
+func splitType(postgres string) (name, mods string) {
+	name = strings.ToLower(postgres)
+	if before, rest, ok := strings.Cut(name, "("); ok {
+		inner, after, _ := strings.Cut(rest, ")")
+		name, mods = before+" "+after, strings.TrimSpace(inner)
+	}
+	name = strings.Join(strings.Fields(name), " ")
+	return strings.TrimPrefix(name, "pg_catalog."), mods
+}
+
+// maxDigits is DECIMAL's limit.
+const maxDigits = 38
+
+// decimal returns the engine's type for numeric with these modifiers.
+func decimal(mods string) string {
+	precision, scale, _ := strings.Cut(mods, ",")
+	p, err := strconv.Atoi(strings.TrimSpace(precision))
+	if err != nil {
+		return text
+	}
+	s := 0
+	if scale != "" {
+		if s, err = strconv.Atoi(strings.TrimSpace(scale)); err != nil {
+			return text
+		}
+	}
+	if p < 1 || p > maxDigits || s < 0 || s > p {
+		return text
+	}
+	return fmt.Sprintf("DECIMAL(%d,%d)", p, s)
+}
+
+// Result is a row of the table of types on the way out.
+type Result struct {
+	DuckDB   string
+	Postgres string
+	Note     string
+	// Expression makes the text of a value that PostgreSQL reads, of the column that
+	// stands for %s; empty where the engine's own text will do.
+	Expression string
+}
+
+var results = []Result{
+	{DuckDB: "BOOLEAN", Postgres: "boolean"},
+	{DuckDB: "TINYINT", Postgres: "smallint"},
+	{DuckDB: "SMALLINT", Postgres: "smallint"},
+	{DuckDB: "INTEGER", Postgres: "integer"},
+	{DuckDB: "BIGINT", Postgres: "bigint"},
+	{DuckDB: "UTINYINT", Postgres: "smallint"},
+	{DuckDB: "USMALLINT", Postgres: "integer"},
+	{DuckDB: "UINTEGER", Postgres: "bigint"},
+	{DuckDB: "UBIGINT", Postgres: "numeric(20,0)"},
+	{DuckDB: "HUGEINT", Postgres: "numeric(39,0)", Note: "what sum() of integers returns"},
+	{DuckDB: "UHUGEINT", Postgres: "numeric(39,0)"},
+	{DuckDB: "BIGNUM", Postgres: "numeric"},
+	{DuckDB: "DECIMAL", Postgres: "numeric", Note: "with its precision and scale"},
+	{DuckDB: "FLOAT", Postgres: "real"},
+	{DuckDB: "DOUBLE", Postgres: "double precision"},
+	{DuckDB: "VARCHAR", Postgres: "text"},
+	{DuckDB: "JSON", Postgres: "json"},
+	{DuckDB: "UUID", Postgres: "uuid"},
+	{DuckDB: "DATE", Postgres: "date"},
+	{DuckDB: "TIME", Postgres: "time without time zone"},
+	{DuckDB: "TIME WITH TIME ZONE", Postgres: "time with time zone"},
+	{DuckDB: "TIMESTAMP", Postgres: "timestamp without time zone"},
+	{DuckDB: "TIMESTAMP_S", Postgres: "timestamp without time zone"},
+	{DuckDB: "TIMESTAMP_MS", Postgres: "timestamp without time zone"},
+	{DuckDB: "TIMESTAMP_NS", Postgres: "text", Note: "PostgreSQL has no nanoseconds: cast it to TIMESTAMP"},
+	{DuckDB: "TIMESTAMP WITH TIME ZONE", Postgres: "timestamp with time zone"},
+	{DuckDB: "INTERVAL", Postgres: "interval"},
+	{DuckDB: "BLOB", Postgres: "bytea", Expression: `'\x' || lower(hex(%s))`},
+	{DuckDB: "BIT", Postgres: "bit varying"},
+	{DuckDB: "ENUM", Postgres: "text"},
+	{DuckDB: "LIST, ARRAY, STRUCT, MAP, UNION, VARIANT", Postgres: "json", Expression: "to_json(%s)", Note: "for a PostgreSQL array make its text: '{' || array_to_string(list, ',') || '}'"},
+	{DuckDB: "any other type", Postgres: "text", Expression: "CAST(%s AS VARCHAR)"},
+}
+
+// Results returns the table of types on the way out, for documentation.
+func Results() []Result { return slices.Clone(results) }
+
+// ResultOf returns the PostgreSQL type for a column of the engine's type, and the
+// expression of the column, whose SQL is given, that PostgreSQL reads as such.
+func ResultOf(duckdb, column string) (postgres, expression string) {
+	name, mods, parameterized := strings.Cut(duckdb, "(")
+	r := results[len(results)-1]
+	switch {
+	case strings.HasSuffix(duckdb, "]"), slices.Contains([]string{"STRUCT", "MAP", "UNION", "VARIANT"}, name):
+		r = results[len(results)-2]
+	case name == "DECIMAL" && parameterized:
+		return "numeric(" + strings.TrimSuffix(mods, ")") + ")", column
+	default:
+		for _, c := range results {
+			if c.DuckDB == name {
+				r = c
+				break
+			}
+		}
+	}
+	if r.Expression == "" {
+		return r.Postgres, column
+	}
+	return r.Postgres, strings.ReplaceAll(r.Expression, "%s", column)
+}
