@@ -58,8 +58,12 @@ var layers = map[string][]string{
 	"internal/expire": metadata,
 
 	"internal/engine":            domain,
-	"internal/engine/pgphysical": {"", "internal/engine", "internal/pg"},
+	"internal/engine/pgsession":  {"", "internal/engine"},
+	"internal/engine/pgphysical": {"", "internal/engine", "internal/engine/pgsession", "internal/pg"},
 	"internal/engine/enginetest": {"", "internal/engine", "internal/pg", "internal/testkit"},
+
+	"internal/engine/etl/bind": domain,
+	"internal/engine/etl/duck": domain,
 
 	"internal/repository/compress": domain,
 	"internal/repository/crypt":    domain,

@@ -13,13 +13,14 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/engine/pgsession"
 	"github.com/holdfast-backup/holdfast/internal/pg"
 )
 
 // backup is one backup while it runs.
 type backup struct {
 	site    engine.Site
-	by      owner
+	by      pgsession.Owner
 	fence   holdfast.Fence
 	report  engine.Report
 	log     *slog.Logger
@@ -116,7 +117,7 @@ func (b *backup) startBackup(ctx context.Context) (err error) {
 	if err := b.session.reserve(ctx); err != nil {
 		return err
 	}
-	if b.started, b.start, err = b.session.start(ctx, b.by.session(b.fence)); err != nil {
+	if b.started, b.start, err = b.session.start(ctx, b.by.Session(b.fence)); err != nil {
 		return err
 	}
 	b.log.InfoContext(ctx, "backup started", "lsn", b.start.String())
@@ -343,9 +344,9 @@ func (b *backup) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveLimit)
 	defer cancel()
 	if b.session != nil {
-		closeSession(ctx, b.session.conn)
+		pgsession.Close(ctx, b.session.conn)
 	}
-	err := endSessions(ctx, b.site, b.by, b.fence)
+	err := b.by.End(ctx, b.site, b.fence)
 	if err == nil || b.session == nil {
 		return
 	}
@@ -360,7 +361,7 @@ func (s *session) tablespaces(ctx context.Context) (map[uint32]string, error) {
 	defer cancel()
 	rows, err := s.conn.Query(ctx, "SELECT oid::bigint, pg_tablespace_location(oid) FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global')")
 	if err != nil {
-		return nil, queryError(err, "list its tablespaces")
+		return nil, pgsession.QueryError(err, "list its tablespaces")
 	}
 	defer rows.Close()
 	all := map[uint32]string{}
@@ -368,12 +369,12 @@ func (s *session) tablespaces(ctx context.Context) (map[uint32]string, error) {
 		var oid int64
 		var path string
 		if err := rows.Scan(&oid, &path); err != nil {
-			return nil, queryError(err, "list its tablespaces")
+			return nil, pgsession.QueryError(err, "list its tablespaces")
 		}
 		all[uint32(oid)] = path
 	}
 	if err := rows.Err(); err != nil {
-		return nil, queryError(err, "list its tablespaces")
+		return nil, pgsession.QueryError(err, "list its tablespaces")
 	}
 	return all, nil
 }

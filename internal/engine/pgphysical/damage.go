@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/holdfast-backup/holdfast/internal/engine/pgsession"
 )
 
 // Names of relations are asked for in a few databases only, and not for long: the
@@ -53,7 +55,7 @@ func (b *backup) names(ctx context.Context, bad []pageID) (databases map[uint32]
 		}
 		name := b.site.Server.Database
 		if oid != 0 {
-			err := queryRow(ctx, b.session.conn, nameLimit, "SELECT datname::text FROM pg_database WHERE oid = $1", []any{oidOf(oid)}, &name)
+			err := pgsession.QueryRow(ctx, b.session.conn, nameLimit, "SELECT datname::text FROM pg_database WHERE oid = $1", []any{oidOf(oid)}, &name)
 			if err != nil {
 				continue
 			}
@@ -71,17 +73,17 @@ func (b *backup) relationNames(ctx context.Context, database string, bad []pageI
 	site.Server.Database = database
 	ctx, cancel := context.WithTimeout(ctx, nameLimit)
 	defer cancel()
-	conn, err := connect(ctx, site, b.by.session(b.fence))
+	conn, err := connect(ctx, site, b.by.Session(b.fence))
 	if err != nil {
 		return err
 	}
-	defer closeSession(ctx, conn)
+	defer pgsession.Close(ctx, conn)
 	for _, i := range pages {
 		r := bad[i].rel
 		var name *string
 		err := conn.QueryRow(ctx, "SELECT pg_filenode_relation($1, $2)::regclass::text", oidOf(r.Tablespace), oidOf(r.Node)).Scan(&name)
 		if err != nil {
-			return queryError(err, "name a relation")
+			return pgsession.QueryError(err, "name a relation")
 		}
 		if name != nil {
 			into[i] = *name

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine/pgsession"
 	"github.com/holdfast-backup/holdfast/internal/pg"
 )
 
@@ -38,11 +39,11 @@ type settings struct {
 func readSettings(ctx context.Context, conn *pgx.Conn) (settings, error) {
 	var s settings
 	var id int64
-	err := queryRow(ctx, conn, queryLimit, `SELECT system_identifier, current_setting('data_directory'), current_setting('config_file'),
+	err := pgsession.QueryRow(ctx, conn, queryLimit, `SELECT system_identifier, current_setting('data_directory'), current_setting('config_file'),
 		current_setting('hba_file'), current_setting('ident_file'), current_setting('log_directory'), pg_postmaster_start_time(), current_setting('port')::int
 		FROM pg_control_system()`, nil, &id, &s.dataDirectory, &s.configFile, &s.hbaFile, &s.identFile, &s.logDirectory, &s.started, &s.port)
 	if err != nil {
-		return s, queryError(err, "tell where its files are")
+		return s, pgsession.QueryError(err, "tell where its files are")
 	}
 	s.systemIdentifier = uint64(id)
 	return s, nil

@@ -18,15 +18,14 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/engine/pgsession"
 )
 
 // Limits of what the engine waits for.
 const (
-	connectLimit  = 15 * time.Second
-	queryLimit    = 30 * time.Second
+	queryLimit    = pgsession.QueryLimit
 	startLimit    = time.Hour        // a fast checkpoint of a large cache to a slow disk
 	stopLimit     = 10 * time.Minute // no wait for the archive in it
-	goneLimit     = 15 * time.Second // for a terminated session to end
 	leaveLimit    = 30 * time.Second // for leaving nothing behind, after everything else
 	walLimit      = 30 * time.Second // for the last segment to be written
 	watchInterval = 5 * time.Second
@@ -85,7 +84,7 @@ func (e *Engine) Backup(ctx context.Context, req engine.Backup, sink engine.Sink
 func (e *Engine) Release(ctx context.Context, req engine.Backup) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveLimit)
 	defer cancel()
-	return endSessions(ctx, req.Site, ownerOf(req), req.Fence)
+	return ownerOf(req).End(ctx, req.Site, req.Fence)
 }
 
 // errStandby is the answer to a site that is in recovery.

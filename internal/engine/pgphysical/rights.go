@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/engine/pgsession"
 	"github.com/holdfast-backup/holdfast/internal/pg"
 )
 
@@ -24,7 +25,7 @@ func (e *Engine) Test(ctx context.Context, site engine.Site) ([]engine.Finding, 
 		}
 		return []engine.Finding{failed("connection", err)}, nil
 	}
-	defer closeSession(ctx, conn)
+	defer pgsession.Close(ctx, conn)
 	found, version, err := serverFindings(ctx, conn)
 	if err != nil {
 		return nil, err
@@ -63,11 +64,11 @@ func serverFindings(ctx context.Context, conn *pgx.Conn) ([]engine.Finding, pg.V
 	var standby bool
 	var walLevel, checksums string
 	var slots, used int
-	err := queryRow(ctx, conn, queryLimit, `SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), current_setting('wal_level'),
+	err := pgsession.QueryRow(ctx, conn, queryLimit, `SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), current_setting('wal_level'),
 		current_setting('data_checksums'), current_setting('max_replication_slots')::int, (SELECT count(*) FROM pg_replication_slots)::int`,
 		nil, &version, &standby, &walLevel, &checksums, &slots, &used)
 	if err != nil {
-		return nil, 0, queryError(err, "tell its settings")
+		return nil, 0, pgsession.QueryError(err, "tell its settings")
 	}
 	found := []engine.Finding{{Name: "connection", OK: true, Text: fmt.Sprintf("the server answers as PostgreSQL %s", version)}}
 	if !version.Supported() {
@@ -108,12 +109,12 @@ func rightFindings(ctx context.Context, conn *pgx.Conn, v pg.Version) ([]engine.
 	const control = "pg_catalog.pg_control_system()"
 	var role string
 	var may struct{ start, stop, slot, control, settings, replication bool }
-	err := queryRow(ctx, conn, queryLimit, `SELECT quote_ident(current_user), has_function_privilege($1, 'EXECUTE'), has_function_privilege($2, 'EXECUTE'),
+	err := pgsession.QueryRow(ctx, conn, queryLimit, `SELECT quote_ident(current_user), has_function_privilege($1, 'EXECUTE'), has_function_privilege($2, 'EXECUTE'),
 		has_function_privilege($3, 'EXECUTE'), has_function_privilege($4, 'EXECUTE'), pg_has_role('pg_read_all_settings', 'USAGE'),
 		(SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user)`,
 		[]any{start, stop, slot, control}, &role, &may.start, &may.stop, &may.slot, &may.control, &may.settings, &may.replication)
 	if err != nil {
-		return nil, queryError(err, "tell the role's rights")
+		return nil, pgsession.QueryError(err, "tell the role's rights")
 	}
 	right := func(name string, ok bool, what, fix string) engine.Finding {
 		f := engine.Finding{Name: name, OK: ok, Text: fmt.Sprintf("role %s may %s", role, what)}
