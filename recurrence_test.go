@@ -4,8 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-backup/holdfast"
 	"pgregory.net/rapid"
+
+	"github.com/holdfast-backup/holdfast"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

@@ -85,6 +85,18 @@ type Ask struct {
 	Pool  string
 	Hosts []holdfast.HostID
 	Now   time.Time
+	// Batch and Service say for what the worker has room: executions that end by
+	// themselves, and those of service ETLs, which have slots of their own. At least
+	// one of them, or nothing is found.
+	Batch, Service bool
+}
+
+// ETLHistory is what the history of an ETL job ends with; nil for what there is
+// none of.
+type ETLHistory struct {
+	Ended    *holdfast.Execution // newest that has ended, also one that never started
+	Started  *holdfast.Execution // newest that ever started; it may run
+	Finished *holdfast.Execution // newest that ever started and has ended
 }
 
 // Reader reads rows. A zero account selects rows of every account; only
@@ -124,6 +136,10 @@ type Reader interface {
 	// and says how many there are without the page.
 	Job(ctx context.Context, a holdfast.AccountID, id holdfast.JobID) (holdfast.Job, error)
 	Jobs(ctx context.Context, a holdfast.AccountID, f JobFilter) ([]holdfast.Job, int, error)
+	// ETLs lists the account's ETL jobs that are not deleted, by id, without their
+	// definitions and annotations. The list is shared: nobody changes it, or what is
+	// in it.
+	ETLs(ctx context.Context, a holdfast.AccountID) ([]holdfast.Job, error)
 
 	// RepositoryUsers lists the repositories that jobs name which are not deleted,
 	// each with the sites of these jobs, by id.
@@ -154,15 +170,19 @@ type Reader interface {
 	// [holdfast.Status.Busy]), the oldest when there are several; CodeNotFound
 	// when there is none.
 	BusyExecution(ctx context.Context, job holdfast.JobID) (holdfast.Execution, error)
+	// LiveOfJob returns the executions of a job that have not ended, by id.
+	LiveOfJob(ctx context.Context, job holdfast.JobID) ([]holdfast.Execution, error)
+	// ETLHistory returns what the history of an ETL job ends with.
+	ETLHistory(ctx context.Context, job holdfast.JobID) (ETLHistory, error)
 	// LiveExecutions returns every execution in one of the states, by id.
 	LiveExecutions(ctx context.Context, states ...holdfast.State) ([]holdfast.Execution, error)
 	// LiveRestores lists the restores that have not ended, by id.
 	LiveRestores(ctx context.Context, a holdfast.AccountID) ([]holdfast.Execution, error)
 	// NextQueued returns the execution that should start now for the ask: queued,
-	// due, of the pool and one of the hosts, no other of its job running or
-	// suspended, below the limits of its site and its repository; the highest
-	// priority first, then the longest due, then the lowest id. CodeNotFound when
-	// there is none.
+	// due, of the pool, one of the hosts and a kind that is asked for, no other of
+	// its job running or suspended, below the limits of its site and its repository;
+	// the highest priority first, then the longest due, then the lowest id.
+	// CodeNotFound when there is none.
 	NextQueued(ctx context.Context, ask Ask) (holdfast.Execution, error)
 	// ExecutionByRequest returns the running execution whose order was given to
 	// this ask; CodeNotFound when there is none.
@@ -230,13 +250,17 @@ type Tx interface {
 
 	InsertSite(ctx context.Context, s *holdfast.Site) error
 	UpdateSite(ctx context.Context, s holdfast.Site) error
-	// DeleteSite is CodeConflict while it has jobs or backup sets.
+	// DeleteSite is CodeConflict while it has jobs or backup sets, or an ETL names
+	// it.
 	DeleteSite(ctx context.Context, a holdfast.AccountID, id holdfast.SiteID) error
 
 	InsertRepository(ctx context.Context, r *holdfast.Repository) error
 	// DeleteRepository is CodeConflict while a site or a copy names it.
 	DeleteRepository(ctx context.Context, a holdfast.AccountID, id holdfast.RepositoryID) error
 
+	// ReserveRunConfigurationID takes an id from the sequence of run configurations;
+	// it is never given out again.
+	ReserveRunConfigurationID(ctx context.Context) (holdfast.RunConfigurationID, error)
 	InsertJob(ctx context.Context, j *holdfast.Job) error
 	UpdateJob(ctx context.Context, j holdfast.Job) error
 
@@ -250,8 +274,12 @@ type Tx interface {
 	InsertExecution(ctx context.Context, e *holdfast.Execution) error
 	// MoveExecution writes next over prev when the row still has prev's state,
 	// wish and fence; else CodeConflict, and nothing is written. An ended
-	// execution never changes.
+	// execution never changes. It does not write Execution.ETL, see MoveETLRun.
 	MoveExecution(ctx context.Context, prev, next holdfast.Execution) error
+	// MoveETLRun gives an execution of an ETL that has not ended next, whose Version
+	// must be higher than before, when the row still has prev's state, wish, fence
+	// and Version; else CodeConflict. No other move undoes it.
+	MoveETLRun(ctx context.Context, prev holdfast.Execution, next holdfast.ETLRun) error
 	// BeatExecution writes beat number and progress of a running execution with
 	// this fence; CodeConflict when it is not running or the fence is old.
 	BeatExecution(ctx context.Context, id holdfast.ExecutionID, f holdfast.Fence, beat uint64, p holdfast.Progress) error

@@ -103,7 +103,7 @@ func benchmarkAsk(b *testing.B, s *sqlite.Store) {
 	b.Helper()
 	for b.Loop() {
 		err := s.View(b.Context(), func(r store.Reader) error {
-			_, err := r.NextQueued(b.Context(), store.Ask{Pool: holdfast.DefaultPool, Hosts: []holdfast.HostID{holdfast.FirstID}, Now: farFuture()})
+			_, err := r.NextQueued(b.Context(), store.Ask{Pool: holdfast.DefaultPool, Hosts: []holdfast.HostID{holdfast.FirstID}, Now: farFuture(), Batch: true})
 			if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
 				return nil
 			}

@@ -232,6 +232,51 @@ func (o optional[T]) Scan(v any) error {
 	return document[T]{*o.p}.Scan(v)
 }
 
+// spec is what an ETL does, as JSON without its definition, or NULL.
+type spec struct{ p **holdfast.ETLSpec }
+
+func (s spec) Value() (driver.Value, error) {
+	if *s.p == nil {
+		return nil, nil
+	}
+	short := **s.p
+	short.Definition = ""
+	return marshal(short)
+}
+
+func (s spec) Scan(v any) error { return optionalOf(s.p).Scan(v) }
+
+// definition is that of an ETL, whose spec is scanned before it; without one it is
+// NULL.
+type definition struct{ p **holdfast.ETLSpec }
+
+func (d definition) Value() (driver.Value, error) {
+	if *d.p == nil {
+		return nil, nil
+	}
+	return (*d.p).Definition, nil
+}
+
+func (d definition) Scan(v any) error {
+	text, ok := v.(string)
+	switch {
+	case v == nil:
+		return nil // of no ETL, or not asked for
+	case !ok || *d.p == nil:
+		return fmt.Errorf("a definition is a %T, or stands alone", v)
+	}
+	(*d.p).Definition = text
+	return nil
+}
+
+// service is whether an execution is one of a service ETL, for the queue's indexes:
+// it is read from what stands beside it.
+type service struct{ p **holdfast.ETLRun }
+
+func (s service) Value() (driver.Value, error) { return *s.p != nil && (*s.p).Service, nil }
+
+func (service) Scan(any) error { return nil }
+
 // annotations is a map of JSON values as JSON; nil is NULL.
 type annotations struct{ p *map[string]json.RawMessage }
 

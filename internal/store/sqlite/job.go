@@ -11,8 +11,9 @@ import (
 
 const (
 	jobColumns  = "id, account, " + jobChanging
-	jobChanging = "site, type, engine, name, description, active, priority, repository, retention_unit, retention_count, " +
-		"auto_abort_active, auto_abort_after, restore, annotations, created, deleted"
+	jobChanging = jobHead + ", annotations, created, deleted, etl, definition"
+	jobHead     = "site, type, engine, name, description, active, priority, repository, retention_unit, retention_count, " +
+		"auto_abort_active, auto_abort_after, restore"
 )
 
 func jobFields(j *holdfast.Job) []any {
@@ -24,6 +25,8 @@ func jobFields(j *holdfast.Job) []any {
 		annotations{&j.Annotations},
 		micros{&j.Created},
 		micros{&j.Deleted},
+		spec{&j.ETL},
+		definition{&j.ETL},
 	}
 }
 
@@ -99,7 +102,7 @@ func (r reader) RepositoryUsers(ctx context.Context, a holdfast.AccountID) (map[
 
 // InsertJob makes a job.
 func (t tx) InsertJob(ctx context.Context, j *holdfast.Job) error {
-	n, err := t.s.insert(ctx, "INSERT INTO jobs ("+jobColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", jobFields(j)...)
+	n, err := t.s.insert(ctx, "INSERT INTO jobs ("+jobColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", jobFields(j)...)
 	if err != nil {
 		return taken(err, "job %q at this site", j.Name)
 	}
@@ -110,7 +113,7 @@ func (t tx) InsertJob(ctx context.Context, j *holdfast.Job) error {
 // UpdateJob writes everything but id and account.
 func (t tx) UpdateJob(ctx context.Context, j holdfast.Job) error {
 	args := append(jobFields(&j)[2:], j.ID, j.Account)
-	n, err := t.s.exec(ctx, "UPDATE jobs SET ("+jobChanging+") = (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) WHERE id = ? AND account = ?", args...)
+	n, err := t.s.exec(ctx, "UPDATE jobs SET ("+jobChanging+") = (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) WHERE id = ? AND account = ?", args...)
 	return changed(n, taken(err, "job %q at this site", j.Name), "job %d", j.ID)
 }
 

@@ -138,7 +138,16 @@ func checkOldRows(t *testing.T, s *sqlite.Store) {
 		site, err := r.SiteBySlug(ctx, account, "berlin")
 		check(t, "site", site.Name, "Größe", err)
 		_, jobs, err := r.Jobs(ctx, account, store.JobFilter{})
-		check(t, "jobs", jobs, 2, err)
+		check(t, "jobs", jobs, 3, err)
+		etl, err := r.Job(ctx, account, 1005)
+		check(t, "ETL", etl.ETL, &holdfast.ETLSpec{
+			Service: true, Definition: "name: orders", Sites: []holdfast.SiteID{1001}, Aborted: true,
+			Configurations: []holdfast.RunConfiguration{{ID: 1001, Name: "Default", Active: true, Properties: map[string]string{"a": "ß"}}},
+			Recurrence:     &holdfast.Recurrence{Start: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Period: time.Hour},
+		}, err)
+		live, err := r.LiveOfJob(ctx, 1005)
+		check(t, "live executions of an ETL", len(live), 1, err)
+		check(t, "execution of an ETL", live[0].ETL, &holdfast.ETLRun{Service: true, Properties: map[string]string{"a": "2"}, Version: 1}, nil)
 		_, jobs, err = r.Jobs(ctx, account, store.JobFilter{ActiveOnly: true, Types: []holdfast.JobType{holdfast.JobBackup}})
 		check(t, "active backup jobs", jobs, 1, err)
 		schedules, err := r.Schedules(ctx, account, 1001)
@@ -149,12 +158,12 @@ func checkOldRows(t *testing.T, s *sqlite.Store) {
 			filter store.ExecutionFilter
 			want   []holdfast.ExecutionID
 		}{
-			"all":                 {store.ExecutionFilter{}, []holdfast.ExecutionID{1006, 1004, 1003, 1002, 1001}},
+			"all":                 {store.ExecutionFilter{}, []holdfast.ExecutionID{1007, 1006, 1004, 1003, 1002, 1001}},
 			"of a job":            {store.ExecutionFilter{Job: 1001}, []holdfast.ExecutionID{1006, 1004, 1001}},
 			"with restores":       {store.ExecutionFilter{Job: 1001, Restores: true}, []holdfast.ExecutionID{1006, 1004, 1002, 1001}},
 			"restores":            {store.ExecutionFilter{Types: []holdfast.JobType{holdfast.JobRestore}}, []holdfast.ExecutionID{1002}},
 			"that live":           {store.ExecutionFilter{States: []holdfast.State{holdfast.StateRunning}}, []holdfast.ExecutionID{1004}},
-			"that ended since":    {store.ExecutionFilter{EndedSince: at(24)}, []holdfast.ExecutionID{1006, 1004, 1003}},
+			"that ended since":    {store.ExecutionFilter{EndedSince: at(24)}, []holdfast.ExecutionID{1007, 1006, 1004, 1003}},
 			"ended, of two jobs":  {store.ExecutionFilter{EndedSince: at(20), Jobs: []holdfast.JobID{1001, 1002}}, []holdfast.ExecutionID{1006, 1004, 1002}},
 			"ended, and no other": {store.ExecutionFilter{EndedSince: at(24), States: []holdfast.State{holdfast.StateEnded}}, []holdfast.ExecutionID{1006, 1003}},
 		} {

@@ -63,6 +63,7 @@ func readerCalls() map[string][]asked {
 		"RepositoryByName":       get(func(c ctx, r reader) (any, error) { return r.RepositoryByName(c, a, "main") }),
 		"Repositories":           get(func(c ctx, r reader) (any, error) { return r.Repositories(c, a) }),
 		"Job":                    get(func(c ctx, r reader) (any, error) { return r.Job(c, a, 1001) }),
+		"ETLs":                   get(func(c ctx, r reader) (any, error) { return r.ETLs(c, a) }),
 		"RepositoryUsers":        get(func(c ctx, r reader) (any, error) { return r.RepositoryUsers(c, a) }),
 		"Schedule":               get(func(c ctx, r reader) (any, error) { return r.Schedule(c, a, 1001) }),
 		"Schedules":              get(func(c ctx, r reader) (any, error) { return r.Schedules(c, a, 1001) }),
@@ -72,6 +73,8 @@ func readerCalls() map[string][]asked {
 		"LastExecutions":         get(func(c ctx, r reader) (any, error) { return r.LastExecutions(c, a, []holdfast.JobID{1001}) }),
 		"LastRestores":           get(func(c ctx, r reader) (any, error) { return r.LastRestores(c, a, []holdfast.JobID{1001}) }),
 		"BusyExecution":          get(func(c ctx, r reader) (any, error) { return r.BusyExecution(c, 1001) }),
+		"LiveOfJob":              get(func(c ctx, r reader) (any, error) { return r.LiveOfJob(c, 1001) }),
+		"ETLHistory":             get(func(c ctx, r reader) (any, error) { return r.ETLHistory(c, etlJob) }),
 		"LiveRestores":           get(func(c ctx, r reader) (any, error) { return r.LiveRestores(c, a) }),
 		"ExecutionByRequest":     get(func(c ctx, r reader) (any, error) { return r.ExecutionByRequest(c, 1001, "r") }),
 		"DuePlanned":             get(func(c ctx, r reader) (any, error) { return r.DuePlanned(c, farFuture(), 5) }),
@@ -90,7 +93,7 @@ func readerCalls() map[string][]asked {
 		"ExecutionsOfSubmission": get(func(c ctx, r reader) (any, error) { return r.ExecutionsOfSubmission(c, 1001) }),
 		"SiteEvents":             get(func(c ctx, r reader) (any, error) { return r.SiteEvents(c, a, 1001, store.Page{Limit: 5}) }),
 		"NextQueued": one(func(c ctx, r reader) error {
-			_, err := r.NextQueued(c, store.Ask{Pool: holdfast.DefaultPool, Hosts: []holdfast.HostID{1001, 1002}, Now: farFuture()})
+			_, err := r.NextQueued(c, store.Ask{Pool: holdfast.DefaultPool, Hosts: []holdfast.HostID{1001, 1002}, Now: farFuture(), Batch: true, Service: true})
 			return err
 		}),
 		"Credentials": {
@@ -237,6 +240,9 @@ func crowd(t testing.TB, s *sqlite.Store, n int) {
 // seededSince is a time before and after which executions of seed have ended.
 const seededSince = 6000
 
+// etlJob is the ETL job of TestQueryPlans: the first after those of seed and crowd.
+const etlJob = 1004 + crowdSites
+
 // TestQueryPlans compares how SQLite runs each query of the Reader with the
 // golden files. Nothing gathers statistics, so that the plans do not depend on
 // how much there is.
@@ -258,6 +264,20 @@ func TestQueryPlans(t *testing.T) {
 	})
 	change(t, s, func(ctx context.Context, tx store.Tx) error {
 		return sqlite.Exec(ctx, tx, "INSERT INTO restores (job, id, account, site, own) SELECT 1001, id, account, site, job FROM executions WHERE type = 'RESTORE' LIMIT 20")
+	})
+	change(t, s, func(ctx context.Context, tx store.Tx) error {
+		j := holdfast.Job{Account: holdfast.FirstID, Site: 1001, Type: holdfast.JobETL, Name: "etl", ETL: &holdfast.ETLSpec{}}
+		if err := tx.InsertJob(ctx, &j); err != nil {
+			return err
+		}
+		if j.ID != etlJob {
+			t.Fatalf("got ETL job %d, want %d", j.ID, etlJob)
+		}
+		e := holdfast.Execution{
+			Account: j.Account, Site: j.Site, Job: j.ID, Type: j.Type, ETL: &holdfast.ETLRun{}, Started: farFuture(),
+			Status: holdfast.Status{State: holdfast.StateRunning, Fence: 1},
+		}
+		return tx.InsertExecution(ctx, &e)
 	})
 	other := foreign(t, s.Path())
 	calls := readerCalls()

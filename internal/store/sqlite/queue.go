@@ -74,14 +74,30 @@ func (c candidate) before(d candidate) bool {
 	return d.id == 0 || c.due < d.due || c.due == d.due && c.id < d.id
 }
 
+// room is the kinds of executions that an ask has room for, as the column service
+// has them.
+func room(ask store.Ask) (kinds []int) {
+	if ask.Batch {
+		kinds = append(kinds, 0)
+	}
+	if ask.Service {
+		kinds = append(kinds, 1)
+	}
+	return kinds
+}
+
 // NextQueued returns the execution that should start now for the ask.
 func (r reader) NextQueued(ctx context.Context, ask store.Ask) (holdfast.Execution, error) {
 	hosts, err := selected(ask.Hosts)
 	if err != nil {
 		return holdfast.Execution{}, err
 	}
-	for after := int64(-1 << 62); len(ask.Hosts) > 0; {
-		priority, found, err := r.nextPriority(ctx, ask.Pool, hosts, after)
+	kinds, err := selected(room(ask))
+	if err != nil {
+		return holdfast.Execution{}, err
+	}
+	for after := int64(-1 << 62); len(ask.Hosts) > 0 && (ask.Batch || ask.Service); {
+		priority, found, err := r.nextPriority(ctx, ask.Pool, hosts, kinds, after)
 		if err != nil {
 			return holdfast.Execution{}, err
 		}
@@ -90,12 +106,14 @@ func (r reader) NextQueued(ctx context.Context, ask store.Ask) (holdfast.Executi
 		}
 		var best candidate
 		for _, h := range ask.Hosts {
-			c, err := r.head(ctx, ask, h, priority)
-			if err != nil {
-				return holdfast.Execution{}, err
-			}
-			if c.id != 0 && c.before(best) {
-				best = c
+			for _, service := range room(ask) {
+				c, err := r.head(ctx, ask, h, service, priority)
+				if err != nil {
+					return holdfast.Execution{}, err
+				}
+				if c.id != 0 && c.before(best) {
+					best = c
+				}
 			}
 		}
 		if best.id != 0 {
@@ -107,20 +125,21 @@ func (r reader) NextQueued(ctx context.Context, ask store.Ask) (holdfast.Executi
 }
 
 // nextPriority returns the highest priority below after that anything queued has.
-func (r reader) nextPriority(ctx context.Context, pool, hosts string, after int64) (priority int64, found bool, err error) {
+func (r reader) nextPriority(ctx context.Context, pool, hosts, kinds string, after int64) (priority int64, found bool, err error) {
 	var p sql.NullInt64
 	err = r.s.each(ctx, func(rows *sql.Rows) error { return rows.Scan(&p) }, `
 		SELECT min(p) FROM (
-			SELECT (SELECT min(e.priority) FROM executions e WHERE e.state = 'QUEUED' AND e.pool = ? AND e.host = h.value AND e.priority > ?) AS p
-			FROM json_each(?) h)`, pool, after, hosts)
+			SELECT (SELECT min(e.priority) FROM executions e
+				WHERE e.state = 'QUEUED' AND e.pool = ? AND e.host = h.value AND e.service = k.value AND e.priority > ?) AS p
+			FROM json_each(?) h, json_each(?) k)`, pool, after, hosts, kinds)
 	return p.Int64, p.Valid, err
 }
 
-// head returns the first that may start of those with this host and priority, or
-// nothing. Usually it is among the first few. When many wait behind a limit or a
-// running execution of their job, those are passed over by groups: of one job,
-// site and repository either the first may start or none.
-func (r reader) head(ctx context.Context, ask store.Ask, h holdfast.HostID, priority int64) (candidate, error) {
+// head returns the first that may start of those with this host, kind and
+// priority, or nothing. Usually it is among the first few. When many wait behind a
+// limit or a running execution of their job, those are passed over by groups: of
+// one job, site and repository either the first may start or none.
+func (r reader) head(ctx context.Context, ask store.Ask, h holdfast.HostID, service int, priority int64) (candidate, error) {
 	var c candidate
 	scanned := 0
 	err := r.s.each(ctx, func(rows *sql.Rows) error {
@@ -137,15 +156,16 @@ func (r reader) head(ctx context.Context, ask store.Ask, h holdfast.HostID, prio
 		}
 		return nil
 	}, `SELECT q.id, q.due, `+startable+` FROM executions q
-		WHERE q.state = 'QUEUED' AND q.pool = ? AND q.host = ? AND q.priority = ? AND q.due <= ?
-		ORDER BY q.due, q.id`+limited, ask.Pool, h, priority, comparableMicros{&ask.Now}, headScan)
+		WHERE q.state = 'QUEUED' AND q.pool = ? AND q.host = ? AND q.service = ? AND q.priority = ? AND q.due <= ?
+		ORDER BY q.due, q.id`+limited, ask.Pool, h, service, priority, comparableMicros{&ask.Now}, headScan)
 	if errors.Is(err, errEnough) {
 		return c, nil
 	}
 	if err != nil || scanned < headScan {
 		return candidate{}, err
 	}
-	err = r.s.each(ctx, func(rows *sql.Rows) error { return rows.Scan(&c.id, &c.due) }, groupHeads, ask.Pool, h, priority, comparableMicros{&ask.Now})
+	err = r.s.each(ctx, func(rows *sql.Rows) error { return rows.Scan(&c.id, &c.due) }, groupHeads,
+		ask.Pool, h, priority, comparableMicros{&ask.Now}, service)
 	return c, err
 }
 
@@ -157,16 +177,16 @@ const groupHeads = `
 		SELECT -1, -1, -1
 		UNION ALL
 		SELECT n.job, n.site, n.repository FROM groups g JOIN executions n ON n.id = coalesce (
-			(SELECT e.id FROM executions e WHERE e.state = 'QUEUED' AND e.pool = ?1 AND e.host = ?2 AND e.priority = ?3
+			(SELECT e.id FROM executions e WHERE e.state = 'QUEUED' AND e.pool = ?1 AND e.host = ?2 AND e.service = ?5 AND e.priority = ?3
 				AND e.job = g.job AND e.site = g.site AND e.repository > g.repository ORDER BY e.repository LIMIT 1),
-			(SELECT e.id FROM executions e WHERE e.state = 'QUEUED' AND e.pool = ?1 AND e.host = ?2 AND e.priority = ?3
+			(SELECT e.id FROM executions e WHERE e.state = 'QUEUED' AND e.pool = ?1 AND e.host = ?2 AND e.service = ?5 AND e.priority = ?3
 				AND e.job = g.job AND e.site > g.site ORDER BY e.site, e.repository LIMIT 1),
-			(SELECT e.id FROM executions e WHERE e.state = 'QUEUED' AND e.pool = ?1 AND e.host = ?2 AND e.priority = ?3
+			(SELECT e.id FROM executions e WHERE e.state = 'QUEUED' AND e.pool = ?1 AND e.host = ?2 AND e.service = ?5 AND e.priority = ?3
 				AND e.job > g.job ORDER BY e.job, e.site, e.repository LIMIT 1))
 	)
 	SELECT q.id, q.due FROM groups g JOIN executions q ON q.id = (
 		SELECT e.id FROM executions e
-		WHERE e.state = 'QUEUED' AND e.pool = ?1 AND e.host = ?2 AND e.priority = ?3
+		WHERE e.state = 'QUEUED' AND e.pool = ?1 AND e.host = ?2 AND e.service = ?5 AND e.priority = ?3
 			AND e.job = g.job AND e.site = g.site AND e.repository = g.repository AND e.due <= ?4
 		ORDER BY e.due, e.id LIMIT 1)
 	WHERE ` + startable + ` ORDER BY q.due, q.id LIMIT 1`

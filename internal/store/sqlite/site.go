@@ -65,9 +65,9 @@ func (t tx) UpdateSite(ctx context.Context, s holdfast.Site) error {
 	return changed(n, taken(err, "site %q", s.Slug), "site %d", s.ID)
 }
 
-// DeleteSite removes a site that has no jobs, nothing under way, and no backup
-// sets but those whose every copy is deleted. The history of its deleted jobs
-// stays.
+// DeleteSite removes a site that has no jobs, that no ETL names, with nothing under
+// way, and no backup sets but those whose every copy is deleted. The history of its
+// deleted jobs stays.
 func (t tx) DeleteSite(ctx context.Context, a holdfast.AccountID, id holdfast.SiteID) error {
 	site, err := t.Site(ctx, a, id)
 	if err != nil {
@@ -75,6 +75,11 @@ func (t tx) DeleteSite(ctx context.Context, a holdfast.AccountID, id holdfast.Si
 	}
 	for _, c := range []struct{ noun, hint, count string }{
 		{"job", "delete its jobs first", "SELECT count(*) FROM jobs WHERE account = ? AND site = ? AND deleted IS NULL"},
+		{
+			"ETL that names it", "take it out of their definitions, or delete them",
+			`SELECT count(*) FROM jobs j INDEXED BY jobs_account WHERE account = ? AND type = 'ETL' AND deleted IS NULL
+				AND EXISTS (SELECT 1 FROM json_each(j.etl, '$.sites') s WHERE s.value = ?)`,
+		},
 		{
 			"unfinished execution", "wait until they have ended, or stop them",
 			"SELECT count(*) FROM executions WHERE account = ? AND site = ? AND state <> 'ENDED' AND state IN ('PLANNED', 'QUEUED', 'RUNNING', 'SUSPENDED')",

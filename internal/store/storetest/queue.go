@@ -32,7 +32,7 @@ func (f *fixture) wantNext(t *testing.T, what string, ask store.Ask, want holdfa
 }
 
 func testNextQueued(t *testing.T, f *fixture) {
-	ask := store.Ask{Pool: holdfast.DefaultPool, Hosts: []holdfast.HostID{f.host.ID}, Now: at(10)}
+	ask := store.Ask{Pool: holdfast.DefaultPool, Hosts: []holdfast.HostID{f.host.ID}, Now: at(10), Batch: true}
 	jobs := make([]holdfast.Job, 8)
 	for i := range jobs {
 		jobs[i] = f.addJob(t, f.site, fmt.Sprintf("job%d", i))
@@ -54,8 +54,8 @@ func testNextQueued(t *testing.T, f *fixture) {
 	f.wantNext(t, "another pool", ask, longer.ID)
 	f.add(t, jobs[4], func(e *holdfast.Execution) { e.Priority, e.Host = 1, f.host.ID+1 })
 	f.wantNext(t, "another host", ask, longer.ID)
-	f.wantNext(t, "no host", store.Ask{Pool: ask.Pool, Now: ask.Now}, 0)
-	f.wantNext(t, "no such pool", store.Ask{Pool: "none", Hosts: ask.Hosts, Now: ask.Now}, 0)
+	f.wantNext(t, "no host", store.Ask{Pool: ask.Pool, Now: ask.Now, Batch: true}, 0)
+	f.wantNext(t, "no such pool", store.Ask{Pool: "none", Hosts: ask.Hosts, Now: ask.Now, Batch: true}, 0)
 	never := f.add(t, jobs[5], func(e *holdfast.Execution) { e.Priority, e.Due = 2, time.Time{} })
 	f.wantNext(t, "due at once", ask, never.ID)
 	f.move(t, never, holdfast.MoveStart)
@@ -86,7 +86,7 @@ func testNextQueued(t *testing.T, f *fixture) {
 // anyone would look at one by one, and behind them jobs of which only a part is
 // blocked.
 func testQueueBehindMany(t *testing.T, f *fixture) {
-	ask := store.Ask{Pool: holdfast.DefaultPool, Hosts: []holdfast.HostID{f.host.ID}, Now: at(10)}
+	ask := store.Ask{Pool: holdfast.DefaultPool, Hosts: []holdfast.HostID{f.host.ID}, Now: at(10), Batch: true}
 	busy, twoRepositories, twoSites := f.job, f.addJob(t, f.site, "two repositories"), f.addJob(t, f.site, "two sites")
 	full := f.addSite(t, "full", func(s *holdfast.Site) { s.MaxRunning = 1 })
 	roomy := f.addSite(t, "roomy", func(s *holdfast.Site) { s.MaxRunning = 1 })
@@ -145,6 +145,9 @@ func (m *queueModel) startable(q holdfast.Execution, ask store.Ask) bool {
 	if q.State != holdfast.StateQueued || q.Pool != ask.Pool || q.Due.After(ask.Now) || !slices.Contains(ask.Hosts, q.Host) {
 		return false
 	}
+	if service := q.ETL != nil && q.ETL.Service; service && !ask.Service || !service && !ask.Batch {
+		return false
+	}
 	for _, e := range m.executions {
 		if e.Job == q.Job && (e.State == holdfast.StateRunning || e.State == holdfast.StateSuspended) {
 			return false
@@ -200,6 +203,7 @@ func testQueueModel(t *testing.T, f *fixture) {
 		for range rapid.IntRange(1, 12).Draw(rt, "asks") {
 			ask := store.Ask{
 				Pool: pool, Now: at(rapid.IntRange(-2, 5).Draw(rt, "now")),
+				Batch: rapid.IntRange(0, 3).Draw(rt, "batch") > 0, Service: rapid.Bool().Draw(rt, "service"),
 				Hosts: rapid.SampledFrom([][]holdfast.HostID{{1}, {2}, {1, 2}, {2, 1, 3}}).Draw(rt, "hosts"),
 			}
 			want := m.next(ask)
@@ -271,6 +275,7 @@ func (f *fixture) drawQueue(rt *rapid.T, t *testing.T, round int) *queueModel {
 		for range n {
 			e := f.execution(rapid.SampledFrom(jobs).Draw(rt, "job"))
 			e.Status = rapid.SampledFrom(queueStatuses()).Draw(rt, "status")
+			e.ETL = rapid.SampledFrom([]*holdfast.ETLRun{nil, nil, {}, {Service: true}}).Draw(rt, "ETL")
 			e.Priority = holdfast.Priority(rapid.IntRange(1, spread).Draw(rt, "priority"))
 			e.Due = at(rapid.IntRange(-2, 5).Draw(rt, "due"))
 			e.Host = holdfast.HostID(rapid.IntRange(1, spread).Draw(rt, "host"))

@@ -43,7 +43,7 @@ func testNotFound(t *testing.T, f *fixture) {
 		code[holdfast.Schedule](t, "schedule", missing)(r.Schedule(ctx, f.account, none))
 		code[holdfast.Execution](t, "execution", missing)(r.Execution(ctx, f.account, none))
 		code[holdfast.Execution](t, "busy execution", missing)(r.BusyExecution(ctx, f.job.ID))
-		code[holdfast.Execution](t, "next of an empty queue", missing)(r.NextQueued(ctx, store.Ask{Pool: "default", Hosts: []holdfast.HostID{f.host.ID}, Now: start()}))
+		code[holdfast.Execution](t, "next of an empty queue", missing)(r.NextQueued(ctx, store.Ask{Pool: "default", Hosts: []holdfast.HostID{f.host.ID}, Now: start(), Batch: true}))
 		code[holdfast.Execution](t, "execution by request", missing)(r.ExecutionByRequest(ctx, none, "none"))
 		code[holdfast.BackupSet](t, "set", missing)(r.Set(ctx, f.account, none))
 		code[holdfast.Copy](t, "copy by fence", missing)(r.CopyByFence(ctx, none, 1))

@@ -138,7 +138,7 @@ func makeFullRows(f *fixture) *fullRows {
 		job: holdfast.Job{
 			Account: f.account, Site: f.site.ID, Type: holdfast.JobRestore, Engine: holdfast.EnginePhysical, Name: "full", Description: "words\n",
 			Active: true, Priority: 2, Retention: holdfast.Retention{Unit: holdfast.RetainGenerations, Count: 4},
-			AutoAbort: holdfast.AutoAbort{Active: true, After: 90 * time.Minute}, Restore: restore,
+			AutoAbort: holdfast.AutoAbort{Active: true, After: 90 * time.Minute}, Restore: restore, ETL: fullSpec(f.site.ID, 1999),
 			Annotations: map[string]json.RawMessage{"baas": json.RawMessage(`{"a":[1,2,null]}`)}, Created: at(9), Deleted: at(10),
 		},
 		schedule: holdfast.Schedule{
@@ -158,7 +158,7 @@ func makeFullRows(f *fixture) *fullRows {
 			Detail: "page 4", RunAsked: holdfast.RunDelta, RunType: holdfast.RunFull, RunTypeReason: "no base", Priority: 3, Pool: "fast",
 			Host: f.host.ID, Repository: f.repository.ID, Restore: restore, Due: at(12), AbortAfter: time.Hour, Worker: 1700, Request: "r1",
 			Beat: math.MaxUint64, Progress: holdfast.Progress{Phase: "files", DoneBytes: 1, TotalBytes: 2, DoneFiles: 3, TotalFiles: 4, AddedBytes: 5},
-			Set: 1800, Parent: 1801, Result: json.RawMessage(`{"ok":true}`), Submitted: at(13), Started: at(14), Restarted: at(15),
+			Set: 1800, Parent: 1801, ETL: fullRun(), Result: json.RawMessage(`{"ok":true}`), Submitted: at(13), Started: at(14), Restarted: at(15),
 			WantedAt: at(16), Ended: at(17), StoredSize: 1 << 50,
 		},
 		set: holdfast.BackupSet{
@@ -291,6 +291,7 @@ func testUpdate(t *testing.T, f *fixture) {
 	rows.host.Name, rows.host.Address = "db3", "192.0.2.3"
 	rows.site.Name, rows.site.Password, rows.site.MaxRunning, rows.site.Repository = "other", nil, 9, 0
 	rows.job.Description, rows.job.Priority, rows.job.Restore, rows.job.Annotations, rows.job.Deleted = "", 5, nil, nil, time.Time{}
+	rows.job.ETL.Definition, rows.job.ETL.Recurrence = "", nil
 	rows.set.Damaged, rows.set.Protected = "", false
 	rows.worker.Seen, rows.worker.Removed, rows.worker.Pools = at(98), time.Time{}, nil
 	f.update(t, func(ctx context.Context, tx store.Tx) error {

@@ -1,0 +1,85 @@
+package sqlite
+
+import (
+	"context"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/store"
+)
+
+// etlColumns is a job's columns for a list of ETLs: what is long is left out.
+const etlColumns = "id, account, " + jobHead + ", NULL, created, deleted, etl, NULL"
+
+// ETLs lists the account's ETL jobs, by id, without their definitions and
+// annotations.
+func (r reader) ETLs(ctx context.Context, a holdfast.AccountID) ([]holdfast.Job, error) {
+	var w where
+	w.account(a)
+	return many(ctx, r.s, jobFields, "SELECT "+etlColumns+" FROM jobs WHERE id IN (SELECT id FROM jobs INDEXED BY jobs_account"+
+		w.String()+" AND type = 'ETL' AND deleted IS NULL) ORDER BY id", w.args...)
+}
+
+// LiveOfJob returns the executions of a job that have not ended, by id.
+func (r reader) LiveOfJob(ctx context.Context, job holdfast.JobID) ([]holdfast.Execution, error) {
+	return many(ctx, r.s, executionFields,
+		"SELECT "+executionColumns+" FROM executions INDEXED BY executions_busy WHERE job = ? AND state <> 'ENDED' ORDER BY id", job)
+}
+
+// ETLHistory returns what the history of an ETL job ends with.
+func (r reader) ETLHistory(ctx context.Context, job holdfast.JobID) (store.ETLHistory, error) {
+	var h store.ETLHistory
+	// The site and the type of a job never change.
+	ended, err := many(ctx, r.s, executionFields, "SELECT "+executionColumns+` FROM executions INDEXED BY executions_job
+		WHERE account = (SELECT account FROM jobs WHERE id = ?1) AND job = ?1 AND site = (SELECT site FROM jobs WHERE id = ?1) AND type = 'ETL'
+			AND state = 'ENDED' ORDER BY id DESC LIMIT 1`, job)
+	if err != nil {
+		return h, err
+	}
+	if len(ended) > 0 {
+		h.Ended = &ended[0]
+	}
+	const started = " FROM executions INDEXED BY executions_etl_started WHERE job = ? AND type = 'ETL' AND started IS NOT NULL"
+	newest, err := many(ctx, r.s, executionFields, "SELECT "+executionColumns+started+" ORDER BY id DESC LIMIT 1", job)
+	if err != nil || len(newest) == 0 {
+		return h, err
+	}
+	h.Started = &newest[0]
+	if h.Started.State == holdfast.StateEnded {
+		h.Finished = h.Started
+		return h, nil
+	}
+	finished, err := many(ctx, r.s, executionFields, "SELECT "+executionColumns+started+" AND state = 'ENDED' ORDER BY id DESC LIMIT 1", job)
+	if len(finished) > 0 {
+		h.Finished = &finished[0]
+	}
+	return h, err
+}
+
+// ReserveRunConfigurationID takes an id that is never given out again.
+func (t tx) ReserveRunConfigurationID(ctx context.Context) (holdfast.RunConfigurationID, error) {
+	return one(ctx, t.s, "sequence of run configurations", func(id *holdfast.RunConfigurationID) []any { return []any{id} },
+		"UPDATE installation SET run_configuration = run_configuration + 1 RETURNING run_configuration")
+}
+
+// MoveETLRun gives an execution of an ETL next when the row still has prev's
+// state, wish, fence and version.
+func (t tx) MoveETLRun(ctx context.Context, prev holdfast.Execution, next holdfast.ETLRun) error {
+	if prev.ETL == nil || next.Service != prev.ETL.Service || next.Version <= prev.ETL.Version {
+		return holdfast.Errorf(holdfast.CodeInternal, "execution %d cannot get these properties", prev.ID)
+	}
+	run := &next
+	n, err := t.s.exec(ctx, `UPDATE executions SET etl = ? WHERE id = ? AND account = ? AND state = ? AND wanted = ? AND fence = ?
+		AND coalesce(json_extract(etl, '$.version'), 0) = ? AND state <> 'ENDED'`,
+		optionalOf(&run), prev.ID, prev.Account, prev.State, prev.Wanted, bitsOf(&prev.Fence), prev.ETL.Version)
+	if err != nil || n > 0 {
+		return err
+	}
+	now, err := t.Execution(ctx, prev.Account, prev.ID)
+	if err != nil {
+		return err
+	}
+	if now.ETL != nil && now.Status == prev.Status {
+		return holdfast.Errorf(holdfast.CodeConflict, "execution %d has got other properties meanwhile", prev.ID)
+	}
+	return errChanged(now, prev.Status)
+}
