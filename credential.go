@@ -19,6 +19,12 @@ const (
 	CredentialSession  CredentialKind = "SESSION"  // opened by a password, which is its Parent
 	CredentialKey      CredentialKind = "KEY"      // public key: proves who signed, and allows nothing alone
 	CredentialPAT      CredentialKind = "PAT"      // personal access token: sent inside what a key of the same principal has signed
+	// CredentialAccessKey is a public name and a secret, which together open a log-in
+	// of a program.
+	CredentialAccessKey CredentialKind = "ACCESS_KEY"
+	// CredentialRefresh was given at such a log-in, and renews it; the access key is
+	// its Parent.
+	CredentialRefresh CredentialKind = "REFRESH"
 )
 
 // usedWithin is how exact Credential.LastUsed is.
@@ -32,10 +38,11 @@ type Credential struct {
 	Kind      CredentialKind
 	Name      string
 	// Hash is SHA-256 of a secret of 256 random bits; the encoded salted hash of a
-	// password; SHA-256 of a public key together with its principal's id.
+	// password; SHA-256 of a public key together with its principal's id, or of both
+	// halves of an access key.
 	Hash      []byte
-	PublicKey []byte       // PKIX, DER; of CredentialKey
-	Parent    CredentialID // of CredentialSession: ends with it
+	PublicKey []byte       // PKIX, DER, of CredentialKey; the public half of CredentialAccessKey, as text
+	Parent    CredentialID // of CredentialSession and CredentialRefresh: ends with it
 	Role      Role
 	Sites     []SiteID // empty: every site of the account
 	Hosts     []HostID // for CredentialJoin: the hosts the new worker stands on

@@ -46,7 +46,7 @@ type Actor struct {
 // String names the actor for events and logs.
 func (a Actor) String() string {
 	switch c := a.Credential; {
-	case c.Kind == CredentialSession, c.Kind == CredentialPAT:
+	case c.Kind == CredentialSession, c.Kind == CredentialPAT, c.Kind == CredentialAccessKey:
 		return "user " + a.Principal.Name
 	case c.Name != "":
 		return "token " + c.Name

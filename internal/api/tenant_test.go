@@ -116,6 +116,10 @@ func furnish(t *testing.T, w *apitest.World, accountName, prefix, size string) t
 	pat, _, err := w.Service.CreatePAT(ctx, local, service.NewPAT{User: user.ID})
 	check(t, err)
 	set("pat", int64(pat.ID))
+	access, _, err := w.Service.CreateAccessKey(ctx, local, service.NewAccessKey{User: user.ID, Name: prefix + "-access"})
+	check(t, err)
+	set("access-key", int64(access.ID))
+	set("access-half", string(access.PublicKey))
 	return tn
 }
 
@@ -337,6 +341,9 @@ func nobody(v string) string {
 	}
 	if n, ok := strings.CutPrefix(v, "acc-"); ok {
 		return "acc-" + strings.Repeat("9", len(n))
+	}
+	if half, ok := strings.CutPrefix(v, "HFAK"); ok {
+		return "HFAK" + strings.Repeat("7", len(half))
 	}
 	return strings.ReplaceAll(v, mark, "nobody")
 }

@@ -38,6 +38,7 @@ const (
 type Master struct {
 	id   [keyIDLen]byte
 	aead cipher.AEAD
+	key  []byte
 }
 
 func newMaster(key []byte) (*Master, error) {
@@ -45,7 +46,7 @@ func newMaster(key []byte) (*Master, error) {
 	if err != nil {
 		return nil, fmt.Errorf("use master key: %w", err)
 	}
-	return &Master{id: keyID(key), aead: aead}, nil
+	return &Master{id: keyID(key), aead: aead, key: key}, nil
 }
 
 // keyID tells keys apart without telling anything about them: the key has 256

@@ -84,6 +84,9 @@ const (
 	opCreatePAT        Operation = "CreatePAT"
 	opPATs             Operation = "PATs"
 	opRevokePAT        Operation = "RevokePAT"
+	opCreateAccessKey  Operation = "CreateAccessKey"
+	opAccessKeys       Operation = "AccessKeys"
+	opRevokeAccessKey  Operation = "RevokeAccessKey"
 )
 
 // scopeKind says how a credential's sites bound an operation.
@@ -134,6 +137,9 @@ var rules = map[Operation]rule{
 	"Logout":              {"", scopeOpen},
 	"PublicKey":           {"", scopeOpen},
 	"AuthenticatePAT":     {"", scopeOpen},
+	"LoginAccessKey":      {"", scopeOpen},
+	"RenewAccess":         {"", scopeOpen},
+	"AuthenticateAccess":  {"", scopeOpen},
 
 	opAccount:       {holdfast.RoleReader, scopeList},
 	opAccounts:      {holdfast.RoleReader, scopeList},
@@ -151,6 +157,10 @@ var rules = map[Operation]rule{
 	opCreatePAT:   {holdfast.RoleAdmin, scopeAccount},
 	opPATs:        {holdfast.RoleAdmin, scopeAccount},
 	opRevokePAT:   {holdfast.RoleAdmin, scopeAccount},
+
+	opCreateAccessKey: {holdfast.RoleAdmin, scopeAccount},
+	opAccessKeys:      {holdfast.RoleAdmin, scopeAccount},
+	opRevokeAccessKey: {holdfast.RoleAdmin, scopeAccount},
 
 	opCreateToken: {holdfast.RoleAdmin, scopeAccount},
 	opTokens:      {holdfast.RoleAdmin, scopeAccount},

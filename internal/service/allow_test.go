@@ -87,6 +87,9 @@ func operations() map[string]operation {
 		"Logout":              {kind: open},
 		"PublicKey":           {kind: open},
 		"AuthenticatePAT":     {kind: open},
+		"LoginAccessKey":      {kind: open},
+		"RenewAccess":         {kind: open},
+		"AuthenticateAccess":  {kind: open},
 
 		"Account": {reader, list, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
 			_, err := r.svc.Account(ctx, a)
@@ -144,6 +147,17 @@ func operations() map[string]operation {
 		}},
 		"RevokePAT": {admin, whole, newPAT, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
 			return r.svc.RevokePAT(ctx, a, holdfast.CredentialID(id))
+		}},
+		"CreateAccessKey": {admin, whole, newUser, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, _, err := r.svc.CreateAccessKey(ctx, a, service.NewAccessKey{User: holdfast.PrincipalID(id), Name: newName()})
+			return err
+		}},
+		"AccessKeys": {admin, whole, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
+			_, err := r.svc.AccessKeys(ctx, a)
+			return err
+		}},
+		"RevokeAccessKey": {admin, whole, newAccessKey, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			return r.svc.RevokeAccessKey(ctx, a, holdfast.CredentialID(id))
 		}},
 
 		"CreateToken": {admin, whole, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {

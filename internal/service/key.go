@@ -197,7 +197,8 @@ func (s *Service) RevokeKey(ctx context.Context, actor holdfast.Actor, id holdfa
 	return s.revokeOf(ctx, actor, opRevokeKey, holdfast.CredentialKey, id)
 }
 
-// revokeOf ends a key or a personal access token.
+// revokeOf ends a key, a personal access token or an access key, and what was
+// opened with it.
 func (s *Service) revokeOf(
 	ctx context.Context, actor holdfast.Actor, op Operation, kind holdfast.CredentialKind, id holdfast.CredentialID,
 ) error {
@@ -207,6 +208,9 @@ func (s *Service) revokeOf(
 	what, event := keyWord(id), "key.revoked"
 	if kind == holdfast.CredentialPAT {
 		what, event = patWord(id), "pat.revoked"
+	}
+	if kind == holdfast.CredentialAccessKey {
+		what, event = accessWord(id), "accesskey.revoked"
 	}
 	now := s.now()
 	err := s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
@@ -227,6 +231,9 @@ func (s *Service) revokeOf(
 		if err := tx.UpdateCredential(ctx, c); err != nil {
 			return err
 		}
+		if err := endChildren(ctx, tx, c); err != nil {
+			return err
+		}
 		data := facts{"user": p.Name}
 		if c.Name != "" {
 			data["name"] = c.Name
@@ -237,6 +244,23 @@ func (s *Service) revokeOf(
 		s.cfg.Log.InfoContext(ctx, "credential revoked", "kind", kind, "credential", id, "actor", actor.String())
 	}
 	return err
+}
+
+// endChildren deletes the credentials that were opened with one.
+func endChildren(ctx context.Context, tx store.Tx, parent holdfast.Credential) error {
+	all, err := tx.CredentialsOf(ctx, parent.Principal)
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
+		if c.Parent != parent.ID {
+			continue
+		}
+		if err := tx.DeleteCredential(ctx, c.Account, c.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // newDecoyKey makes a key that nobody can sign with: its modulus has no known

@@ -55,6 +55,8 @@ func newLockKey(account, user string) lockKey {
 // lockouts counts failed logins in memory: a restart forgives. Logins of one name
 // go one after the other, so that guesses at once are counted, too.
 type lockouts struct {
+	most int // failures within failureWindow that lock
+
 	mu    sync.Mutex // guards the field below, and in its values all but turn
 	names map[lockKey]*lockState
 }
@@ -67,7 +69,7 @@ type lockState struct {
 	waiting  int           // logins that hold this state, under way or in line
 }
 
-func newLockouts() *lockouts { return &lockouts{names: map[lockKey]*lockState{}} }
+func newLockouts(most int) *lockouts { return &lockouts{most: most, names: map[lockKey]*lockState{}} }
 
 // attempt is a login under way. Its end must be called.
 type attempt struct {
@@ -120,7 +122,7 @@ func (a *attempt) failed(now time.Time) bool {
 		}
 	}
 	a.s.failures = append(recent, now)
-	if len(a.s.failures) < maxFailures {
+	if len(a.s.failures) < a.l.most {
 		return false
 	}
 	a.s.failures, a.s.locked = nil, now.Add(lockTime)

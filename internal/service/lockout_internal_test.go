@@ -9,7 +9,7 @@ import (
 
 func TestOtherNamesDoNotEndALock(t *testing.T) {
 	t.Parallel()
-	l := newLockouts()
+	l := newLockouts(maxFailures)
 	now := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
 	clock := func() time.Time { return now }
 	fail := func(name string) error {
@@ -41,7 +41,7 @@ func TestOtherNamesDoNotEndALock(t *testing.T) {
 
 func TestLockedNamesAreBounded(t *testing.T) {
 	t.Parallel()
-	l := newLockouts()
+	l := newLockouts(maxFailures)
 	now := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
 	clock := func() time.Time { return now }
 	fail := func(name string) (locked bool) {
@@ -83,7 +83,7 @@ func TestLockedNamesAreBounded(t *testing.T) {
 
 func TestALoginInLineGoesWithItsCaller(t *testing.T) {
 	t.Parallel()
-	l := newLockouts()
+	l := newLockouts(maxFailures)
 	key := newLockKey("account 1001", "ada")
 	first, err := l.begin(t.Context(), key, time.Now)
 	if err != nil {

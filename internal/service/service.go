@@ -72,14 +72,16 @@ type Service struct {
 	cfg       Config
 	uses      *uses
 	passwords *passwords
-	lockouts  *lockouts
+	lockouts  *lockouts // of users and access keys
+	addresses *lockouts // of callers with access keys
 	decoyKey  func() (*rsa.PublicKey, error)
 }
 
 // New returns a Service.
 func New(cfg Config) *Service {
 	return &Service{
-		cfg: cfg, uses: newUses(cfg.Store, cfg.Log), passwords: newPasswords(), lockouts: newLockouts(), decoyKey: sync.OnceValues(newDecoyKey),
+		cfg: cfg, uses: newUses(cfg.Store, cfg.Log), passwords: newPasswords(), lockouts: newLockouts(maxFailures),
+		addresses: newLockouts(maxAddressFailures), decoyKey: sync.OnceValues(newDecoyKey),
 	}
 }
 

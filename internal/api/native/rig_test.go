@@ -185,7 +185,7 @@ func (r *rig) record(method, path, body string, headers []string, a answer) {
 }
 
 // random is what differs from run to run.
-var random = regexp.MustCompile(`("(?:secret|password)": )"[^"]+"`)
+var random = regexp.MustCompile(`("(?:secret|password|access_key|access_secret_key)": )"[^"]+"`)
 
 // golden compares the exchanges so far with a file.
 func (r *rig) golden(name string) {

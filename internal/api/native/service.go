@@ -36,6 +36,9 @@ type Service interface {
 	CreatePAT(ctx context.Context, actor holdfast.Actor, in service.NewPAT) (service.UserKey, holdfast.Secret, error)
 	PATs(ctx context.Context, actor holdfast.Actor) ([]service.UserKey, error)
 	RevokePAT(ctx context.Context, actor holdfast.Actor, id holdfast.CredentialID) error
+	CreateAccessKey(ctx context.Context, actor holdfast.Actor, in service.NewAccessKey) (service.UserKey, holdfast.Secret, error)
+	AccessKeys(ctx context.Context, actor holdfast.Actor) ([]service.UserKey, error)
+	RevokeAccessKey(ctx context.Context, actor holdfast.Actor, id holdfast.CredentialID) error
 
 	Directory(ctx context.Context, actor holdfast.Actor) (service.Directory, error)
 	CreateHost(ctx context.Context, actor holdfast.Actor, in service.NewHost) (holdfast.Host, error)

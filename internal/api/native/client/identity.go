@@ -98,3 +98,18 @@ func (c *Client) CreatePAT(ctx context.Context, in native.NewPAT) (native.Create
 func (c *Client) RevokePAT(ctx context.Context, p holdfast.CredentialID) error {
 	return drop(ctx, c, del("pats", id(p)))
 }
+
+// AccessKeys lists the access keys of a user; empty: of every user.
+func (c *Client) AccessKeys(ctx context.Context, user string) ([]native.AccessKey, error) {
+	return items[native.AccessKey](ctx, c, ofUser(user, "access-keys"))
+}
+
+// CreateAccessKey makes an access key. Its secret half comes this once.
+func (c *Client) CreateAccessKey(ctx context.Context, in native.NewAccessKey) (native.CreatedAccessKey, error) {
+	return call[native.CreatedAccessKey](ctx, c, post(in, "access-keys"))
+}
+
+// RevokeAccessKey ends an access key.
+func (c *Client) RevokeAccessKey(ctx context.Context, k holdfast.CredentialID) error {
+	return drop(ctx, c, del("access-keys", id(k)))
+}
