@@ -1,0 +1,109 @@
+package definition
+
+import (
+	"errors"
+	"net/url"
+	"path"
+	"strings"
+
+	"github.com/holdfast-backup/holdfast"
+)
+
+func (v *validator) connections() {
+	v.atMost("connections", len(v.d.Connections), maxConnections, "connections")
+	for _, name := range sorted(v.d.Connections) {
+		at, c := join("connections", name), v.d.Connections[name]
+		if !v.name(at, name) {
+			continue
+		}
+		if !v.exactlyOne(at, choice{"site", c.Site != ""}, choice{"directory", c.Directory != ""}, choice{"url", c.URL != ""}) {
+			continue
+		}
+		switch {
+		case c.Site != "":
+			v.site(at, c)
+			continue
+		case c.Directory != "":
+			if err := checkDirectory(c.Directory); err != nil {
+				v.fault(at+".directory", "%v", err)
+			}
+		default:
+			if err := checkURL(c.URL); err != nil {
+				v.fault(at+".url", "%v", err)
+			}
+		}
+		if c.Database != "" {
+			v.fault(at+".database", "is for a site only")
+		}
+	}
+}
+
+func (v *validator) site(at string, c Connection) {
+	if err := holdfast.ValidName("site", c.Site); err != nil {
+		v.fault(at+".site", "is %q: write the site's name, as in its URL", shorten(c.Site))
+	}
+	if c.Database == "" {
+		return
+	}
+	if err := checkIdentifier(c.Database); err != nil {
+		v.fault(at+".database", "%v", err)
+	}
+}
+
+func checkDirectory(dir string) error {
+	switch {
+	case !strings.HasPrefix(dir, "/"):
+		return errors.New("is not absolute: write the whole path, below one of the worker's etl_roots")
+	case dir != "/" && path.Clean(dir) != strings.TrimSuffix(dir, "/"):
+		return errors.New("is not in its shortest form: leave out . and .. and doubled slashes")
+	}
+	return nil
+}
+
+func checkURL(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		return errors.New("is no URL for reading files: write http://host/path or https://host/path")
+	case u.User != nil:
+		return errors.New("holds a user or a password, which a definition is no place for")
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return errors.New("goes on behind its path: leave out ? and # with what follows")
+	}
+	return nil
+}
+
+// choice is one of several keys of which exactly one is given.
+type choice struct {
+	key   string
+	given bool
+}
+
+// exactlyOne checks that exactly one of the choices is given.
+func (v *validator) exactlyOne(at string, choices ...choice) bool {
+	var all, given []string
+	for _, c := range choices {
+		all = append(all, c.key)
+		if c.given {
+			given = append(given, c.key)
+		}
+	}
+	switch len(given) {
+	case 1:
+		return true
+	case 0:
+		v.fault(at, "has none of %s: give one", oneOf(all))
+	default:
+		v.fault(at+"."+given[1], "stands beside %s: give exactly one of %s", given[0], oneOf(all))
+	}
+	return false
+}
+
+// connection returns the connection of an extract or a load.
+func (v *validator) connection(at, name string) (Connection, bool) {
+	c, ok := v.d.Connections[name]
+	if !ok {
+		v.fault(at, "is %q, which is no connection: those are %s", shorten(name), oneOf(sorted(v.d.Connections)))
+	}
+	return c, ok
+}
