@@ -104,7 +104,7 @@ func cutModifiers(s string) (base string, mods []int, err error) {
 	if !ok {
 		return "", nil, errors.New("has a parenthesis that is not closed")
 	}
-	for _, m := range strings.SplitSeq(inside, ",") {
+	for m := range strings.SplitSeq(inside, ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(m))
 		if err != nil {
 			return "", nil, fmt.Errorf("has a modifier that is no number: %q", shorten(m))
