@@ -62,9 +62,10 @@ var layers = map[string][]string{
 	"internal/engine/pgphysical": {"", "internal/engine", "internal/engine/pgsession", "internal/pg"},
 	"internal/engine/enginetest": {"", "internal/engine", "internal/pg", "internal/testkit"},
 
-	"internal/engine/etl/bind":       domain,
-	"internal/engine/etl/definition": {"", "internal/engine/etl/bind"},
-	"internal/engine/etl/duck":       domain,
+	"internal/engine/etl/bind":          domain,
+	"internal/engine/etl/definition":    {"", "internal/engine/etl/bind"},
+	"internal/engine/etl/duck":          domain,
+	"internal/engine/etl/duck/ducktest": nil,
 
 	"internal/repository/compress": domain,
 	"internal/repository/crypt":    domain,

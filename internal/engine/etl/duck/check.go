@@ -53,7 +53,7 @@ func (r *Request) Check() error {
 		if err := r.Input.check(); err != nil {
 			return err
 		}
-		if files = r.Files; files < 1 || files > MaxFiles || r.Input.Pipe && files != 1 {
+		if files = r.Files; files < 1 || files > MaxFiles || r.Input.Format == FormatCopy && files != 1 {
 			return holdfast.Errorf(holdfast.CodeInvalid, "an input comes with 1 to %d files, not %d", MaxFiles, files)
 		}
 	case r.Step != nil:
@@ -117,9 +117,6 @@ func (in *Input) check() error {
 	case FormatCopy, FormatCSV, FormatJSON, FormatParquet:
 	default:
 		return holdfast.Errorf(holdfast.CodeInvalid, "the engine cannot read %q", in.Format)
-	}
-	if in.Pipe && in.Format == FormatParquet {
-		return holdfast.Errorf(holdfast.CodeInvalid, "the engine cannot read Parquet from a pipe").WithHint("use a file")
 	}
 	if len(in.Order) > 0 {
 		named := map[string]bool{}

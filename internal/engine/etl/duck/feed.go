@@ -67,7 +67,7 @@ func (c *Client) declare(ctx context.Context, f *Feed, columns []Column, streame
 	c.feeds[f.relation] = f
 	c.mu.Unlock()
 
-	req := &Request{Input: &Input{Relation: f.relation, Columns: columns, Format: FormatCopy, Pipe: true, Streamed: streamed}}
+	req := &Request{Input: &Input{Relation: f.relation, Columns: columns, Format: FormatCopy, Streamed: streamed}}
 	var err error
 	if streamed {
 		_, err = c.call(ctx, req, pipe)

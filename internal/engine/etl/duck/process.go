@@ -97,6 +97,7 @@ func (c *Client) launch(ctx context.Context, binary string) (stdout io.ReadClose
 // end asks the child to end, once, and makes sure of it.
 func (c *Client) end() {
 	c.endOnce.Do(func() {
+		_ = c.stdin.Close() // it may be closed by the end of the child
 		c.signal(syscall.SIGTERM)
 		c.killLater = time.AfterFunc(endTimeout, c.kill)
 	})

@@ -70,7 +70,7 @@ type Format string
 
 // The formats.
 const (
-	FormatCopy    Format = "copy" // PostgreSQL's COPY ... (format csv), without a header
+	FormatCopy    Format = "copy" // PostgreSQL's COPY ... (format csv), through a pipe
 	FormatCSV     Format = "csv"
 	FormatJSON    Format = "json" // one object a line
 	FormatParquet Format = "parquet"
@@ -81,7 +81,6 @@ type Input struct {
 	Relation string   `json:"relation"`
 	Columns  []Column `json:"columns"`
 	Format   Format   `json:"format"`
-	Pipe     bool     `json:"pipe,omitempty"` // one descriptor, which can be read once
 	Streamed bool     `json:"streamed,omitempty"`
 	Append   bool     `json:"append,omitempty"` // to a kept relation of the same columns
 

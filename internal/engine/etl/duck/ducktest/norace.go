@@ -1,0 +1,7 @@
+//go:build !race
+
+package ducktest
+
+const raceSuffix = ""
+
+var raceFlags []string
