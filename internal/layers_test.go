@@ -79,7 +79,7 @@ var layers = map[string][]string{
 
 	"internal/worker":    {"", "internal/durable", "internal/engine", "internal/objstore", "internal/repository", "internal/seal", "internal/wire"},
 	"internal/dispatch":  {"", "internal/certificate", "internal/durable", "internal/engine", "internal/expire", "internal/seal", "internal/store", "internal/wire"},
-	"internal/service":   {"", "internal/cron", "internal/engine", "internal/expire", "internal/store"},
+	"internal/service":   {"", "internal/cron", "internal/engine", "internal/engine/etl/definition", "internal/expire", "internal/store"},
 	"internal/scheduler": nil,
 
 	"internal/server":             {"", "internal/certificate", "internal/durable"},

@@ -36,6 +36,17 @@ const (
 	opJob              Operation = "Job"
 	opJobs             Operation = "Jobs"
 	opPlainJobs        Operation = "PlainJobs"
+	opCreateETL        Operation = "CreateETL"
+	opUpdateETL        Operation = "UpdateETL"
+	opETLs             Operation = "ETLs"
+	opETLStatus        Operation = "ETLStatus"
+	opRunETL           Operation = "RunETL"
+	opScheduleETL      Operation = "ScheduleETL"
+	opStopETL          Operation = "StopETL"
+	opKillETL          Operation = "KillETL"
+	opETLCounters      Operation = "ETLCounters"
+	opSetETLCounter    Operation = "SetETLCounter"
+	opPreviewETL       Operation = "PreviewETL"
 	opCreateSchedule   Operation = "CreateSchedule"
 	opUpdateSchedule   Operation = "UpdateSchedule"
 	opDeleteSchedule   Operation = "DeleteSchedule"
@@ -191,6 +202,19 @@ var rules = map[Operation]rule{
 	opJob:       {holdfast.RoleReader, scopeTarget},
 	opJobs:      {holdfast.RoleReader, scopeList},
 	opPlainJobs: {holdfast.RoleReader, scopeList},
+
+	// A definition is code that runs at its sites, and so is a preview.
+	opCreateETL:     {holdfast.RoleAdmin, scopeTarget},
+	opUpdateETL:     {holdfast.RoleAdmin, scopeTarget},
+	opPreviewETL:    {holdfast.RoleAdmin, scopeTarget},
+	opETLs:          {holdfast.RoleReader, scopeList},
+	opETLStatus:     {holdfast.RoleReader, scopeTarget},
+	opETLCounters:   {holdfast.RoleReader, scopeTarget},
+	opSetETLCounter: {holdfast.RoleOperator, scopeTarget},
+	opRunETL:        {holdfast.RoleOperator, scopeTarget},
+	opScheduleETL:   {holdfast.RoleOperator, scopeTarget},
+	opStopETL:       {holdfast.RoleOperator, scopeTarget},
+	opKillETL:       {holdfast.RoleOperator, scopeTarget},
 
 	opCreateSchedule:  {holdfast.RoleAdmin, scopeTarget},
 	opUpdateSchedule:  {holdfast.RoleAdmin, scopeTarget},

@@ -36,6 +36,7 @@ func berlin(r *rig) int64     { return int64(r.sites[0].ID) }
 func berlinHost(r *rig) int64 { return int64(r.hosts[0].ID) }
 func mainRepo(r *rig) int64   { return int64(r.repo.ID) }
 func newJob(r *rig) int64     { return int64(r.job(0, newName()).ID) }
+func newETL(r *rig) int64     { return int64(r.etl(newName(), berlinETL).ID) }
 func newRun(r *rig) int64     { return int64(r.run(r.job(0, newName())).ID) }
 func nothing(*rig) int64      { return 0 }
 
@@ -264,6 +265,52 @@ func operations() map[string]operation {
 		}},
 		"DeleteJob": {admin, target, newJob, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
 			return r.svc.DeleteJob(ctx, a, holdfast.JobID(id))
+		}},
+		"CreateETL": {admin, target, berlin, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.CreateETL(ctx, a, service.NewETL{Site: holdfast.SiteID(id), Name: newName(), Definition: berlinETL})
+			return err
+		}},
+		"UpdateETL": {admin, target, newETL, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.UpdateETL(ctx, a, holdfast.JobID(id), func(j *holdfast.Job) error {
+				j.Description = "changed"
+				return nil
+			})
+			return err
+		}},
+		"ETLs": {reader, list, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
+			_, _, err := r.svc.ETLs(ctx, a, service.ETLFilter{}, store.Page{})
+			return err
+		}},
+		"ETLStatus": {reader, target, newETL, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.ETLStatus(ctx, a, holdfast.JobID(id))
+			return err
+		}},
+		"RunETL": {operator, target, newETL, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.RunETL(ctx, a, service.RunETL{Job: holdfast.JobID(id)})
+			return err
+		}},
+		"ScheduleETL": {operator, target, newETL, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.ScheduleETL(ctx, a, service.ScheduleETL{RunETL: service.RunETL{Job: holdfast.JobID(id)}})
+			return err
+		}},
+		"StopETL": {operator, target, newETL, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.StopETL(ctx, a, holdfast.JobID(id))
+			return err
+		}},
+		"KillETL": {operator, target, newETL, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.KillETL(ctx, a, holdfast.JobID(id))
+			return err
+		}},
+		"ETLCounters": {reader, target, newETL, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.ETLCounters(ctx, a, holdfast.JobID(id))
+			return err
+		}},
+		"SetETLCounter": {operator, target, newETL, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			return r.svc.SetETLCounter(ctx, a, holdfast.JobID(id), "orders", "orders", "")
+		}},
+		"PreviewETL": {admin, target, newETL, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.PreviewETL(ctx, a, service.PreviewETL{Job: holdfast.JobID(id)})
+			return err
 		}},
 		"CreateSchedule": {admin, target, newJob, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
 			_, err := r.svc.CreateSchedule(ctx, a, holdfast.Schedule{Job: holdfast.JobID(id), Expression: "@daily"})

@@ -64,12 +64,16 @@ func (s *Service) checkJob(j holdfast.Job) error {
 		return err
 	}
 	if j.Type == holdfast.JobETL {
-		return holdfast.Errorf(holdfast.CodeInvalid, "jobs of type %s cannot be run by this version", j.Type).WithHint("use BACKUP or RESTORE")
+		return holdfast.Errorf(holdfast.CodeInvalid, "an ETL is made and changed with its definition").WithHint("use the calls for ETLs")
 	}
 	if !slices.Contains(s.cfg.Engines, j.Engine) {
-		return holdfast.Errorf(holdfast.CodeInvalid, "engine %q is unknown", j.Engine).WithHint("use one of %v", s.cfg.Engines)
+		return errUnknownEngine(j.Engine, s.cfg.Engines)
 	}
 	return nil
+}
+
+func errUnknownEngine(e holdfast.Engine, engines []holdfast.Engine) error {
+	return holdfast.Errorf(holdfast.CodeInvalid, "engine %q is unknown", e).WithHint("use one of %v", engines)
 }
 
 // jobNameFree checks that no other job of the site has the name.
@@ -96,7 +100,25 @@ func cloneJob(j holdfast.Job) holdfast.Job {
 		j.Annotations = c
 	}
 	j.Restore = cloneSpec(j.Restore)
+	j.ETL = cloneETL(j.ETL)
 	return j
+}
+
+func cloneETL(e *holdfast.ETLSpec) *holdfast.ETLSpec {
+	if e == nil {
+		return nil
+	}
+	c := *e
+	c.Sites = slices.Clone(e.Sites)
+	c.Configurations = slices.Clone(e.Configurations)
+	for i := range c.Configurations {
+		c.Configurations[i].Properties = maps.Clone(e.Configurations[i].Properties)
+	}
+	if e.Recurrence != nil {
+		r := *e.Recurrence
+		c.Recurrence = &r
+	}
+	return &c
 }
 
 func cloneSpec(r *holdfast.RestoreSpec) *holdfast.RestoreSpec {
@@ -277,6 +299,9 @@ func deleteJob(ctx context.Context, tx store.Tx, actor holdfast.Actor, op Operat
 		return err
 	}
 	j.Deleted = now
+	if j.ETL != nil && j.ETL.Recurrence != nil {
+		j.ETL.Recurrence.Armed = false
+	}
 	if err := tx.UpdateJob(ctx, j); err != nil {
 		return err
 	}

@@ -61,7 +61,8 @@ type told struct {
 	wanted holdfast.Wanted
 }
 
-// recorder is a Dispatcher, a Logs and a Repositories that remembers its calls.
+// recorder is a Dispatcher, a Pipelines, a Logs and a Repositories that remembers
+// its calls.
 type recorder struct {
 	mu           sync.Mutex // guards the fields below
 	rings        []string
@@ -74,6 +75,38 @@ type recorder struct {
 	joinErr      error
 	createErr    error
 	log          []byte
+	etlCalls     []etlCall
+	counters     []engine.FlowCounter
+	relations    []engine.Relation
+	etlErr       error
+}
+
+// etlCall is one question to a worker about an ETL.
+type etlCall struct {
+	task                 service.ETLTask
+	flow, extract, value string
+	rows                 int
+}
+
+func (d *recorder) ETLCounters(_ context.Context, t service.ETLTask) ([]engine.FlowCounter, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.etlCalls = append(d.etlCalls, etlCall{task: t})
+	return d.counters, d.etlErr
+}
+
+func (d *recorder) SetETLCounter(_ context.Context, t service.ETLTask, flow, extract, value string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.etlCalls = append(d.etlCalls, etlCall{task: t, flow: flow, extract: extract, value: value})
+	return d.etlErr
+}
+
+func (d *recorder) PreviewETL(_ context.Context, t service.ETLTask, rows int) ([]engine.Relation, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.etlCalls = append(d.etlCalls, etlCall{task: t, rows: rows})
+	return d.relations, d.etlErr
 }
 
 func (d *recorder) Ring(pool string) {
@@ -207,8 +240,8 @@ func newRigWith(t *testing.T, policy holdfast.SchedulePolicy, logs ...testkit.Lo
 	}
 	r := &rig{t: t, store: st, dir: dir, clock: &clock{now: start}, out: &recorder{}, master: master}
 	r.svc = service.New(service.Config{
-		Store: st, Sealer: master, Dispatcher: r.out, Logs: r.out, Repositories: r.out,
-		Engines: []holdfast.Engine{holdfast.EnginePhysical}, Schedules: policy, Now: r.clock.Now, Log: log,
+		Store: st, Sealer: master, Dispatcher: r.out, Pipelines: r.out, Logs: r.out, Repositories: r.out,
+		Engines: []holdfast.Engine{holdfast.EnginePhysical, holdfast.EngineETL}, Schedules: policy, Now: r.clock.Now, Log: log,
 	})
 	t.Cleanup(func() {
 		if err := r.svc.Close(); err != nil {

@@ -172,6 +172,23 @@ func mayWait(ctx context.Context, r store.Reader, j holdfast.Job) error {
 	return conflict
 }
 
+// etlExecution is the execution of an ETL that the request makes, without properties
+// of its own.
+func etlExecution(site holdfast.Site, j holdfast.Job, in Run, now time.Time, actor string) (holdfast.Execution, error) {
+	if in.Due.After(now) {
+		return holdfast.Execution{}, holdfast.Errorf(holdfast.CodeInvalid, "an execution of ETL %d cannot be planned so", j.ID).
+			WithHint("schedule the ETL")
+	}
+	if _, err := j.ETL.PropertiesOf(holdfast.ETLRun{}); err != nil {
+		return holdfast.Execution{}, err
+	}
+	e := holdfast.NewETLExecution(j, site, j.ETL.RunOf(nil, nil, false), in.Due, now, actor)
+	if in.Suspended {
+		e.State, e.Wanted = holdfast.StateSuspended, holdfast.WantSuspend
+	}
+	return e, nil
+}
+
 // newExecution is the execution that the request makes of the job.
 func (s *Service) newExecution(
 	ctx context.Context, r store.Reader, actor holdfast.Actor, op Operation, j holdfast.Job, in Run, now time.Time,
@@ -179,6 +196,9 @@ func (s *Service) newExecution(
 	site, err := findSite(ctx, r, actor, op, j.Site)
 	if err != nil {
 		return holdfast.Execution{}, err
+	}
+	if j.Type == holdfast.JobETL {
+		return etlExecution(site, j, in, now, actor.Principal.Name)
 	}
 	e := holdfast.Execution{
 		Account: j.Account, Site: j.Site, Job: j.ID, JobName: j.Name, Type: j.Type, Engine: j.Engine,

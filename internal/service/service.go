@@ -59,6 +59,7 @@ type Config struct {
 	Store        store.Store
 	Sealer       Sealer
 	Dispatcher   Dispatcher
+	Pipelines    Pipelines
 	Logs         Logs
 	Repositories Repositories
 	Engines      []holdfast.Engine // engines that workers have

@@ -56,8 +56,13 @@ func (s *Service) wish(ctx context.Context, actor holdfast.Actor, op Operation, 
 				refused = true
 				return err
 			}
-			next, err = moveByWish(ctx, tx, actor, e, m, now)
-			return err
+			if next, err = moveByWish(ctx, tx, actor, e, m, now); err != nil {
+				return err
+			}
+			if e.Type == holdfast.JobETL && e.State == holdfast.StatePlanned {
+				return planAfter(ctx, tx, actor, e, &turn{now: now, by: actor.String()})
+			}
+			return nil
 		})
 		if err == nil {
 			break
@@ -93,6 +98,30 @@ func holds(st holdfast.Status, m holdfast.Move) bool {
 
 // moveByWish makes a move that somebody wants, with its event.
 func moveByWish(ctx context.Context, tx store.Tx, actor holdfast.Actor, prev holdfast.Execution, m holdfast.Move, now time.Time) (holdfast.Execution, error) {
+	next, err := wished(prev, m, actor.String(), now)
+	if err != nil {
+		return holdfast.Execution{}, err
+	}
+	kind := "execution.wanted"
+	data := facts{"job": prev.Job, "site": prev.Site, "wanted": next.Wanted, "state": next.State}
+	switch next.State {
+	case holdfast.StateEnded:
+		kind = "execution.ended"
+		data["outcome"] = next.Outcome
+	case holdfast.StateQueued:
+		kind = "execution.queued"
+	case holdfast.StateSuspended:
+		kind = "execution.suspended"
+	case holdfast.StatePlanned, holdfast.StateRunning:
+	}
+	if err := tx.MoveExecution(ctx, prev, next); err != nil {
+		return holdfast.Execution{}, err
+	}
+	return next, record(ctx, tx, actor, now, executionWord(prev.ID), kind, data)
+}
+
+// wished is an execution after a move that somebody wants.
+func wished(prev holdfast.Execution, m holdfast.Move, by string, now time.Time) (holdfast.Execution, error) {
 	status, err := prev.Next(m)
 	if err != nil {
 		return holdfast.Execution{}, err
@@ -102,26 +131,16 @@ func moveByWish(ctx context.Context, tx store.Tx, actor holdfast.Actor, prev hol
 	if next.Wanted > prev.Wanted {
 		next.WantedAt = now
 	}
-	kind := "execution.wanted"
-	data := facts{"job": prev.Job, "site": prev.Site, "wanted": next.Wanted, "state": next.State}
 	switch next.State {
 	case holdfast.StateEnded:
-		kind = "execution.ended"
 		next.Ended = now
-		next.Detail = "asked for by " + actor.String()
+		next.Detail = "asked for by " + by
 		if prev.Restore != nil && prev.Restore.Site != 0 && prev.Detail != "" {
 			next.Detail += "; " + prev.Detail // it says where the old content is kept
 		}
-		data["outcome"] = next.Outcome
 	case holdfast.StateQueued:
-		kind = "execution.queued"
 		next.Due = now
-	case holdfast.StateSuspended:
-		kind = "execution.suspended"
-	case holdfast.StatePlanned, holdfast.StateRunning:
+	case holdfast.StateSuspended, holdfast.StatePlanned, holdfast.StateRunning:
 	}
-	if err := tx.MoveExecution(ctx, prev, next); err != nil {
-		return holdfast.Execution{}, err
-	}
-	return next, record(ctx, tx, actor, now, executionWord(prev.ID), kind, data)
+	return next, nil
 }

@@ -1,0 +1,445 @@
+package service
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/store"
+)
+
+// ETLAnswer is what became of a request to run, schedule, stop or kill an ETL.
+type ETLAnswer struct {
+	// Execution that the request is about: the new one, the one that it joined or
+	// ended, or when nothing was to be ended the newest that has ended. 0: none.
+	Execution holdfast.ExecutionID
+	Service   bool   // the ETL is a service
+	Refused   string // why the state of the ETL does not allow it; empty: it was taken
+	Effect    string // EffectNone, or empty
+}
+
+// EffectNone says that what was asked for was so already.
+const EffectNone = "none"
+
+// Answers of refused requests.
+const (
+	refusedQueueFull = "queue full"
+	refusedNoActive  = "no active run configuration"
+	refusedInactive  = "the ETL is not active"
+)
+
+// RunETL asks for an execution of an ETL, or for a service to be switched on.
+type RunETL struct {
+	Job        holdfast.JobID
+	Properties map[string]string
+	Removed    []string // names that this execution does not have
+	Simulate   bool
+	// IdempotencyKey makes the same request give the same answer; empty: none.
+	IdempotencyKey string
+}
+
+// given reports whether the request says what its execution is like.
+func (in RunETL) given() bool { return len(in.Properties)+len(in.Removed) > 0 || in.Simulate }
+
+// ScheduleETL asks for the next planned execution of an ETL.
+type ScheduleETL struct {
+	RunETL
+
+	At     time.Time     // when it is due; up to a minute ago means now; zero: by the stored timing
+	Period time.Duration // new stored timing; zero: the one that is stored
+}
+
+// Bounds of ScheduleETL.At.
+const (
+	atPast  = time.Minute
+	atYears = 10
+)
+
+// RunETL runs an ETL.
+//
+// A batch has a new execution, which waits for its turn behind others of the same
+// ETL; what is planned stays. One that waits with the same properties is joined, and
+// when [holdfast.MaxFollowUps] wait the request is refused. A service is switched
+// on; when it is on, properties that are given apply from its next round, and one
+// that is coming to rest is switched on again afterwards.
+//
+// CodeInvalid for properties that no execution can have, CodeConflict for a key
+// that another request was made with.
+func (s *Service) RunETL(ctx context.Context, actor holdfast.Actor, in RunETL) (ETLAnswer, error) {
+	return s.askETL(ctx, actor, opRunETL, in.Job, in.IdempotencyKey, in, func(ctx context.Context, tx store.Tx, t *turn) (ETLAnswer, error) {
+		run, err := t.asked(in)
+		if err != nil {
+			return ETLAnswer{}, err
+		}
+		if t.job.ETL.Service {
+			return t.runService(ctx, tx, actor, in, run)
+		}
+		return t.runBatch(ctx, tx, actor, run)
+	})
+}
+
+// ScheduleETL plans the next execution of a batch ETL, by its stored timing, which
+// it arms, or at a time. What is planned already stays as it is, but for properties
+// and a time that are given. Without any timing it means an execution now, as by
+// [Service.RunETL]. A service is switched on, at its stored start or the given time
+// when that is still to come.
+//
+// CodeInvalid for a time that is over or more than ten years ahead, and for a
+// period that is not whole seconds.
+func (s *Service) ScheduleETL(ctx context.Context, actor holdfast.Actor, in ScheduleETL) (ETLAnswer, error) {
+	return s.askETL(ctx, actor, opScheduleETL, in.Job, in.IdempotencyKey, in, func(ctx context.Context, tx store.Tx, t *turn) (ETLAnswer, error) {
+		in, err := in.clean(t.now)
+		if err != nil {
+			return ETLAnswer{}, err
+		}
+		run, err := t.asked(in.RunETL)
+		if err != nil {
+			return ETLAnswer{}, err
+		}
+		if !t.job.Active {
+			return ETLAnswer{Refused: refusedInactive}, nil
+		}
+		if t.job.ETL.Service {
+			return t.scheduleService(ctx, tx, actor, in, run)
+		}
+		return t.scheduleBatch(ctx, tx, actor, in, run)
+	})
+}
+
+// clean checks the timing of a request.
+func (in ScheduleETL) clean(now time.Time) (ScheduleETL, error) {
+	if !in.At.IsZero() {
+		in.At = in.At.UTC()
+		switch {
+		case in.At.Before(now.Add(-atPast)):
+			return in, holdfast.Errorf(holdfast.CodeInvalid, "the time %s is over", in.At.Format(time.RFC3339)).WithHint("name a time that is to come")
+		case in.At.After(now.AddDate(atYears, 0, 0)):
+			return in, holdfast.Errorf(holdfast.CodeInvalid, "the time %s is more than %d years ahead", in.At.Format(time.RFC3339), atYears).
+				WithHint("name an earlier time")
+		case in.At.Before(now):
+			in.At = now
+		}
+	}
+	if in.Period != 0 {
+		return in, holdfast.Recurrence{Start: now, Period: in.Period}.Validate()
+	}
+	return in, nil
+}
+
+// askETL does a request about an ETL in one transaction, and tells dispatch what it
+// has changed. One that loses a race begins anew.
+func (s *Service) askETL(
+	ctx context.Context, actor holdfast.Actor, op Operation, id holdfast.JobID, key string, request any,
+	do func(context.Context, store.Tx, *turn) (ETLAnswer, error),
+) (ETLAnswer, error) {
+	for try := 1; ; try++ {
+		var answer ETLAnswer
+		t := &turn{now: s.now()}
+		err := s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
+			*t = turn{now: t.now, by: actor.String()}
+			var err error
+			if t.job, err = findETL(ctx, tx, actor, op, id); err != nil {
+				return err
+			}
+			if err := checkKey(key); err != nil {
+				return err
+			}
+			t.job.ETL = cloneETL(t.job.ETL)
+			sub, digest, err := askedBefore(ctx, tx, actor, op, key, request)
+			if err != nil || sub != nil {
+				if sub != nil {
+					answer = *sub
+				}
+				return err
+			}
+			if err := t.read(ctx, tx); err != nil {
+				return err
+			}
+			answer, err = do(ctx, tx, t)
+			answer.Service = t.job.ETL.Service
+			if err != nil || key == "" || answer.Refused != "" {
+				return err
+			}
+			return t.keep(ctx, tx, actor, key, digest, answer)
+		})
+		if err == nil {
+			s.tellOf(ctx, t)
+			return answer, nil
+		}
+		if !t.raced || holdfast.ErrorCode(err) != holdfast.CodeConflict || try == wishTries {
+			return ETLAnswer{}, err
+		}
+	}
+}
+
+// keptAnswer is what is kept of a request with an idempotency key.
+type keptAnswer struct {
+	Asked  string    `json:"asked"` // SHA-256 of operation and request
+	Answer ETLAnswer `json:"answer"`
+}
+
+// askedBefore returns the answer that a request with the key got before; nil: none
+// came. The digest tells requests apart.
+func askedBefore(ctx context.Context, r store.Reader, actor holdfast.Actor, op Operation, key string, request any) (*ETLAnswer, string, error) {
+	if key == "" {
+		return nil, "", nil
+	}
+	b, err := json.Marshal(request)
+	if err != nil {
+		return nil, "", fmt.Errorf("encode a request to %s: %w", op, err)
+	}
+	sum := sha256.Sum256(append([]byte(op+" "), b...))
+	digest := hex.EncodeToString(sum[:])
+	sub, err := r.SubmissionByKey(ctx, actor.Principal.Account, key)
+	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
+		return nil, digest, nil
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	var kept keptAnswer
+	if json.Unmarshal(sub.Request, &kept) != nil || kept.Asked != digest {
+		return nil, "", errKeyUsed()
+	}
+	return &kept.Answer, digest, nil
+}
+
+// keep remembers an answer under its key. Of the request only a digest is kept: its
+// properties may be secret.
+func (t *turn) keep(ctx context.Context, tx store.Tx, actor holdfast.Actor, key, digest string, answer ETLAnswer) error {
+	b, err := json.Marshal(keptAnswer{digest, answer})
+	if err != nil {
+		return fmt.Errorf("encode an answer: %w", err)
+	}
+	return t.lost(tx.InsertSubmission(ctx, &holdfast.Submission{
+		Account: actor.Principal.Account, Principal: actor.Principal.ID, Dialect: actor.Dialect, IdempotencyKey: key, Request: b, Time: t.now,
+	}))
+}
+
+// asked is what the request says of its execution.
+func (t *turn) asked(in RunETL) (holdfast.ETLRun, error) {
+	run := t.job.ETL.RunOf(in.Properties, in.Removed, in.Simulate)
+	return run, run.Validate()
+}
+
+// runBatch makes an execution that is due now, or joins the same one.
+func (t *turn) runBatch(ctx context.Context, tx store.Tx, actor holdfast.Actor, run holdfast.ETLRun) (ETLAnswer, error) {
+	if t.job.ETL.Active() == nil {
+		return ETLAnswer{Refused: refusedNoActive}, nil
+	}
+	for _, e := range t.queued {
+		if e.State == holdfast.StateQueued && e.Fence == 0 && e.ETL.Same(run) {
+			return ETLAnswer{Execution: e.ID}, nil
+		}
+	}
+	if len(t.queued) >= holdfast.MaxFollowUps {
+		return ETLAnswer{Refused: refusedQueueFull}, nil
+	}
+	return t.start(ctx, tx, actor, run)
+}
+
+// start makes an execution that is due now.
+func (t *turn) start(ctx context.Context, tx store.Tx, actor holdfast.Actor, run holdfast.ETLRun) (ETLAnswer, error) {
+	e, err := t.execution(ctx, tx, run, t.now, actor.Principal.Name)
+	if err != nil {
+		return ETLAnswer{}, err
+	}
+	if e, err = t.insert(ctx, tx, e); err != nil {
+		return ETLAnswer{}, err
+	}
+	if err := t.setAborted(ctx, tx, false); err != nil {
+		return ETLAnswer{}, err
+	}
+	return ETLAnswer{Execution: e.ID}, t.record(ctx, tx, actor, "etl.run", runFacts(e, run))
+}
+
+// setAborted sets or takes away the mark of a service that was killed while it had
+// no execution.
+func (t *turn) setAborted(ctx context.Context, tx store.Tx, aborted bool) error {
+	if t.job.ETL.Aborted == aborted {
+		return nil
+	}
+	t.job.ETL.Aborted = aborted
+	return tx.UpdateJob(ctx, t.job)
+}
+
+// runService switches a service on, gives one that is on its new properties, or
+// lets one that comes to rest be switched on afterwards.
+func (t *turn) runService(ctx context.Context, tx store.Tx, actor holdfast.Actor, in RunETL, run holdfast.ETLRun) (ETLAnswer, error) {
+	if t.job.ETL.Active() == nil {
+		return ETLAnswer{Refused: refusedNoActive}, nil
+	}
+	on := t.on()
+	if on == nil {
+		return t.start(ctx, tx, actor, run)
+	}
+	if !in.given() || on.ETL.Same(run) {
+		return ETLAnswer{Execution: on.ID, Effect: EffectNone}, nil
+	}
+	if err := t.give(ctx, tx, *on, run); err != nil {
+		return ETLAnswer{}, err
+	}
+	return ETLAnswer{Execution: on.ID}, t.record(ctx, tx, actor, "etl.run", runFacts(*on, run))
+}
+
+// on returns the execution that keeps a service switched on, or that will when the
+// current one has ended; nil: none.
+func (t *turn) on() *holdfast.Execution {
+	if t.current != nil && !t.stopping() {
+		return t.current
+	}
+	if len(t.queued) > 0 {
+		return &t.queued[0]
+	}
+	return nil
+}
+
+// scheduleService switches a service on, now or at a time that is to come.
+func (t *turn) scheduleService(ctx context.Context, tx store.Tx, actor holdfast.Actor, in ScheduleETL, run holdfast.ETLRun) (ETLAnswer, error) {
+	if in.Period != 0 {
+		return ETLAnswer{}, holdfast.Errorf(holdfast.CodeInvalid, "a service has no period").WithHint("leave it out: a service works until it is stopped")
+	}
+	at := in.At
+	if r := t.job.ETL.Recurrence; at.IsZero() && r != nil {
+		at = r.Start
+	}
+	on := t.on()
+	switch {
+	case on != nil && (t.current == nil || !t.stopping()):
+		return ETLAnswer{Execution: on.ID, Effect: EffectNone}, nil
+	case !at.After(t.now):
+		return t.runService(ctx, tx, actor, in.RunETL, run)
+	case t.job.ETL.Active() == nil:
+		return ETLAnswer{Refused: refusedNoActive}, nil
+	}
+	return t.schedule(ctx, tx, actor, in, run, at)
+}
+
+// scheduleBatch plans the next execution of a batch.
+func (t *turn) scheduleBatch(ctx context.Context, tx store.Tx, actor holdfast.Actor, in ScheduleETL, run holdfast.ETLRun) (ETLAnswer, error) {
+	if t.job.ETL.Active() == nil {
+		return ETLAnswer{Refused: refusedNoActive}, nil
+	}
+	r := t.job.ETL.Recurrence
+	if r == nil && in.Period == 0 && !in.At.After(t.now) {
+		if len(t.planned) == 0 {
+			return t.runBatch(ctx, tx, actor, run)
+		}
+		return t.schedule(ctx, tx, actor, in, run, orTime(in.At, t.planned[0].Due))
+	}
+	if r == nil && in.Period == 0 {
+		return t.schedule(ctx, tx, actor, in, run, in.At)
+	}
+	armed := holdfast.Recurrence{Armed: true}
+	if r != nil {
+		armed.Start, armed.Period = r.Start, r.Period
+	}
+	if in.Period != 0 && in.Period != armed.Period {
+		armed.Period = in.Period
+		armed.Start = orTime(in.At, orTime(armed.Start, t.now))
+	}
+	due := armed.Next(t.now)
+	if len(t.planned) > 0 && r != nil && armed.Period == r.Period {
+		due = t.planned[0].Due // as it is, which may be another time than the stored one
+	}
+	if r == nil || *r != armed {
+		t.job.ETL.Recurrence = &armed
+		if err := tx.UpdateJob(ctx, t.job); err != nil {
+			return ETLAnswer{}, err
+		}
+	}
+	return t.schedule(ctx, tx, actor, in, run, orTime(in.At, due))
+}
+
+func orTime(at, other time.Time) time.Time {
+	if at.IsZero() {
+		return other
+	}
+	return at
+}
+
+// schedule makes the planned execution, or gives the one that there is its time and
+// the properties that are given.
+func (t *turn) schedule(ctx context.Context, tx store.Tx, actor holdfast.Actor, in ScheduleETL, run holdfast.ETLRun, due time.Time) (ETLAnswer, error) {
+	var e holdfast.Execution
+	var err error
+	switch {
+	case len(t.planned) == 0:
+		e, err = t.plan(ctx, tx, run, due, actor.Principal.Name)
+	default:
+		e = t.planned[0]
+		if in.given() {
+			if err := t.give(ctx, tx, e, run); err != nil {
+				return ETLAnswer{}, err
+			}
+		}
+		err = t.moveDue(ctx, tx, e, due)
+	}
+	if err != nil {
+		return ETLAnswer{}, err
+	}
+	if err := t.setAborted(ctx, tx, false); err != nil {
+		return ETLAnswer{}, err
+	}
+	answer := ETLAnswer{Execution: e.ID}
+	if len(t.changes) == 0 {
+		return answer, nil // it was planned so already
+	}
+	data := runFacts(e, run)
+	data["due"] = due
+	if r := t.job.ETL.Recurrence; r != nil && r.Armed {
+		data["start"], data["period"] = r.Start, r.Period.String()
+	}
+	return answer, t.record(ctx, tx, actor, "etl.scheduled", data)
+}
+
+// record writes the event of a request.
+func (t *turn) record(ctx context.Context, tx store.Tx, actor holdfast.Actor, kind string, data facts) error {
+	data["site"] = t.job.Site
+	return record(ctx, tx, actor, t.now, jobWord(t.job.ID), kind, data)
+}
+
+// runFacts says what an execution was asked for with. Of a property whose name tells
+// of a secret the value is left out.
+func runFacts(e holdfast.Execution, run holdfast.ETLRun) facts {
+	data := facts{"execution": e.ID}
+	if len(run.Properties) > 0 {
+		data["properties"] = maskProperties(run.Properties)
+	}
+	if len(run.Removed) > 0 {
+		data["removed"] = run.Removed
+	}
+	if run.Simulate {
+		data["simulate"] = true
+	}
+	return data
+}
+
+// masked stands for the value of a secret property.
+const masked = "***"
+
+// maskProperties copies properties without the values of those that are secret by
+// their names.
+func maskProperties(properties map[string]string) map[string]string {
+	out := make(map[string]string, len(properties))
+	for name, value := range properties {
+		if SecretProperty(name) {
+			value = masked
+		}
+		out[name] = value
+	}
+	return out
+}
+
+// SecretProperty reports whether the value of a property is a secret by its name: a
+// name that ends in password, passphrase, secret, token or key.
+func SecretProperty(name string) bool {
+	name = strings.ToLower(name)
+	return slices.ContainsFunc([]string{"password", "passphrase", "secret", "token", "key"}, func(s string) bool { return strings.HasSuffix(name, s) })
+}
