@@ -1,0 +1,428 @@
+package rows
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// codec knows the two forms of a type's values: what a server sends, and its text.
+// Its functions append to dst, and on a failure return an error that says what is
+// wrong, without the value.
+type codec struct {
+	text   func(dst, value []byte) ([]byte, error)
+	binary func(dst, text []byte) ([]byte, error)
+	// compare orders two values as a server does, text byte by byte; nil for types
+	// that checks cannot compare.
+	compare func(a, b []byte) int
+	kind    family
+}
+
+// family says which types a value of a type may be cast to.
+type family uint8
+
+const (
+	other family = iota
+	textual
+	whole // int2, int4, int8
+	inexact
+	exact // numeric
+	truth
+	moment // date and timestamps
+	document
+)
+
+var errLength = errors.New("does not have the length of its type")
+
+// codecs holds the types that are read and written here; pgtype does the others.
+var codecs = map[uint32]codec{
+	pgtype.BoolOID:        {textOfBool, binaryOfBool, bytes.Compare, truth},
+	pgtype.Int2OID:        {textOfInt, binaryOfInt(2), compareInts, whole},
+	pgtype.Int4OID:        {textOfInt, binaryOfInt(4), compareInts, whole},
+	pgtype.Int8OID:        {textOfInt, binaryOfInt(8), compareInts, whole},
+	pgtype.Float4OID:      {textOfFloat, binaryOfFloat(4), compareFloats, inexact},
+	pgtype.Float8OID:      {textOfFloat, binaryOfFloat(8), compareFloats, inexact},
+	pgtype.NumericOID:     {textOfNumeric, binaryOfNumeric, compareNumerics, exact},
+	pgtype.TextOID:        {asIs, binaryOfText, bytes.Compare, textual},
+	pgtype.VarcharOID:     {asIs, binaryOfText, bytes.Compare, textual},
+	pgtype.BPCharOID:      {asIs, binaryOfText, comparePadded, textual},
+	pgtype.NameOID:        {asIs, binaryOfText, bytes.Compare, textual},
+	pgtype.UnknownOID:     {asIs, binaryOfText, bytes.Compare, textual},
+	pgtype.JSONOID:        {asIs, binaryOfJSON, nil, document},
+	pgtype.JSONBOID:       {textOfJSONB, binaryOfJSONB, nil, document},
+	pgtype.DateOID:        {textOfDate, binaryOfDate, compareInts, moment},
+	pgtype.TimestampOID:   {textOfTimestamp(false), binaryOfTimestamp(false), compareInts, moment},
+	pgtype.TimestamptzOID: {textOfTimestamp(true), binaryOfTimestamp(true), compareInts, moment},
+	pgtype.UUIDOID:        {textOfUUID, binaryOfUUID, bytes.Compare, other},
+	pgtype.ByteaOID:       {textOfBytea, binaryOfBytea, bytes.Compare, other},
+}
+
+// codecOf returns the codec of a column's type, and false when its values cannot
+// become text here.
+func codecOf(c Column) (codec, bool) {
+	if c.Textual {
+		return codecs[pgtype.TextOID], true
+	}
+	if k, ok := codecs[c.OID]; ok {
+		return k, true
+	}
+	if !generic[c.OID] {
+		return codec{}, false
+	}
+	m := pgtype.NewMap() // of its own: maps are not for several goroutines
+	t, ok := m.TypeForOID(c.OID)
+	if !ok {
+		return codec{}, false
+	}
+	convert := func(from, to int16) func(dst, value []byte) ([]byte, error) {
+		return func(dst, value []byte) ([]byte, error) {
+			v, err := t.Codec.DecodeValue(m, c.OID, from, value)
+			if err != nil {
+				return dst, fmt.Errorf("is no %s", t.Name)
+			}
+			return m.Encode(c.OID, to, v, dst)
+		}
+	}
+	return codec{text: convert(pgtype.BinaryFormatCode, pgtype.TextFormatCode), binary: convert(pgtype.TextFormatCode, pgtype.BinaryFormatCode)}, true
+}
+
+// generic are the types whose text pgtype reads and writes as a server does; a test
+// proves it against one.
+var generic = map[uint32]bool{
+	pgtype.MacaddrOID: true, pgtype.BitOID: true, pgtype.VarbitOID: true, pgtype.OIDOID: true,
+}
+
+// asIs is the text of types whose binary form is their text.
+func asIs(dst, value []byte) ([]byte, error) { return append(dst, value...), nil }
+
+// binaryOfText checks what a server would refuse.
+func binaryOfText(dst, text []byte) ([]byte, error) {
+	if !utf8.Valid(text) {
+		return dst, errors.New("is not UTF-8")
+	}
+	if bytes.IndexByte(text, 0) >= 0 {
+		return dst, errors.New("has a zero byte")
+	}
+	return append(dst, text...), nil
+}
+
+// comparePadded compares values of character(n): spaces at the end do not count.
+func comparePadded(a, b []byte) int {
+	return bytes.Compare(bytes.TrimRight(a, " "), bytes.TrimRight(b, " "))
+}
+
+func binaryOfJSON(dst, text []byte) ([]byte, error) {
+	if !json.Valid(text) {
+		return dst, errors.New("is no JSON")
+	}
+	return binaryOfText(dst, text)
+}
+
+// jsonbVersion begins a binary jsonb; the JSON follows.
+const jsonbVersion = 1
+
+func textOfJSONB(dst, value []byte) ([]byte, error) {
+	if len(value) == 0 || value[0] != jsonbVersion {
+		return dst, errors.New("is a jsonb of an unknown version")
+	}
+	return append(dst, value[1:]...), nil
+}
+
+func binaryOfJSONB(dst, text []byte) ([]byte, error) {
+	return binaryOfJSON(append(dst, jsonbVersion), text)
+}
+
+func textOfBool(dst, value []byte) ([]byte, error) {
+	if len(value) != 1 {
+		return dst, errLength
+	}
+	if value[0] == 0 {
+		return append(dst, 'f'), nil
+	}
+	return append(dst, 't'), nil
+}
+
+// truths are the words for each truth, which may be shortened: "o" is none, as on
+// and off begin with it.
+var truths = []struct {
+	word     string
+	shortest int
+	value    byte
+}{{"true", 1, 1}, {"false", 1, 0}, {"yes", 1, 1}, {"no", 1, 0}, {"on", 2, 1}, {"off", 2, 0}, {"1", 1, 1}, {"0", 1, 0}}
+
+func binaryOfBool(dst, text []byte) ([]byte, error) {
+	text = bytes.TrimSpace(text)
+	for _, t := range truths {
+		if len(text) >= t.shortest && len(text) <= len(t.word) && bytes.EqualFold(text, []byte(t.word)[:len(text)]) {
+			return append(dst, t.value), nil
+		}
+	}
+	return dst, errors.New("is no boolean")
+}
+
+// intOf reads a big-endian integer of 2, 4 or 8 bytes, and false for other lengths.
+func intOf(value []byte) (int64, bool) {
+	switch len(value) {
+	case 2:
+		return int64(int16(binary.BigEndian.Uint16(value))), true
+	case 4:
+		return int64(int32(binary.BigEndian.Uint32(value))), true
+	case 8:
+		return int64(binary.BigEndian.Uint64(value)), true
+	}
+	return 0, false
+}
+
+// appendInt writes an integer of size bytes, which holds it.
+func appendInt(dst []byte, n int64, size int) []byte {
+	switch size {
+	case 2:
+		return binary.BigEndian.AppendUint16(dst, uint16(n))
+	case 4:
+		return binary.BigEndian.AppendUint32(dst, uint32(n))
+	}
+	return binary.BigEndian.AppendUint64(dst, uint64(n))
+}
+
+// fits reports whether n fits into size bytes.
+func fits(n int64, size int) bool {
+	shift := 64 - 8*size
+	return n<<shift>>shift == n
+}
+
+var errIntRange = errors.New("is out of the range of its type")
+
+func textOfInt(dst, value []byte) ([]byte, error) {
+	n, ok := intOf(value)
+	if !ok {
+		return dst, errLength
+	}
+	return strconv.AppendInt(dst, n, 10), nil
+}
+
+func binaryOfInt(size int) func(dst, text []byte) ([]byte, error) {
+	return func(dst, text []byte) ([]byte, error) {
+		n, err := parseInt(bytes.TrimSpace(text))
+		if err != nil {
+			return dst, err
+		}
+		if !fits(n, size) {
+			return dst, errIntRange
+		}
+		return appendInt(dst, n, size), nil
+	}
+}
+
+var errNoInt = errors.New("is no whole number")
+
+// parseInt reads a decimal integer.
+func parseInt(text []byte) (int64, error) {
+	digits, negative := text, false
+	if len(text) > 0 && (text[0] == '-' || text[0] == '+') {
+		negative, digits = text[0] == '-', text[1:]
+	}
+	if len(digits) == 0 {
+		return 0, errNoInt
+	}
+	var n uint64
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0, errNoInt
+		}
+		if n > (1<<63)/10 {
+			return 0, errIntRange
+		}
+		n = n*10 + uint64(c-'0')
+	}
+	if negative && n <= 1<<63 {
+		return -int64(n), nil
+	}
+	if n >= 1<<63 {
+		return 0, errIntRange
+	}
+	return int64(n), nil
+}
+
+// compareInts compares integers of one length, also days and microseconds, whose
+// infinities are the largest and the smallest.
+func compareInts(a, b []byte) int {
+	x, _ := intOf(a)
+	y, _ := intOf(b)
+	switch {
+	case x < y:
+		return -1
+	case x > y:
+		return 1
+	}
+	return 0
+}
+
+// floatOf reads a float of 4 or 8 bytes, and false for other lengths.
+func floatOf(value []byte) (float64, bool) {
+	switch len(value) {
+	case 4:
+		return float64(math.Float32frombits(binary.BigEndian.Uint32(value))), true
+	case 8:
+		return math.Float64frombits(binary.BigEndian.Uint64(value)), true
+	}
+	return 0, false
+}
+
+func textOfFloat(dst, value []byte) ([]byte, error) {
+	f, ok := floatOf(value)
+	if !ok {
+		return dst, errLength
+	}
+	return appendFloat(dst, f, 8*len(value)), nil
+}
+
+// appendFloat writes the shortest text that reads as the same float, as servers do
+// since release 12.
+func appendFloat(dst []byte, f float64, bits int) []byte {
+	small, large := 1e-4, 1e15
+	if bits == 32 {
+		small, large = float64(float32(1e-4)), 1e6
+	}
+	switch a := math.Abs(f); {
+	case math.IsNaN(f):
+		return append(dst, "NaN"...)
+	case math.IsInf(f, 1):
+		return append(dst, "Infinity"...)
+	case math.IsInf(f, -1):
+		return append(dst, "-Infinity"...)
+	case a != 0 && (a < small || a >= large):
+		return strconv.AppendFloat(dst, f, 'e', -1, bits)
+	}
+	return strconv.AppendFloat(dst, f, 'f', -1, bits)
+}
+
+func binaryOfFloat(size int) func(dst, text []byte) ([]byte, error) {
+	return func(dst, text []byte) ([]byte, error) {
+		text = bytes.TrimSpace(text)
+		for _, c := range text {
+			if c == '_' || c|0x20 == 'x' || c|0x20 == 'p' {
+				return dst, errNoFloat // Go's, not SQL's
+			}
+		}
+		f, err := strconv.ParseFloat(string(text), 8*size)
+		if errors.Is(err, strconv.ErrRange) {
+			return dst, errIntRange
+		}
+		if err != nil {
+			return dst, errNoFloat
+		}
+		return appendFloatBits(dst, f, size), nil
+	}
+}
+
+var errNoFloat = errors.New("is no number")
+
+func appendFloatBits(dst []byte, f float64, size int) []byte {
+	if math.IsNaN(f) { // Go's differs from the servers' in a bit
+		f = math.Float64frombits(0x7ff8000000000000)
+	}
+	if size == 4 {
+		return binary.BigEndian.AppendUint32(dst, math.Float32bits(float32(f)))
+	}
+	return binary.BigEndian.AppendUint64(dst, math.Float64bits(f))
+}
+
+// compareFloats orders floats as a server does: NaN equals itself, and is the largest.
+func compareFloats(a, b []byte) int {
+	x, _ := floatOf(a)
+	y, _ := floatOf(b)
+	switch {
+	case math.IsNaN(x) && math.IsNaN(y):
+		return 0
+	case math.IsNaN(x) || x > y:
+		return 1
+	case math.IsNaN(y) || x < y:
+		return -1
+	}
+	return 0
+}
+
+const hexDigits = "0123456789abcdef"
+
+func textOfUUID(dst, value []byte) ([]byte, error) {
+	if len(value) != 16 {
+		return dst, errLength
+	}
+	for i, b := range value {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			dst = append(dst, '-')
+		}
+		dst = append(dst, hexDigits[b>>4], hexDigits[b&15])
+	}
+	return dst, nil
+}
+
+var errNoUUID = errors.New("is no UUID")
+
+// binaryOfUUID takes what a server takes: 32 digits, braces around them, hyphens
+// behind any four.
+func binaryOfUUID(dst, text []byte) ([]byte, error) {
+	if len(text) > 1 && text[0] == '{' && text[len(text)-1] == '}' {
+		text = text[1 : len(text)-1]
+	}
+	start := len(dst)
+	for digits := 0; digits < 32; digits += 2 {
+		if digits > 0 && digits%4 == 0 && len(text) > 0 && text[0] == '-' {
+			text = text[1:]
+		}
+		if len(text) < 2 {
+			return dst[:start], errNoUUID
+		}
+		high, low := hexValue(text[0]), hexValue(text[1])
+		if high > 15 || low > 15 {
+			return dst[:start], errNoUUID
+		}
+		dst = append(dst, high<<4|low)
+		text = text[2:]
+	}
+	if len(text) > 0 {
+		return dst[:start], errNoUUID
+	}
+	return dst, nil
+}
+
+// hexValue returns what a digit is worth, and more than 15 for none.
+func hexValue(c byte) byte {
+	switch {
+	case c >= '0' && c <= '9':
+		return c - '0'
+	case c|0x20 >= 'a' && c|0x20 <= 'f':
+		return c | 0x20 - 'a' + 10
+	}
+	return 0xff
+}
+
+func textOfBytea(dst, value []byte) ([]byte, error) {
+	dst = append(dst, '\\', 'x')
+	for _, b := range value {
+		dst = append(dst, hexDigits[b>>4], hexDigits[b&15])
+	}
+	return dst, nil
+}
+
+func binaryOfBytea(dst, text []byte) ([]byte, error) {
+	if len(text) < 2 || text[0] != '\\' || text[1] != 'x' || len(text)%2 != 0 {
+		return dst, errors.New(`is no bytea: two hexadecimal digits for each byte follow \x`)
+	}
+	start := len(dst)
+	for i := 2; i < len(text); i += 2 {
+		high, low := hexValue(text[i]), hexValue(text[i+1])
+		if high > 15 || low > 15 {
+			return dst[:start], errors.New("is no bytea: it has characters that are no hexadecimal digits")
+		}
+		dst = append(dst, high<<4|low)
+	}
+	return dst, nil
+}
