@@ -411,3 +411,5 @@ func manyProperties(n int) map[string]string {
 	}
 	return m
 }
+
+func storeFilter(job holdfast.JobID) store.ExecutionFilter { return store.ExecutionFilter{Job: job} }
