@@ -27,6 +27,25 @@ type relation struct {
 
 func (r *relation) assertion() bool { return r.transform != nil && r.transform.Assert != "" }
 
+// sqlAt is the path of its SQL.
+func (r *relation) sqlAt() string {
+	if r.assertion() {
+		return r.at + ".assert"
+	}
+	return r.at + ".sql"
+}
+
+// names returns the names that its SQL reads from, and notes whether it may read
+// some of them several times.
+func (r *relation) names() []string {
+	names, repeats, err := bind.Relations(r.transform.SQL + r.transform.Assert) // one of the two
+	if err != nil {
+		return nil // Parse has refused it
+	}
+	r.repeats = repeats
+	return names
+}
+
 // graph is what the relations of a definition read of each other.
 type graph struct {
 	all    []*relation // in the order of the definition, extracts first
@@ -65,12 +84,7 @@ func (g *graph) connect(r *relation) {
 		}
 		return
 	}
-	names, repeats, err := bind.Relations(r.transform.SQL + r.transform.Assert) // one of the two
-	if err != nil {
-		return // Parse has refused it
-	}
-	r.repeats = repeats
-	for _, name := range names {
+	for _, name := range r.names() {
 		if read := g.byName[strings.ToLower(name)]; read != nil && !read.assertion() {
 			r.reads = append(r.reads, read)
 		}

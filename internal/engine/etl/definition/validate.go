@@ -3,6 +3,7 @@ package definition
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -55,7 +56,10 @@ type validator struct {
 func newValidator(d *Definition, dec *decoder) *validator {
 	v := &validator{decoder: dec, d: d, types: map[string]string{}}
 	for name, p := range d.Parameters {
-		v.types[name] = p.Type
+		v.types[name] = typeText // of one whose own is no type, so that this is told of once
+		if slices.Contains(parameterTypes, p.Type) {
+			v.types[name] = p.Type
+		}
 	}
 	return v
 }
@@ -76,7 +80,9 @@ func (v *validator) definition() {
 	}
 	v.graph = newGraph(v.d)
 	v.placement()
-	v.cycles()
+	if len(v.faults) == 0 {
+		v.cycles()
+	}
 	if len(v.faults) == 0 {
 		v.flows()
 	}
@@ -103,7 +109,7 @@ func (v *validator) service() {
 	s := v.d.Service
 	switch {
 	case s == nil && v.d.Mode == ModeService:
-		v.fault("service", "is missing: a service needs the interval between its rounds, {interval: 30s}")
+		v.fault("mode", "is service, which needs the interval between its rounds: service: {interval: 30s}")
 	case s == nil:
 	case v.d.Mode != ModeService:
 		v.fault("service", "is for mode: service only")
@@ -213,11 +219,7 @@ func (v *validator) parameters() {
 }
 
 func (v *validator) parameter(path string, p Parameter) {
-	known := false
-	for _, t := range parameterTypes {
-		known = known || t == p.Type
-	}
-	if !known {
+	if !slices.Contains(parameterTypes, p.Type) {
 		v.fault(path+".type", "is %q: it may be %s", shorten(p.Type), oneOf(parameterTypes))
 		return
 	}
@@ -253,21 +255,13 @@ func (v *validator) declared(path, name string) {
 	}
 }
 
-// postgres checks SQL that a server runs. over is the relation that it has to read,
-// or empty.
-func (v *validator) postgres(path, sql, over string) {
+// postgres checks SQL that a server runs.
+func (v *validator) postgres(path, sql string) {
 	if !v.statement(path, sql) {
 		return
 	}
 	if _, err := bind.Postgres(sql, v.types, nil); err != nil {
 		v.sql(path, err)
-		return
-	}
-	if over == "" {
-		return
-	}
-	if reads, _, err := bind.Relations(sql); err == nil && !contains(reads, over) {
-		v.fault(path, "does not read %s, which the step is over", over)
 	}
 }
 
@@ -314,14 +308,4 @@ func (v *validator) sql(path string, err error) {
 		text += fmt.Sprintf(" (%s)", hint)
 	}
 	v.fault(path, "%s", text)
-}
-
-// contains reports whether names has a name, whatever its case.
-func contains(names []string, name string) bool {
-	for _, n := range names {
-		if strings.EqualFold(n, name) {
-			return true
-		}
-	}
-	return false
 }

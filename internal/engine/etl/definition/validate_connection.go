@@ -1,9 +1,11 @@
 package definition
 
 import (
+	"cmp"
 	"errors"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-backup/holdfast"
@@ -88,6 +90,10 @@ func (v *validator) exactlyOne(at string, choices ...choice) bool {
 			given = append(given, c.key)
 		}
 	}
+	slices.SortStableFunc(given, func(a, b string) int { // as they stand in the text
+		p, q := v.find(at+"."+a), v.find(at+"."+b)
+		return cmp.Or(cmp.Compare(p.line, q.line), cmp.Compare(p.column, q.column))
+	})
 	switch len(given) {
 	case 1:
 		return true
@@ -105,5 +111,17 @@ func (v *validator) connection(at, name string) (Connection, bool) {
 	if !ok {
 		v.fault(at, "is %q, which is no connection: those are %s", shorten(name), oneOf(sorted(v.d.Connections)))
 	}
-	return c, ok
+	return c, ok && c.sound()
+}
+
+// sound reports whether a connection is to exactly one place. What is told of one
+// that is not needs no more faults elsewhere.
+func (c Connection) sound() bool {
+	places := 0
+	for _, p := range []string{c.Site, c.Directory, c.URL} {
+		if p != "" {
+			places++
+		}
+	}
+	return places == 1
 }

@@ -44,7 +44,7 @@ func (v *validator) extract(at string, e Extract) {
 		v.fault(at+".columns", "is for a table only")
 	}
 	if e.Query != "" {
-		v.postgres(at+".query", e.Query, "")
+		v.postgres(at+".query", e.Query)
 	}
 	if e.Incremental != nil {
 		v.incremental(at+".incremental", e)
@@ -55,7 +55,7 @@ func (v *validator) extract(at string, e Extract) {
 }
 
 func (v *validator) file(at string, f File, c Connection) {
-	if err := checkPath(f.Path, c.Directory != ""); err != nil {
+	if err := checkPath(f.Path, c.URL == ""); err != nil {
 		v.fault(at+".path", "%v", err)
 	}
 	if f.Format == FormatCSV {

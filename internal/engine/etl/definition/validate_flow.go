@@ -1,6 +1,9 @@
 package definition
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // placement checks that each transform stands over what it may stand over, and
 // that each load comes from a relation.
@@ -52,7 +55,10 @@ func (v *validator) relations() string {
 // over checks the place of a transform that stands over one relation.
 func (v *validator) over(r *relation) {
 	at, below := r.at+".over", r.over
-	switch r.place { //nolint:exhaustive // the others stand over nothing
+	if r.place != InRows && !slices.ContainsFunc(r.names(), func(n string) bool { return strings.EqualFold(n, below.name) }) {
+		v.fault(r.sqlAt(), "does not read %s, which the step is over", below.name)
+	}
+	switch r.place { //nolint:exhaustive // the others stand over nothing, or over anything
 	case InSource:
 		if below.place != InSource && (below.place != inExtract || below.extract.File != nil) {
 			v.fault(at, "is %s: a step in the source stands over a table, a query or another step in the source", below.kind())
@@ -84,12 +90,9 @@ func (r *relation) kind() string {
 }
 
 func (v *validator) engineReads(r *relation) {
-	at := r.at + ".sql"
-	if r.assertion() {
-		at = r.at + ".assert"
-		if len(r.reads) == 0 {
-			v.fault(at, "reads none of the relations: those are %s", v.relations())
-		}
+	at := r.sqlAt()
+	if r.assertion() && len(r.reads) == 0 {
+		v.fault(at, "reads none of the relations: those are %s", v.relations())
 	}
 	for _, read := range r.reads {
 		if read.place == InTarget {

@@ -40,9 +40,9 @@ func (v *validator) transform(at string, t Transform) {
 	case t.In == InEngine:
 		v.engine(at+".sql", t.SQL)
 	case t.Assert != "":
-		v.postgres(at+".assert", t.Assert, t.Over)
+		v.postgres(at+".assert", t.Assert)
 	default:
-		v.postgres(at+".sql", t.SQL, t.Over)
+		v.postgres(at+".sql", t.SQL)
 	}
 }
 

@@ -2,6 +2,7 @@ package definition
 
 import (
 	"errors"
+	"maps"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -11,35 +12,55 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// maxTokens bounds what the parser is given: some of its steps take time in the
-// square of it.
-const maxTokens = 4 * maxNodes
+// Bounds of what the parser is given. It takes time in the square of the keys of
+// one mapping, and descends a level for each.
+const (
+	maxTokens = 4 * maxNodes
+	maxKeys   = 1024
+)
 
 // yamlReader builds the node of a YAML text.
 type yamlReader struct{ collector }
 
 func readYAML(text []byte) (*node, []Fault) {
 	r := &yamlReader{}
-	tokens := lexer.Tokenize(string(text))
+	var bodies []ast.Node
+	for _, doc := range r.parse(string(text)) {
+		if doc.Body != nil {
+			bodies = append(bodies, doc.Body)
+		}
+	}
+	switch {
+	case len(r.faults) > 0:
+	case len(bodies) == 0:
+		r.fault(place{1, 1}, "the text is empty")
+	case len(bodies) > 1:
+		r.fault(nodePlace(bodies[1]), "a second document begins here: write each definition in a text of its own")
+	default:
+		n := r.value(bodies[0], 1)
+		return n, r.faults
+	}
+	return nil, r.faults
+}
+
+// parse returns the documents of a text. A text is foreign, and the parser is
+// large: where it would panic, the text is refused.
+func (r *yamlReader) parse(text string) (docs []*ast.DocumentNode) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.fault(place{1, 1}, "this is no YAML that can be read: %v", p)
+		}
+	}()
+	tokens := lexer.Tokenize(text)
 	if !r.bounded(tokens) {
-		return nil, r.faults
+		return nil
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey()) // which are found here
 	if err != nil {
 		r.syntax(err)
-		return nil, r.faults
+		return nil
 	}
-	docs := file.Docs
-	if len(docs) == 0 || docs[0].Body == nil {
-		r.fault(place{1, 1}, "the text is empty")
-		return nil, r.faults
-	}
-	if len(docs) > 1 {
-		r.fault(tokenPlace(docs[1].GetToken()), "the text has more than one document: write each definition in a text of its own")
-		return nil, r.faults
-	}
-	n := r.value(docs[0].Body, 1)
-	return n, r.faults
+	return file.Docs
 }
 
 // bounded refuses what would make the parser descend deep or work long, and what a
@@ -50,6 +71,7 @@ func (r *yamlReader) bounded(tokens token.Tokens) bool {
 		return false
 	}
 	flow, entries, line := 0, 0, 0
+	keys := map[int]int{} // of the open mappings, by column
 	for _, t := range tokens {
 		if t.Position.Line != line {
 			line, entries = t.Position.Line, 0
@@ -70,6 +92,18 @@ func (r *yamlReader) bounded(tokens token.Tokens) bool {
 			flow--
 		case token.SequenceEntryType, token.MappingKeyType:
 			entries++
+			closeDeeper(keys, t.Position.Column)
+		case token.MappingValueType:
+			if flow > 0 || t.Prev == nil {
+				continue
+			}
+			entries++
+			column := t.Prev.Position.Column
+			closeDeeper(keys, column)
+			if keys[column]++; keys[column] > maxKeys {
+				r.fault(tokenPlace(t.Prev), "the mapping has more than %d keys", maxKeys)
+				return false
+			}
 		}
 		if flow > maxDepth || entries > maxDepth {
 			r.fault(tokenPlace(t), "the text is nested more than %d levels deep", maxDepth)
@@ -79,11 +113,18 @@ func (r *yamlReader) bounded(tokens token.Tokens) bool {
 	return true
 }
 
+// closeDeeper forgets the mappings whose keys stand behind a column.
+func closeDeeper(keys map[int]int, column int) {
+	maps.DeleteFunc(keys, func(c, _ int) bool { return c > column })
+}
+
 // syntax tells of what the parser refused.
 func (r *yamlReader) syntax(err error) {
-	at, text := place{1, 1}, err.Error()
+	at, text := place{1, 1}, ""
 	if e, ok := errors.AsType[yaml.Error](err); ok {
 		at, text = tokenPlace(e.GetToken()), e.GetMessage()
+	} else {
+		text = err.Error() // of the other kind it would take long: it quotes the text
 	}
 	text, _, _ = strings.Cut(text, "\n")
 	r.fault(at, "this is no YAML: %s", text)
@@ -96,9 +137,22 @@ func tokenPlace(t *token.Token) place {
 	return place{max(t.Position.Line, 1), max(t.Position.Column, 1)}
 }
 
+// nodePlace is where a value begins: a mapping in lines does with its first key.
+func nodePlace(n ast.Node) place {
+	switch v := n.(type) {
+	case *ast.MappingNode:
+		if !v.IsFlowStyle && len(v.Values) > 0 {
+			return nodePlace(v.Values[0])
+		}
+	case *ast.MappingValueNode:
+		return tokenPlace(v.Key.GetToken())
+	}
+	return tokenPlace(n.GetToken())
+}
+
 // value reads one value; nil when the text was refused.
 func (r *yamlReader) value(from ast.Node, depth int) *node {
-	n := &node{place: tokenPlace(from.GetToken())}
+	n := &node{place: nodePlace(from)}
 	if !r.enter(n.place, depth) {
 		return nil
 	}
@@ -140,11 +194,8 @@ func (r *yamlReader) list(n *node, values []ast.Node, depth int) *node {
 func (r *yamlReader) mapping(n *node, values []*ast.MappingValueNode, depth int) *node {
 	n.kind = kindMapping
 	seen := map[string]place{}
-	for i, from := range values {
+	for _, from := range values {
 		at := tokenPlace(from.Key.GetToken())
-		if i == 0 {
-			n.place = at
-		}
 		key, ok := keyText(from.Key)
 		if !ok {
 			r.fault(at, "this is no key: write a name and a colon")
@@ -153,6 +204,9 @@ func (r *yamlReader) mapping(n *node, values []*ast.MappingValueNode, depth int)
 		v := r.value(from.Value, depth+1)
 		if v == nil {
 			return nil
+		}
+		if v.kind == kindNull {
+			v.place = at // it may be nowhere
 		}
 		if !r.duplicate(seen, key, at) {
 			n.entries = append(n.entries, entry{at, key, v})
