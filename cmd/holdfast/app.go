@@ -61,7 +61,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.serveCommand(), a.workerCommand(), a.hostCommand(), a.siteCommand(), a.repositoryCommand(), a.jobCommand(), a.scheduleCommand(),
 		a.executionCommand(), a.setCommand(), a.retentionCommand(), a.restoreCommand(), a.tokenCommand(),
-		a.accountCommand(), a.userCommand(), a.keyCommand(), a.patCommand(), a.accessKeyCommand(), a.eventCommand(), a.versionCommand(),
+		a.accountCommand(), a.userCommand(), a.keyCommand(), a.patCommand(), a.accessKeyCommand(), a.etlCommand(), a.eventCommand(), a.versionCommand(),
 	)
 	return root
 }

@@ -73,6 +73,7 @@ func Handler(cfg Config) http.Handler {
 	a.registerUsers()
 	a.registerKeys()
 	a.registerPATs()
+	a.registerETLs()
 	a.registerAccessKeys()
 	a.registerWorkers()
 	a.registerEvents()

@@ -27,6 +27,7 @@ type Job struct {
 	Retention    *Retention            `json:"retention,omitempty"`
 	AutoAbort    AutoAbort             `json:"auto_abort"`
 	Restore      *RestoreSpec          `json:"restore,omitempty"`
+	ETL          *ETL                  `json:"etl,omitempty"`
 	Created      time.Time             `json:"created"`
 	NextRun      time.Time             `json:"next_run,omitzero"`
 	Last         *Execution            `json:"last_execution,omitempty"`
@@ -82,6 +83,7 @@ func (n names) job(v service.JobView) Job {
 	if v.Restore != nil {
 		j.Restore = n.restore(*v.Restore)
 	}
+	j.ETL = n.etl(v.ETL)
 	if v.Last != nil {
 		e := n.execution(*v.Last)
 		j.Last = &e
@@ -257,7 +259,11 @@ func (a *api) oneJob(ctx context.Context, actor holdfast.Actor, id holdfast.JobI
 	if err != nil {
 		return nil, err
 	}
-	return &output[Job]{Body: n.job(v)}, nil
+	j := n.job(v)
+	if j.ETL != nil {
+		j.ETL.Definition = v.ETL.Definition
+	}
+	return &output[Job]{Body: j}, nil
 }
 
 // one is a filter for one type, or for every type.

@@ -66,6 +66,23 @@ func (o outside) Read(_ context.Context, _ holdfast.ExecutionID, offset int64, l
 	return o.log[from:min(from+int64(limit), size)], size, nil
 }
 
+// ETLCounters implements service.Pipelines.
+func (outside) ETLCounters(context.Context, service.ETLTask) ([]engine.FlowCounter, error) {
+	return []engine.FlowCounter{{Flow: "orders", Extract: "orders", Value: `{"column":"7"}`, Updated: start, Execution: 1001}}, nil
+}
+
+func (outside) SetETLCounter(_ context.Context, _ service.ETLTask, flow, _, _ string) error {
+	if flow != "orders" {
+		return holdfast.Errorf(holdfast.CodeNotFound, "the ETL has no flow %q", flow)
+	}
+	return nil
+}
+
+func (outside) PreviewETL(context.Context, service.ETLTask, int) ([]engine.Relation, error) {
+	one := "1"
+	return []engine.Relation{{Name: "orders", Columns: []engine.Column{{Name: "id", Type: "bigint"}, {Name: "note", Type: "text"}}, Rows: [][]*string{{&one, nil}}}}, nil
+}
+
 // rig is the API on a real service and a real SQLite store.
 type rig struct {
 	t      *testing.T
@@ -96,8 +113,8 @@ func newRig(t *testing.T) *rig {
 	now := func() time.Time { return start }
 	r := &rig{t: t, store: st, socket: true}
 	r.svc = service.New(service.Config{
-		Store: st, Sealer: master, Dispatcher: o, Logs: o, Repositories: o,
-		Engines: []holdfast.Engine{holdfast.EnginePhysical}, Now: now, Log: testkit.Logger(t),
+		Store: st, Sealer: master, Dispatcher: o, Pipelines: o, Logs: o, Repositories: o,
+		Engines: []holdfast.Engine{holdfast.EnginePhysical, holdfast.EngineETL}, Now: now, Log: testkit.Logger(t),
 	})
 	t.Cleanup(func() { noError(t, r.svc.Close()) })
 	h := native.Handler(native.Config{

@@ -65,6 +65,17 @@ type Service interface {
 	Job(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) (service.JobView, error)
 	Jobs(ctx context.Context, actor holdfast.Actor, f store.JobFilter) ([]service.JobView, int, error)
 
+	CreateETL(ctx context.Context, actor holdfast.Actor, in service.NewETL) (holdfast.Job, error)
+	UpdateETL(ctx context.Context, actor holdfast.Actor, id holdfast.JobID, mutate func(*holdfast.Job) error) (holdfast.Job, error)
+	RunETL(ctx context.Context, actor holdfast.Actor, in service.RunETL) (service.ETLAnswer, error)
+	ScheduleETL(ctx context.Context, actor holdfast.Actor, in service.ScheduleETL) (service.ETLAnswer, error)
+	StopETL(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) (service.ETLAnswer, error)
+	KillETL(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) (service.ETLAnswer, error)
+	ETLStatus(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) (service.ETLStatus, error)
+	ETLCounters(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) ([]engine.FlowCounter, error)
+	SetETLCounter(ctx context.Context, actor holdfast.Actor, id holdfast.JobID, flow, extract, value string) error
+	PreviewETL(ctx context.Context, actor holdfast.Actor, in service.PreviewETL) ([]engine.Relation, error)
+
 	CreateSchedule(ctx context.Context, actor holdfast.Actor, s holdfast.Schedule) (holdfast.Schedule, error)
 	UpdateSchedule(ctx context.Context, actor holdfast.Actor, job holdfast.JobID, id holdfast.ScheduleID, mutate func(*holdfast.Schedule) error) (holdfast.Schedule, error)
 	DeleteSchedule(ctx context.Context, actor holdfast.Actor, job holdfast.JobID, id holdfast.ScheduleID) error

@@ -1,0 +1,105 @@
+package native_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/api/native"
+)
+
+// definitionOf is an ETL of the sites that setUp makes.
+func definitionOf(t *testing.T, name, mode string) string {
+	t.Helper()
+	b, err := json.Marshal("apiVersion: holdfast/etl/v1\nname: " + name + "\n" + mode + `
+connections: {here: {site: berlin}}
+extract: [{name: orders, connection: here, table: orders, incremental: {strategy: column, column: id}}]
+load: [{from: orders, connection: here, table: copies}]
+`)
+	noError(t, err)
+	return string(b)
+}
+
+const serviceMode = "mode: service\nservice: {interval: 1s}"
+
+// TestETLExchanges makes, runs, plans, stops and changes ETLs; the golden file is
+// read in review.
+func TestETLExchanges(t *testing.T) {
+	r := newRig(t)
+	r.setUp()
+	r.transcript.Reset()
+	batch, service := definitionOf(t, "copy", ""), definitionOf(t, "follow", serviceMode)
+	r.want(201, "POST", "/api/v1/etls", `{"definition":`+batch+`,"properties":{"region":"north"}}`)
+	r.want(201, "POST", "/api/v1/etls", `{"definition":`+service+`}`)
+	r.want(409, "POST", "/api/v1/etls", `{"definition":`+batch+`}`)
+	r.want(400, "POST", "/api/v1/etls", `{"definition":"apiVersion: holdfast/etl/v1\nname: 7"}`)
+	r.want(200, "GET", "/api/v1/jobs?type=ETL", "")
+	r.want(200, "GET", "/api/v1/etls/copy/status", "")
+	r.want(200, "POST", "/api/v1/etls/copy/run", `{"properties":{"additional.as_of":"2026-01-01"},"simulate":true}`, "Idempotency-Key", "k1")
+	r.want(200, "POST", "/api/v1/etls/copy/run", `{"properties":{"additional.as_of":"2026-01-01"},"simulate":true}`, "Idempotency-Key", "k1")
+	r.want(200, "POST", "/api/v1/etls/copy/schedule", `{"at":"2026-03-01T03:00:00Z","period_seconds":3600}`)
+	r.want(200, "GET", "/api/v1/etls/copy/status", "")
+	r.want(200, "POST", "/api/v1/etls/copy/stop", "")
+	r.want(200, "POST", "/api/v1/etls/copy/kill", "")
+	r.want(200, "POST", "/api/v1/etls/follow/run", `{}`)
+	r.want(200, "GET", "/api/v1/etls/follow/status", "")
+	r.want(200, "POST", "/api/v1/etls/follow/kill", "")
+	r.want(200, "PATCH", "/api/v1/etls/copy", `{"properties":{"region":"south"}}`)
+	r.want(400, "PATCH", "/api/v1/etls/copy", `{"definition":"no definition"}`)
+	r.want(200, "GET", "/api/v1/jobs/copy", "")
+	r.want(200, "GET", "/api/v1/etls/copy/counters", "")
+	r.want(204, "PUT", "/api/v1/etls/copy/counters", `{"flow":"orders","extract":"orders","value":"5"}`)
+	r.want(404, "PUT", "/api/v1/etls/copy/counters", `{"flow":"none","extract":"orders","value":"5"}`)
+	r.want(200, "POST", "/api/v1/etls/preview", `{"definition":`+batch+`,"rows":1}`)
+	r.want(404, "POST", "/api/v1/etls/nightly-copy/run", `{}`)
+	r.want(404, "GET", "/api/v1/etls/nightly/status", "")
+	r.golden("etls")
+}
+
+// The client speaks the same words.
+func TestClientETLs(t *testing.T) {
+	r := newRig(t)
+	r.setUp()
+	c := newClient(t, r)
+	ctx := t.Context()
+	var text string
+	noError(t, json.Unmarshal([]byte(definitionOf(t, "copy", "")), &text))
+	made, err := c.CreateETL(ctx, native.NewETL{Definition: text, Properties: map[string]string{"region": "north"}})
+	noError(t, err)
+	if made.ETL == nil || made.ETL.Definition != text || made.ETL.Configurations[0].Properties["region"] != "north" {
+		t.Errorf("got %+v, want the definition and its properties", made)
+	}
+	ran, err := c.RunETL(ctx, "berlin/copy", "", native.NewETLRun{})
+	noError(t, err)
+	planned, err := c.ScheduleETL(ctx, "copy", native.NewETLPlan{At: start.AddDate(0, 0, 1)})
+	noError(t, err)
+	s, err := c.ETLStatus(ctx, "copy")
+	noError(t, err)
+	if s.Current == nil || s.Current.ID != ran.ExecutionID || s.Planned == nil || s.Planned.ID != planned.ExecutionID {
+		t.Errorf("got %+v, want %d as the current execution and %d planned", s, ran.ExecutionID, planned.ExecutionID)
+	}
+	stopped, err := c.MoveETL(ctx, "copy", "stop")
+	noError(t, err)
+	if stopped.ExecutionID != ran.ExecutionID {
+		t.Errorf("stopped %d, want %d", stopped.ExecutionID, ran.ExecutionID)
+	}
+	e, err := c.Execution(ctx, ran.ExecutionID)
+	noError(t, err)
+	if e.Outcome != holdfast.OutcomeCancelled {
+		t.Errorf("got %s, want CANCELLED", e.Outcome)
+	}
+	properties := map[string]string{}
+	changed, err := c.UpdateETL(ctx, "copy", native.ETLChange{Properties: &properties})
+	noError(t, err)
+	if len(changed.ETL.Configurations[0].Properties) != 0 {
+		t.Errorf("got %+v, want no properties", changed.ETL.Configurations)
+	}
+	counters, err := c.ETLCounters(ctx, "copy")
+	noError(t, err)
+	noError(t, c.SetETLCounter(ctx, "copy", native.NewCounter{Flow: "orders", Extract: "orders"}))
+	seen, err := c.PreviewETL(ctx, native.NewPreview{Definition: text})
+	noError(t, err)
+	if len(counters) != 1 || len(seen) != 1 || len(seen[0].Rows) != 1 {
+		t.Errorf("got counters %v and preview %v, want one of each", counters, seen)
+	}
+}
