@@ -83,6 +83,14 @@ type ETLRun struct {
 	Version int `json:"version,omitempty"`
 }
 
+// ETLTask is an ETL as a worker is asked about it.
+type ETLTask struct {
+	Job        Job               // with its ETL; without an id it is not stored yet
+	Site       Site              // the job's
+	Sites      []Site            // Job.ETL.Sites
+	Properties map[string]string // as of an execution
+}
+
 // Same reports whether two executions are asked for alike.
 func (r ETLRun) Same(other ETLRun) bool {
 	return r.Simulate == other.Simulate && maps.Equal(r.Properties, other.Properties) && slices.Equal(r.Removed, other.Removed)

@@ -29,7 +29,7 @@ func (d *Dispatcher) handleAsk(ctx context.Context, m *nats.Msg) {
 		return
 	}
 	d.saw(w, ask.Version)
-	g, err := d.give(ctx, w, pool, ask.Request)
+	g, err := d.give(ctx, w, pool, ask)
 	if err != nil {
 		d.reply(ctx, m, wire.InboxPrefix(w), &wire.AskReply{Failure: d.fail(ctx, wire.KindAsk, err, "worker_id", int64(w))})
 		return
@@ -49,7 +49,7 @@ type given struct {
 }
 
 // give takes the next execution that may run, and makes its order.
-func (d *Dispatcher) give(ctx context.Context, from holdfast.WorkerID, pool, request string) (given, error) {
+func (d *Dispatcher) give(ctx context.Context, from holdfast.WorkerID, pool string, ask wire.Ask) (given, error) {
 	d.cfg.Step("ask.received")
 	var (
 		e      holdfast.Execution
@@ -66,7 +66,7 @@ func (d *Dispatcher) give(ctx context.Context, from holdfast.WorkerID, pool, req
 		if err := mayAsk(worker, pool); err != nil {
 			return err
 		}
-		e, parts, found, err = d.next(ctx, tx, worker, pool, request)
+		e, parts, found, err = d.next(ctx, tx, worker, pool, ask)
 		return err
 	})
 	if err != nil {
@@ -110,8 +110,8 @@ func mayAsk(w holdfast.Worker, pool string) error {
 
 // next returns the execution that this ask has got before, or starts the next
 // one. Those that cannot run are ended on the way.
-func (d *Dispatcher) next(ctx context.Context, tx store.Tx, w holdfast.Worker, pool, request string) (holdfast.Execution, orderParts, bool, error) {
-	e, err := tx.ExecutionByRequest(ctx, w.ID, request)
+func (d *Dispatcher) next(ctx context.Context, tx store.Tx, w holdfast.Worker, pool string, ask wire.Ask) (holdfast.Execution, orderParts, bool, error) {
+	e, err := tx.ExecutionByRequest(ctx, w.ID, ask.Request)
 	switch {
 	case err == nil:
 		parts, err := d.orderParts(ctx, tx, e)
@@ -120,14 +120,16 @@ func (d *Dispatcher) next(ctx context.Context, tx store.Tx, w holdfast.Worker, p
 		return e, orderParts{}, false, err
 	}
 	for range maxPassed {
-		e, err := tx.NextQueued(ctx, store.Ask{Pool: pool, Hosts: w.Hosts, Now: d.cfg.Now()})
+		e, err := tx.NextQueued(ctx, store.Ask{
+			Pool: pool, Hosts: w.Hosts, Now: d.cfg.Now(), Batch: ask.Free > 0, Service: ask.Services > 0,
+		})
 		if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
 			return e, orderParts{}, false, nil
 		}
 		if err != nil {
 			return e, orderParts{}, false, err
 		}
-		started, parts, err := d.start(ctx, tx, w, e, request)
+		started, parts, err := d.start(ctx, tx, w, e, ask.Request)
 		if err != nil {
 			return e, orderParts{}, false, err
 		}
@@ -141,7 +143,7 @@ func (d *Dispatcher) next(ctx context.Context, tx store.Tx, w holdfast.Worker, p
 // start moves a queued execution to RUNNING, or ends it when it cannot run.
 func (d *Dispatcher) start(ctx context.Context, tx store.Tx, w holdfast.Worker, e holdfast.Execution, request string) (holdfast.Execution, orderParts, error) {
 	now, actor := d.cfg.Now(), actorWorker(w.Name)
-	if e.AbortAfter > 0 && !e.Started.IsZero() && now.Sub(e.Started) >= e.AbortAfter {
+	if e.AbortAfter > 0 && !service(e) && !e.Started.IsZero() && now.Sub(e.Started) >= e.AbortAfter {
 		ended, err := d.settle(ctx, tx, actorDispatch, holdfast.MoveAbort, e, func(e *holdfast.Execution) {
 			e.Detail = also(fmt.Sprintf("its time limit of %s has passed", e.AbortAfter), keptBefore(*e, e.Fence))
 		})
@@ -183,6 +185,10 @@ func (d *Dispatcher) start(ctx context.Context, tx store.Tx, w holdfast.Worker, 
 	})
 	return ended, orderParts{}, err
 }
+
+// service reports whether the execution is one of a service ETL, which has no time
+// limit.
+func service(e holdfast.Execution) bool { return e.ETL != nil && e.ETL.Service }
 
 // setOf returns the id of the set that a backup is to make. An earlier start has
 // reserved one; it is given up when another backup of the job has ended since: the

@@ -34,6 +34,9 @@ func (d *Dispatcher) handleBeat(ctx context.Context, m *nats.Msg) {
 			answer = wire.BeatReply{Failure: d.fail(ctx, wire.KindBeat, err, "execution", int64(id))}
 		}
 	}
+	if answer.Version > 0 {
+		d.addProperties(ctx, id, &answer)
+	}
 	d.reply(ctx, m, wire.InboxPrefix(w), &answer)
 }
 
@@ -51,8 +54,13 @@ func (d *Dispatcher) beat(from holdfast.WorkerID, id holdfast.ExecutionID, b wir
 	}
 	if b.Number > w.number {
 		w.number, w.since, w.progress, w.dirty = b.Number, now, b.Progress, true
+		w.good = w.good || w.failed && b.Rounds > 0
 	}
-	return wire.BeatReply{Wanted: w.wanted}, true
+	answer := wire.BeatReply{Wanted: w.wanted}
+	if b.Version < w.version {
+		answer.Version = w.version
+	}
+	return answer, true
 }
 
 // strangeBeat asks the database about an execution that is not watched.
@@ -110,6 +118,9 @@ func (d *Dispatcher) flush(ctx context.Context) {
 	err := d.update(ctx, func(tx store.Tx) error {
 		for _, w := range dirty {
 			err := tx.BeatExecution(ctx, w.id, w.fence, w.number, w.progress)
+			if err == nil && w.good {
+				err = d.forgive(ctx, tx, w)
+			}
 			if code := holdfast.ErrorCode(err); code == holdfast.CodeConflict || code == holdfast.CodeNotFound {
 				continue // it has moved on
 			}
@@ -133,6 +144,9 @@ func (d *Dispatcher) flush(ctx context.Context) {
 			continue
 		}
 		w.written = old.number
+		if old.good {
+			w.failed, w.good = false, false
+		}
 		if w.number == old.number {
 			w.dirty = false
 		}

@@ -38,9 +38,22 @@ func (d *Dispatcher) command(ctx context.Context, w holdfast.Worker, c wire.Comm
 	return a, a.Failure.Err()
 }
 
-// commandSite asks the workers that stand on the site's host, one after the
-// other, until one is there. The command gets the site and its password.
+// commandSite asks a worker that stands on the site's host. The command gets the
+// site and its password.
 func (d *Dispatcher) commandSite(ctx context.Context, site holdfast.Site, limit time.Duration, c wire.Command) (wire.Answer, error) {
+	s := siteOf(site)
+	c.Site = &s
+	return d.commandHost(ctx, site, limit, func(w holdfast.Worker) (_ wire.Command, err error) {
+		c.Sealed, err = d.secretsFor(w, site.Password, nil)
+		return c, err
+	})
+}
+
+// commandHost asks the workers that stand on the site's host, one after the other,
+// until one is there. command makes what each of them is asked.
+func (d *Dispatcher) commandHost(
+	ctx context.Context, site holdfast.Site, limit time.Duration, command func(holdfast.Worker) (wire.Command, error),
+) (wire.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var workers []holdfast.Worker
@@ -54,10 +67,9 @@ func (d *Dispatcher) commandSite(ctx context.Context, site holdfast.Site, limit 
 	var last error = holdfast.Errorf(holdfast.CodeUnavailable, "no worker stands on the host of site %s", site.Slug).
 		WithHint("invite a worker for that host, and start it there")
 	there := slices.DeleteFunc(workers, func(w holdfast.Worker) bool { return !w.Removed.IsZero() || !w.StandsOn(site.Host) })
-	s := siteOf(site)
-	c.Site = &s
 	for _, w := range there {
-		if c.Sealed, err = d.secretsFor(w, site.Password, nil); err != nil {
+		c, err := command(w)
+		if err != nil {
 			return wire.Answer{}, err
 		}
 		// One that is frozen must leave time for the others.

@@ -16,6 +16,7 @@ import (
 
 var (
 	_ service.Dispatcher = (*dispatch.Dispatcher)(nil)
+	_ service.Pipelines  = (*dispatch.Dispatcher)(nil)
 	_ service.Logs       = (*dispatch.Logs)(nil)
 )
 

@@ -2,6 +2,8 @@ package dispatch
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -40,8 +42,8 @@ func (d *Dispatcher) dueLoop(ctx context.Context) error {
 			pull = func(due, now time.Time) time.Time { return first(due.Add(-back), now) }
 		}
 		if pull != nil {
-			if err := d.pullQueued(ctx, pull); err != nil {
-				d.log.InfoContext(ctx, "queued executions not looked at; it is tried again", "error", err)
+			if err := errors.Join(d.pullQueued(ctx, pull), d.pullPlanned(ctx)); err != nil {
+				d.log.InfoContext(ctx, "executions that wait not looked at; it is tried again", "error", err)
 				continue // the jump is measured anew, from the same moment
 			}
 			pull = nil
@@ -98,22 +100,29 @@ func (d *Dispatcher) queueDue(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, e := range planned {
 		err := d.update(ctx, func(tx store.Tx) (err error) {
 			// Read again: its site may have been moved to another host meanwhile.
 			if e, err = tx.Execution(ctx, 0, e.ID); err != nil {
 				return err
 			}
+			if e.Type == holdfast.JobETL {
+				_, err = d.dueETL(ctx, tx, e)
+				return err
+			}
 			_, err = d.settle(ctx, tx, actorDispatch, holdfast.MoveDue, e, nil)
 			return err
 		})
-		if holdfast.ErrorCode(err) == holdfast.CodeConflict {
-			continue // somebody else moved it
+		switch holdfast.ErrorCode(err) {
+		case "":
+			d.Ring(e.Pool)
+		case holdfast.CodeConflict: // somebody else moved it
+		case holdfast.CodeUnavailable, holdfast.CodeExhausted:
+			return err // of the store: it is everybody's
+		default:
+			errs = append(errs, fmt.Errorf("execution %d: %w", e.ID, err)) // the others are due all the same
 		}
-		if err != nil {
-			return err
-		}
-		d.Ring(e.Pool)
 	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -104,7 +104,9 @@ func (d *Dispatcher) finishCurrent(ctx context.Context, tx store.Tx, e holdfast.
 		}
 	}
 	return d.settle(ctx, tx, actor, f.Move, e, func(n *holdfast.Execution) {
-		n.Result = json.RawMessage(f.Result)
+		if len(f.Result) > 0 || e.Type != holdfast.JobETL {
+			n.Result = f.Result // what an earlier order of an ETL has committed stays known
+		}
 		n.Detail = also(n.Detail, f.Detail) // why it ends at once is there already
 		if n.Outcome == holdfast.OutcomeFailed && n.Reason == holdfast.ReasonHandedBack {
 			n.Detail = fmt.Sprintf("its workers were shut down %d times while it ran, and handed it back", n.HandBacks)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/holdfast-backup/holdfast"
-	"github.com/holdfast-backup/holdfast/internal/seal"
 	"github.com/holdfast-backup/holdfast/internal/store"
 	"github.com/holdfast-backup/holdfast/internal/wire"
 )
@@ -17,6 +16,7 @@ type orderParts struct {
 	snapshot   string // of a restore's source
 	base       holdfast.BackupSet
 	target     holdfast.Site // of a restore in place
+	etl        etlParts
 }
 
 func (d *Dispatcher) orderParts(ctx context.Context, r store.Reader, e holdfast.Execution) (orderParts, error) {
@@ -38,10 +38,11 @@ func (d *Dispatcher) orderParts(ctx context.Context, r store.Reader, e holdfast.
 			return p, err
 		}
 	}
+	if e.Type == holdfast.JobETL {
+		p.etl, err = etlOf(ctx, r, e)
+		return p, err
+	}
 	if repository == 0 {
-		if e.Type == holdfast.JobETL {
-			return p, nil
-		}
 		return p, holdfast.Errorf(holdfast.CodeInvalid, "site %s has no repository", p.site.Slug).
 			WithHint("create a repository, and name it in the site or in the job")
 	}
@@ -96,12 +97,19 @@ func readableCopy(ctx context.Context, r store.Reader, e holdfast.Execution) (ho
 func (d *Dispatcher) order(w holdfast.Worker, e holdfast.Execution, p orderParts) (*wire.Order, error) {
 	o := &wire.Order{
 		Request: e.Request, Installation: d.installation, Account: e.Account, Execution: e.ID, Fence: e.Fence,
-		Type: e.Type, Engine: e.Engine, Job: e.Job, JobName: e.JobName,
-		Site:       siteOf(p.site),
-		Repository: repositoryOf(p.repository),
-		RunType:    e.RunType, RunTypeReason: e.RunTypeReason, Set: e.Set,
-		Restore: e.Restore, Snapshot: p.snapshot, AbortAfter: e.AbortAfter,
+		Type: e.Type, Engine: e.Engine, Job: e.Job, JobName: e.JobName, AbortAfter: e.AbortAfter,
+		Site: siteOf(p.site),
 	}
+	if e.Type == holdfast.JobETL {
+		return o, d.etlOrder(w, o, e, p.etl)
+	}
+	return o, d.copyOrder(w, o, e, p)
+}
+
+// copyOrder adds to an order what a backup or a restore needs.
+func (d *Dispatcher) copyOrder(w holdfast.Worker, o *wire.Order, e holdfast.Execution, p orderParts) (err error) {
+	o.Repository, o.Set, o.RunType, o.RunTypeReason = repositoryOf(p.repository), e.Set, e.RunType, e.RunTypeReason
+	o.Restore, o.Snapshot = e.Restore, p.snapshot
 	if p.base.ID != 0 {
 		o.Base = &wire.Base{Set: p.base.ID, SystemIdentifier: p.base.Physical.SystemIdentifier}
 	}
@@ -109,12 +117,10 @@ func (d *Dispatcher) order(w holdfast.Worker, e holdfast.Execution, p orderParts
 		target := siteOf(p.target)
 		o.Target = &target
 	}
-	var err error
-	o.Sealed, err = d.secretsFor(w, p.site.Password, p.repository.Password)
-	if err != nil {
-		return nil, err
+	if o.Sealed, err = d.secretsFor(w, p.site.Password, p.repository.Password); err != nil {
+		return err
 	}
-	return o, o.Validate()
+	return o.Validate()
 }
 
 func siteOf(s holdfast.Site) wire.Site {
@@ -144,13 +150,5 @@ func (d *Dispatcher) secretsFor(w holdfast.Worker, site, repository []byte) ([]b
 			return nil, fmt.Errorf("open the repository's password: %w", err)
 		}
 	}
-	packed, err := s.Pack()
-	if err != nil {
-		return nil, err
-	}
-	sealed, err := seal.ForWorker(w.SealKey, packed)
-	if err != nil {
-		return nil, fmt.Errorf("seal the secrets to worker %s: %w", w.Name, err)
-	}
-	return sealed, nil
+	return sealed(w, s)
 }

@@ -24,9 +24,9 @@ const (
 )
 
 // release has a worker on the site's host end what the execution left on the
-// server.
+// server, or on those of an ETL.
 func (d *Dispatcher) release(e holdfast.Execution, f holdfast.Fence) {
-	if e.Type != holdfast.JobBackup {
+	if e.Type == holdfast.JobRestore {
 		return
 	}
 	select {
@@ -50,15 +50,10 @@ func (d *Dispatcher) releaseLoop(ctx context.Context) error {
 func (d *Dispatcher) releaseOne(ctx context.Context, r release) {
 	var err error
 	for range releaseTries {
-		var site holdfast.Site
-		err = d.view(ctx, func(tx store.Reader) (err error) {
-			site, err = tx.Site(ctx, r.execution.Account, r.execution.Site)
-			return err
-		})
-		if err == nil {
-			_, err = d.commandSite(ctx, site, releaseLimit, wire.Command{
-				Kind: wire.CommandRelease, Installation: d.installation, Engine: r.execution.Engine, Execution: r.execution.ID, Fence: r.fence,
-			})
+		if r.execution.Type == holdfast.JobETL {
+			err = d.releaseETL(ctx, r)
+		} else {
+			err = d.releaseBackup(ctx, r)
 		}
 		if err == nil || errors.Is(err, context.Canceled) || holdfast.ErrorCode(err) == holdfast.CodeNotFound {
 			break
@@ -73,4 +68,19 @@ func (d *Dispatcher) releaseOne(ctx context.Context, r release) {
 		d.log.InfoContext(ctx, "what an execution may have left on its server was not released", "execution", int64(r.execution.ID),
 			"error", fmt.Errorf("release: %w", err))
 	}
+}
+
+func (d *Dispatcher) releaseBackup(ctx context.Context, r release) error {
+	var site holdfast.Site
+	err := d.view(ctx, func(tx store.Reader) (err error) {
+		site, err = tx.Site(ctx, r.execution.Account, r.execution.Site)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = d.commandSite(ctx, site, releaseLimit, wire.Command{
+		Kind: wire.CommandRelease, Installation: d.installation, Engine: r.execution.Engine, Execution: r.execution.ID, Fence: r.fence,
+	})
+	return err
 }

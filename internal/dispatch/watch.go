@@ -24,6 +24,9 @@ type watch struct {
 	number   uint64 // of the newest beat
 	written  uint64 // of the newest beat in the database
 	dirty    bool   // progress or number are newer than the database
+	version  int    // of the properties of an ETL
+	failed   bool   // failures before this fence are counted
+	good     bool   // a round of a service was good since: they are counted anew
 
 	made     time.Duration
 	since    time.Duration // when number last changed, or watching began anew
@@ -86,7 +89,7 @@ func (d *Dispatcher) watch(e holdfast.Execution) {
 			id: e.ID, worker: e.Worker, fence: e.Fence, progress: e.Progress,
 			number: e.Beat, written: e.Beat, made: now, since: now,
 		}
-		if e.AbortAfter > 0 {
+		if e.AbortAfter > 0 && !service(e) {
 			// The wall clock says how much is left, once; from here on it may jump.
 			left := e.AbortAfter - min(max(wall.Sub(e.Started), 0), e.AbortAfter)
 			w.abortAt = max(now+left, 1)
@@ -94,6 +97,9 @@ func (d *Dispatcher) watch(e holdfast.Execution) {
 		d.watches[e.ID] = w
 	case e.Beat > w.number: // another control plane heard it
 		w.number, w.written, w.since = e.Beat, e.Beat, now
+	}
+	if e.ETL != nil {
+		w.version, w.failed = max(w.version, e.ETL.Version), failedBefore(e)
 	}
 	w.want(e.Wanted, now)
 }

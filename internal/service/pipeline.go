@@ -22,9 +22,4 @@ type Pipelines interface {
 }
 
 // ETLTask is an ETL as a worker is asked about it.
-type ETLTask struct {
-	Job        holdfast.Job      // with its ETL; without an id it is not stored yet
-	Site       holdfast.Site     // the job's
-	Sites      []holdfast.Site   // Job.ETL.Sites
-	Properties map[string]string // as of an execution
-}
+type ETLTask = holdfast.ETLTask
