@@ -62,6 +62,10 @@ var layers = map[string][]string{
 	"internal/engine/pgphysical": {"", "internal/engine", "internal/engine/pgsession", "internal/pg"},
 	"internal/engine/enginetest": {"", "internal/engine", "internal/pg", "internal/testkit"},
 
+	"internal/engine/etl": {
+		"", "internal/engine", "internal/engine/etl/bind", "internal/engine/etl/definition", "internal/engine/etl/duck", "internal/engine/etl/rows",
+		"internal/engine/pgsession",
+	},
 	"internal/engine/etl/rows":          {"", "internal/engine/etl/definition"},
 	"internal/engine/etl/bind":          domain,
 	"internal/engine/etl/definition":    {"", "internal/engine/etl/bind"},

@@ -1,0 +1,91 @@
+package etl
+
+import (
+	"context"
+	"strings"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
+)
+
+func (e *execution) service() bool { return e.plan.Definition.Mode == definition.ModeService }
+
+// batch does an execution that ends when what there was is loaded.
+func (e *execution) batch(ctx context.Context) error {
+	e.logStart(ctx)
+	if err := e.claim(ctx); err != nil {
+		return err
+	}
+	for i, f := range e.flows {
+		if err := f.run(ctx); err != nil {
+			return err
+		}
+		if e.stopping() && i < len(e.flows)-1 {
+			return errStopped()
+		}
+	}
+	return e.judge(ctx)
+}
+
+// logStart says what the execution works with. Secrets are masked.
+func (e *execution) logStart(ctx context.Context) {
+	masked := map[string]string{}
+	for name, value := range e.req.Properties {
+		if e.secretProperty(name) {
+			value = "[redacted]"
+		}
+		masked[name] = value
+	}
+	e.log.InfoContext(ctx, "etl starts", "etl", e.plan.Definition.Name, "mode", string(e.plan.Definition.Mode), "flows", len(e.flows),
+		"properties", masked, "simulated", e.req.Simulate)
+	if len(e.plan.Ignored) > 0 && e.plan.Definition.UnknownProperties == definition.UnknownWarn {
+		e.warn(ctx, "properties that no parameter names were ignored", "properties", strings.Join(e.plan.Ignored, ", "))
+	}
+}
+
+// secretProperty reports whether a property's value stays out of logs: it is the
+// key of a hash, or its name says so.
+func (e *execution) secretProperty(name string) bool {
+	lower := strings.ToLower(name)
+	for _, word := range []string{"password", "passwd", "secret", "token", "key", "credential"} {
+		if strings.Contains(lower, word) {
+			return true
+		}
+	}
+	for parameter, p := range e.plan.Definition.Parameters {
+		if parameter != name && p.Property != name {
+			continue
+		}
+		for _, t := range e.plan.Definition.Transform {
+			for _, s := range t.Rows {
+				if s.Hash != nil && s.Hash.Key == parameter {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// judge looks at the execution as a whole.
+func (e *execution) judge(ctx context.Context) error {
+	var read, rejected int64
+	for _, f := range e.flows {
+		read += f.result.Read
+		rejected += f.result.Rejected
+	}
+	if rejected > 0 {
+		e.warn(ctx, "rows were rejected: see the target's reject table", "rows", rejected)
+	}
+	if read > 0 {
+		return nil
+	}
+	switch e.plan.Definition.Empty {
+	case definition.SeverityWarning:
+		e.warn(ctx, "nothing was read")
+	case definition.SeverityError:
+		return holdfast.Errorf(holdfast.CodeInvalid, "nothing was read").WithHint("look at the source; or let the definition say empty: warning")
+	case definition.SeverityOK:
+	}
+	return nil
+}

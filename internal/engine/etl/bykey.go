@@ -1,0 +1,125 @@
+package etl
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
+)
+
+// loadByKey loads by way of a temporary table: rows whose key the target has are
+// updated, others are inserted. A merge deletes what did not arrive.
+func (f *flow) loadByKey(ctx context.Context, tx pgx.Tx, t *target, m mapping, fd feed) (counts, error) {
+	if _, err := tx.Exec(ctx, "CREATE TEMP TABLE "+stage+" ON COMMIT DROP AS SELECT "+quoted(m.columns)+" FROM "+t.sql+" WITH NO DATA"); err != nil {
+		return counts{}, queryError(err, "make a temporary table in the target")
+	}
+	c, err := f.copyInto(ctx, tx, t, "pg_temp."+stage, m, fd)
+	if err != nil {
+		return c, err
+	}
+	arrived := c.loaded
+	if c.loaded, err = f.putByKey(ctx, tx, t, m.columns, "pg_temp."+stage, &c); err != nil {
+		return c, err
+	}
+	c.duplicates = max(arrived-c.loaded, 0)
+	return c, drop(ctx, tx, stage)
+}
+
+// putByKey brings the rows of a temporary table into the target by key, and
+// returns how many were inserted or updated.
+func (f *flow) putByKey(ctx context.Context, tx pgx.Tx, t *target, columns []string, from string, c *counts) (int64, error) {
+	load := f.plan.Load
+	for _, k := range slices.Concat(load.Key, load.Update) {
+		if !slices.Contains(columns, k) {
+			return 0, holdfast.Errorf(holdfast.CodeInvalid, "load %s: the column %q does not arrive", load.Name, k).
+				WithHint("what arrives is %s", strings.Join(columns, ", "))
+		}
+	}
+	if load.Mode == definition.LoadMerge {
+		// Before the rows are put: those without a key are put again each time.
+		deleted, err := deleteMissing(ctx, tx, t, load.Key, from)
+		if err != nil {
+			return 0, err
+		}
+		c.deleted = deleted
+	}
+	put := insertSQL(t.sql, columns, quoted(columns), "%FROM%") + onConflict(load, columns)
+	all := strings.Replace(put, "%FROM%", from, 1)
+	f.e.p.step("staged")
+	n, err := execWithin(ctx, tx, all)
+	if isCode(err, "21000") { // cardinality_violation: two rows have one key
+		n, err = execWithin(ctx, tx, strings.Replace(put, "%FROM%", lastOfEach(load.Key, columns, from), 1))
+	}
+	if err != nil {
+		return 0, queryError(err, "load rows into "+t.name)
+	}
+	return n, nil
+}
+
+// onConflict says what becomes of rows that are there.
+func onConflict(load definition.Load, columns []string) string {
+	update := load.Update
+	if len(update) == 0 {
+		for _, c := range columns {
+			if !slices.Contains(load.Key, c) {
+				update = append(update, c)
+			}
+		}
+	}
+	s := " ON CONFLICT (" + quoted(load.Key) + ") DO "
+	if len(update) == 0 { // the key is all there is: the row is as it should be
+		update = load.Key[:1]
+	}
+	sets := make([]string, len(update))
+	for i, c := range update {
+		q := definition.QuoteIdentifier(c)
+		sets[i] = q + " = excluded." + q
+	}
+	return s + "UPDATE SET " + strings.Join(sets, ", ")
+}
+
+// lastOfEach is a relation with the last row of each key. Rows of a temporary
+// table that was only filled stand in the order in which they came; those without
+// a whole key are in nobody's way.
+func lastOfEach(key, columns []string, from string) string {
+	missing := make([]string, len(key))
+	for i, k := range key {
+		missing[i] = definition.QuoteIdentifier(k) + " IS NULL"
+	}
+	return "(SELECT " + quoted(columns) + ", pg_catalog.row_number() OVER (PARTITION BY " + quoted(key) + " ORDER BY ctid DESC) AS holdfast_number FROM " + from +
+		") AS q WHERE holdfast_number = 1 OR " + strings.Join(missing, " OR ")
+}
+
+func deleteMissing(ctx context.Context, tx pgx.Tx, t *target, key []string, from string) (int64, error) {
+	if _, err := tx.Exec(ctx, "ANALYZE "+from); err != nil {
+		return 0, queryError(err, "look at the rows that arrived")
+	}
+	same := make([]string, len(key))
+	for i, k := range key {
+		q := definition.QuoteIdentifier(k)
+		same[i] = "s." + q + " = t." + q
+	}
+	tag, err := tx.Exec(ctx, "DELETE FROM "+t.sql+" AS t WHERE NOT EXISTS (SELECT FROM "+from+" AS s WHERE "+strings.Join(same, " AND ")+")")
+	if err != nil {
+		return 0, queryError(err, "delete from "+t.name+" what did not arrive")
+	}
+	return tag.RowsAffected(), nil
+}
+
+// execWithin runs a statement whose failure leaves the transaction as it was.
+func execWithin(ctx context.Context, tx pgx.Tx, sql string) (int64, error) {
+	inner, err := tx.Begin(ctx) // a savepoint
+	if err != nil {
+		return 0, err
+	}
+	tag, err := inner.Exec(ctx, sql)
+	if err != nil {
+		rollback(ctx, inner)
+		return 0, err
+	}
+	return tag.RowsAffected(), inner.Commit(ctx)
+}

@@ -1,0 +1,184 @@
+package etl
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
+	"github.com/holdfast-backup/holdfast/internal/engine/pgsession"
+)
+
+// maxCounter bounds what a person may write into a counter, in bytes.
+const maxCounter = 64 << 10
+
+// Counters reads from the targets how far each flow has been loaded.
+func (p *Pipeline) Counters(ctx context.Context, req engine.ETL) ([]engine.FlowCounter, error) {
+	e, err := p.onlooker(req)
+	if err != nil {
+		return nil, err
+	}
+	found := map[[2]string]engine.FlowCounter{}
+	for _, t := range e.targets() {
+		if err := e.readCounters(ctx, t, found); err != nil {
+			return nil, err
+		}
+	}
+	var all []engine.FlowCounter
+	for _, f := range e.flows {
+		for _, in := range f.plan.Inputs {
+			if in.Extract.Incremental == nil {
+				continue
+			}
+			c := found[[2]string{f.plan.Load.Name, in.Extract.Name}]
+			c.Flow, c.Extract = f.plan.Load.Name, in.Extract.Name
+			all = append(all, c)
+		}
+	}
+	return all, nil
+}
+
+// onlooker is an execution that looks at what others have loaded. Its properties
+// do not matter.
+func (p *Pipeline) onlooker(req engine.ETL) (*execution, error) {
+	e := &execution{p: p, req: req, owner: pgsession.Owner{Installation: req.Installation, Execution: req.Execution}, log: req.Log}
+	d, err := definition.Parse([]byte(req.Definition))
+	if err != nil {
+		return nil, err
+	}
+	e.plan = &definition.Plan{Definition: d}
+	return e, e.replan(req.Properties)
+}
+
+// lookOn opens a session for a question about the job, not for an execution.
+func (e *execution) lookOn(ctx context.Context, t place) (*pgx.Conn, error) {
+	site, err := e.site(t)
+	if err != nil {
+		return nil, err
+	}
+	return pgsession.Connect(ctx, site, pgsession.Options{Name: "holdfast etl", Params: sessionParams, Cancel: true})
+}
+
+func (e *execution) readCounters(ctx context.Context, t place, into map[[2]string]engine.FlowCounter) error {
+	ctx, cancel := context.WithTimeout(ctx, pgsession.QueryLimit)
+	defer cancel()
+	conn, err := e.lookOn(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer pgsession.Close(ctx, conn)
+	var there bool
+	if err := conn.QueryRow(ctx, hasSchemaSQL).Scan(&there); err != nil {
+		return queryError(err, "look for the schema holdfast_etl")
+	}
+	if !there {
+		return nil
+	}
+	rows, err := conn.Query(ctx, "SELECT flow, extract, value, updated, execution FROM holdfast_etl.counter WHERE installation = $1 AND job = $2",
+		e.req.Installation, int64(e.req.Job))
+	if err != nil {
+		return bookError(conn, err, "read the counters of holdfast_etl")
+	}
+	var c engine.FlowCounter
+	_, err = pgx.ForEachRow(rows, []any{&c.Flow, &c.Extract, &c.Value, &c.Updated, (*int64)(&c.Execution)}, func() error {
+		c.Updated = c.Updated.UTC()
+		into[[2]string{c.Flow, c.Extract}] = c
+		return nil
+	})
+	if err != nil {
+		return bookError(conn, err, "read the counters of holdfast_etl")
+	}
+	return nil
+}
+
+// SetCounter makes the next execution go on from another value.
+func (p *Pipeline) SetCounter(ctx context.Context, req engine.ETL, name, extract, value string) error {
+	e, err := p.onlooker(req)
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(e.flows, func(f *flow) bool { return f.plan.Load.Name == name })
+	if at < 0 {
+		return holdfast.Errorf(holdfast.CodeNotFound, "the ETL has no flow %q", name)
+	}
+	f := e.flows[at]
+	in := slices.IndexFunc(f.plan.Inputs, func(i definition.Input) bool { return i.Extract.Name == extract && i.Extract.Incremental != nil })
+	if in < 0 {
+		return holdfast.Errorf(holdfast.CodeNotFound, "flow %s has no incremental extract %q", name, extract)
+	}
+	if value != "" {
+		if value, err = checkCounter(f.plan.Inputs[in].Extract.Incremental.Strategy, value); err != nil {
+			return err
+		}
+	}
+	return f.setCounter(ctx, extract, value)
+}
+
+// checkCounter returns a value as it is stored.
+func checkCounter(s definition.Strategy, value string) (string, error) {
+	if len(value) > maxCounter {
+		return "", holdfast.Errorf(holdfast.CodeInvalid, "the counter's value has more than %d bytes", maxCounter)
+	}
+	if s != definition.StrategyFile {
+		return parseMark(value).String(), nil
+	}
+	var files []seenFile
+	if err := json.Unmarshal([]byte(value), &files); err != nil {
+		return "", holdfast.Wrap(holdfast.CodeInvalid, err, "the counter of files is no list of files").
+			WithHint(`write [{"path": "orders/1.csv", "size": 1024, "mtime": "2026-01-31T12:00:00Z"}], or nothing to load all files again`)
+	}
+	return value, nil
+}
+
+func (f *flow) setCounter(ctx context.Context, extract, value string) error {
+	ctx, cancel := context.WithTimeout(ctx, pgsession.QueryLimit)
+	defer cancel()
+	t := placeOf(f.e.plan.Definition.Connections[f.plan.Load.Connection])
+	conn, err := f.e.lookOn(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer pgsession.Close(ctx, conn)
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return queryError(err, "begin a transaction")
+	}
+	defer rollback(ctx, tx)
+	if err := ensureSchema(ctx, tx); err != nil {
+		return err
+	}
+	var one int
+	err = tx.QueryRow(ctx, "SELECT 1 FROM holdfast_etl.flow WHERE installation = $1 AND job = $2 AND flow = $3 FOR UPDATE NOWAIT", f.key()...).Scan(&one)
+	switch {
+	case isCode(err, "55P03"):
+		return holdfast.Errorf(holdfast.CodeConflict, "an execution of the job is loading this flow").WithHint("stop it, or wait until it has ended; then set the counter")
+	case err != nil && !errors.Is(err, pgx.ErrNoRows):
+		return bookError(conn, err, "lock the flow in holdfast_etl")
+	}
+	if value == "" {
+		_, err = tx.Exec(ctx, "DELETE FROM holdfast_etl.counter WHERE installation = $1 AND job = $2 AND flow = $3 AND extract = $4", append(f.key(), extract)...)
+	} else {
+		_, err = tx.Exec(ctx, `INSERT INTO holdfast_etl.counter (installation, job, flow, extract, value, execution) VALUES ($1, $2, $3, $4, $5, 0)
+			ON CONFLICT (installation, job, flow, extract) DO UPDATE SET value = excluded.value, execution = 0, updated = now()`, append(f.key(), extract, value)...)
+	}
+	if err == nil {
+		err = tx.Commit(ctx)
+	}
+	if err != nil {
+		return bookError(conn, err, "write a counter to holdfast_etl")
+	}
+	return nil
+}
+
+// seenFile is a file that an extract by files has loaded.
+type seenFile struct {
+	Path  string    `json:"path"`
+	Size  int64     `json:"size"`
+	MTime time.Time `json:"mtime"`
+}

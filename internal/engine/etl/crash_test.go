@@ -1,0 +1,201 @@
+package etl_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"flag"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/testkit"
+)
+
+// crashes is how many times executions are cut off at random moments.
+var crashes = flag.Int("crashes", 24, "how many executions TestExactlyOnce cuts off")
+
+// crashSeed makes the moments the same each time, as far as the machine lets them.
+const crashSeed = 20260321
+
+// cut is a way to cut an execution off.
+type cut string
+
+const (
+	killed     cut = "killed"     // kill -9 of the process
+	terminated cut = "terminated" // its sessions, by pg_terminate_backend
+	frozen     cut = "frozen"     // the process, while the next fence works; thawed then
+)
+
+// TestExactlyOnce cuts executions off at random moments and lets the next fence go
+// on: whatever the moment, the target ends as if nothing had happened. There is no
+// key that would hide a row that was loaded twice.
+func TestExactlyOnce(t *testing.T) {
+	p := startPair(t)
+	table := "CREATE TABLE a (id int, at timestamptz, s text)"
+	p.shop.Exec(t, "", table+`; INSERT INTO a SELECT g, 'epoch'::timestamptz + (g / 7) * interval '1 second', repeat('x', 100) || g FROM generate_series(1, 60000) AS g;
+		CREATE INDEX ON a (at, id)`)
+	p.dwh.Exec(t, "", table)
+	modes := []struct{ name, definition string }{
+		{"append", "\nextract: [{name: a, connection: shop, table: a}]\nload: [{from: a, connection: dwh, table: a}]\n"},
+		{"units", `
+extract: [{name: a, connection: shop, table: a, incremental: {strategy: column, column: at, tie: id}}]
+load: [{from: a, connection: dwh, table: a}]
+batch: {rows: 4000}
+`},
+		{"two loads", `
+extract: [{name: a, connection: shop, table: a}]
+load: [{name: one, from: a, connection: dwh, table: a}, {name: two, from: a, connection: dwh, table: b}]
+`},
+	}
+	p.dwh.Exec(t, "", "CREATE TABLE b (id int, at timestamptz, s text)")
+	rng := rand.New(rand.NewPCG(crashSeed, 1))
+	cuts := []cut{killed, terminated, frozen}
+	done := 0
+	for round := 0; done < *crashes; round++ {
+		m := modes[round%len(modes)]
+		p.dwh.Exec(t, "", "TRUNCATE a, b; DROP SCHEMA IF EXISTS holdfast_etl CASCADE")
+		c := child{Shop: siteOf(p.shop, "shop"), DWH: siteOf(p.dwh, "dwh"), Definition: connections + m.definition, Execution: 1001}
+		for range 4 {
+			c.Fence += 2 // a frozen one is followed by the odd one
+			c.cutOff(t, p, cuts[rng.IntN(len(cuts))], time.Duration(rng.Int64N(int64(250*time.Millisecond))))
+			if done++; done == *crashes {
+				break
+			}
+		}
+		c.Fence += 2
+		if out, err := c.start(t).wait(); err != nil {
+			t.Fatalf("%s, the last run: %v\n%s", m.name, err, out)
+		}
+		same(t, p.shop, "SELECT * FROM a", p.dwh, "SELECT * FROM a")
+		if m.name == "two loads" {
+			same(t, p.shop, "SELECT * FROM a", p.dwh, "SELECT * FROM b")
+		}
+		if t.Failed() {
+			t.Fatalf("round %d, %s, %d fences", round, m.name, c.Fence)
+		}
+		p.nothingLeft(t)
+	}
+}
+
+// process is a child at work.
+type process struct {
+	cmd    *exec.Cmd
+	errs   *strings.Builder
+	steps  chan string // closed when it has ended
+	last   string      // the last of them, when it has ended
+	cancel context.CancelFunc
+}
+
+// start starts the process.
+func (c child) start(t *testing.T) *process {
+	t.Helper()
+	text, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	p := &process{errs: &strings.Builder{}, steps: make(chan string, 100_000), cancel: cancel}
+	p.cmd = exec.CommandContext(ctx, os.Args[0])
+	p.cmd.Env = append(os.Environ(), childEnv+"="+string(text))
+	p.cmd.Stderr = p.errs
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.steps)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			p.steps <- lines.Text()
+		}
+	}()
+	return p
+}
+
+// wait returns when the process has ended, with what it said.
+func (p *process) wait() (string, error) {
+	defer p.cancel()
+	for step := range p.steps { // the pipe has to be read to its end first
+		p.last = step
+	}
+	return p.errs.String(), p.cmd.Wait()
+}
+
+// cutOff runs the execution and cuts it off some time after it has begun to claim.
+func (c child) cutOff(t *testing.T, servers pair, how cut, after time.Duration) {
+	t.Helper()
+	p := c.start(t)
+	if _, ok := <-p.steps; !ok {
+		out, err := p.wait()
+		t.Fatalf("the process ended before it began: %v\n%s", err, out)
+	}
+	time.Sleep(after)
+	switch how {
+	case killed:
+		_ = p.cmd.Process.Kill() // it may have ended already
+	case terminated:
+		for _, server := range []*testkit.Postgres{servers.shop, servers.dwh} {
+			server.Exec(t, "", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'holdfast %execution%'")
+		}
+	case frozen:
+		if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+			break // it has ended
+		}
+		next := c
+		next.Fence++
+		out, err := next.start(t).wait()
+		if err != nil {
+			t.Errorf("the fence behind a frozen one: %v\n%s", err, out)
+		}
+		if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+			t.Error(err)
+		}
+	}
+	_, _ = p.wait() // it fails, or had ended
+}
+
+// TestThawed freezes an execution at each of its steps, lets the next fence do all
+// of the work, and thaws it.
+func TestThawed(t *testing.T) {
+	p := startPair(t)
+	p.shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a SELECT generate_series(1, 1000)")
+	p.dwh.Exec(t, "", "CREATE TABLE a (id int)")
+	c := child{
+		Shop: siteOf(p.shop, "shop"), DWH: siteOf(p.dwh, "dwh"),
+		Definition: connections + "\nextract: [{name: a, connection: shop, table: a}]\nload: [{from: a, connection: dwh, table: a}]\n",
+	}
+	for i, step := range []string{"claim", "locked", "loaded", "booked", "committed"} {
+		t.Run(step, func(t *testing.T) {
+			p.dwh.Exec(t, "", "TRUNCATE a")
+			c.Execution, c.Fence = holdfast.ExecutionID(2000+i), 1
+			old := c
+			old.FreezeAt = step
+			frozen := old.start(t)
+			for s := range frozen.steps {
+				if s == step {
+					break
+				}
+			}
+			c.Fence = 2
+			if out, err := c.start(t).wait(); err != nil {
+				t.Errorf("the next fence: %v\n%s", err, out)
+			}
+			if err := frozen.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+				t.Error(err)
+			}
+			if out, err := frozen.wait(); err == nil && step != "committed" {
+				t.Errorf("the thawed one succeeded: %s", out)
+			}
+			same(t, p.shop, "SELECT * FROM a", p.dwh, "SELECT * FROM a")
+			p.nothingLeft(t)
+		})
+	}
+}

@@ -1,0 +1,348 @@
+package etl
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
+	"github.com/holdfast-backup/holdfast/internal/engine/pgsession"
+)
+
+// flow is one load at work, with all that it reads.
+type flow struct {
+	e      *execution
+	plan   *definition.Flow
+	result engine.FlowResult
+
+	sources  map[place]*source
+	trackers map[string]*tracker // by extract
+	dry      pgx.Tx              // the one transaction of a simulation
+}
+
+func newFlow(e *execution, plan *definition.Flow) *flow {
+	c := e.plan.Definition.Connections[plan.Load.Connection]
+	to := "site " + c.Site + ", table " + plan.Load.Table
+	if plan.Load.Output != nil {
+		to = strings.TrimSuffix(c.Directory, "/") + "/" + plan.Load.Output.Path
+	}
+	return &flow{e: e, plan: plan, result: engine.FlowResult{Flow: plan.Load.Name, Target: to}}
+}
+
+// run does the units of the flow, one after the other.
+func (f *flow) run(ctx context.Context) error {
+	start := time.Now()
+	f.sources, f.trackers = map[place]*source{}, map[string]*tracker{}
+	defer func() {
+		for _, s := range f.sources {
+			s.close(ctx)
+		}
+	}()
+	err := f.units(ctx)
+	f.logResult(ctx, time.Since(start), err)
+	return err
+}
+
+func (f *flow) logResult(ctx context.Context, took time.Duration, err error) {
+	r := f.result
+	attrs := []any{
+		"flow", r.Flow, "target", r.Target, "read", r.Read, "loaded", r.Loaded, "rejected", r.Rejected, "deleted", r.Deleted,
+		"units", r.Units, "elapsed", took.Round(time.Millisecond),
+	}
+	for _, c := range r.Counters {
+		attrs = append(attrs, "counter_"+c.Extract+"_before", c.Before, "counter_"+c.Extract+"_after", c.After)
+	}
+	log := f.e.log.With(attrs...)
+	if err != nil {
+		log.InfoContext(ctx, "flow ended early", "error", err)
+		return
+	}
+	log.InfoContext(ctx, "flow ended")
+}
+
+func (f *flow) units(ctx context.Context) error {
+	conn, err := f.e.connect(ctx, placeOf(f.e.plan.Definition.Connections[f.plan.Load.Connection]))
+	if err != nil {
+		return err
+	}
+	defer pgsession.Close(ctx, conn)
+	t, err := openTarget(ctx, conn, f.plan.Load)
+	if err != nil {
+		return err
+	}
+	for {
+		more, err := f.unit(ctx, conn, t)
+		if err != nil || !more {
+			return err
+		}
+		if f.e.stopping() {
+			return errStopped()
+		}
+	}
+}
+
+// errStopped is the answer of an execution that came to rest before it was
+// complete.
+func errStopped() error { return fmt.Errorf("stopped between two units: %w", engine.ErrWish) }
+
+// begin begins the transaction of a unit. A simulation has one for all units.
+func (f *flow) begin(ctx context.Context, conn *pgx.Conn) (pgx.Tx, error) {
+	if f.dry != nil {
+		return f.dry, nil
+	}
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return nil, queryError(err, "begin a transaction")
+	}
+	if err = setLockLimit(ctx, tx); err == nil && f.e.req.Simulate {
+		f.dry = tx
+		if err = ensureSchema(ctx, tx); err == nil {
+			err = f.e.claimIn(ctx, tx, []string{f.plan.Load.Name})
+		}
+	}
+	if err != nil {
+		rollback(ctx, tx)
+		return nil, err
+	}
+	return tx, nil
+}
+
+// unit does one unit, and reports whether there is more to do.
+func (f *flow) unit(ctx context.Context, conn *pgx.Conn, t *target) (more bool, err error) {
+	tx, err := f.begin(ctx, conn)
+	if err != nil {
+		return false, err
+	}
+	if !f.e.req.Simulate {
+		defer rollback(ctx, tx)
+	}
+	s, err := f.lock(ctx, tx)
+	if err != nil {
+		return false, err
+	}
+	f.adopt(s)
+	if s.done && !f.e.service() {
+		f.e.log.InfoContext(ctx, "flow was complete before", "flow", f.plan.Load.Name, "units", s.units)
+		return false, nil
+	}
+	f.e.p.step("locked")
+	before, err := f.counters(ctx, tx)
+	if err != nil {
+		return false, err
+	}
+	w, err := f.look(ctx, before)
+	if err != nil {
+		return false, err
+	}
+	var c counts
+	if !w.nothing {
+		f.e.req.Report.Phase("load")
+		if c, err = f.load(ctx, tx, t, w.feed); err != nil {
+			return false, err
+		}
+	}
+	if w.nothing && f.e.service() {
+		return false, nil
+	}
+	if err := f.checkEmpty(c); err != nil {
+		return false, err
+	}
+	f.e.p.step("loaded")
+	if !w.nothing {
+		s.units++
+	}
+	s.read, s.loaded, s.rejected, s.deleted = s.read+c.read, s.loaded+c.loaded, s.rejected+c.rejected, s.deleted+c.deleted
+	s.done = w.last && !f.e.service()
+	if err := f.book(ctx, tx, s, w.after); err != nil {
+		return false, err
+	}
+	f.e.p.step("booked")
+	if !f.e.req.Simulate {
+		if err := tx.Commit(ctx); err != nil {
+			return false, queryError(err, "commit the unit")
+		}
+	}
+	f.e.p.step("committed")
+	f.adopt(s)
+	f.moved(before, w.after)
+	if c.duplicates > 0 {
+		f.e.warn(ctx, "rows had the same key within a unit: the last one was loaded", "flow", f.plan.Load.Name, "rows", c.duplicates)
+	}
+	f.e.log.InfoContext(ctx, "unit committed", "flow", f.plan.Load.Name, "unit", s.units, "read", c.read, "loaded", c.loaded,
+		"rejected", c.rejected, "deleted", c.deleted, "simulated", f.e.req.Simulate)
+	return !w.last, nil
+}
+
+// adopt takes what the execution has committed so far, with earlier fences, too.
+func (f *flow) adopt(s state) {
+	f.result.Read, f.result.Loaded, f.result.Rejected, f.result.Deleted = s.read, s.loaded, s.rejected, s.deleted
+	if f.result.Units = s.units; f.e.req.Simulate {
+		f.result.Units = 0
+	}
+}
+
+// moved notes how far the counters came.
+func (f *flow) moved(before, after map[string]string) {
+	for extract, value := range after {
+		at := -1
+		for i, c := range f.result.Counters {
+			if c.Extract == extract {
+				at = i
+			}
+		}
+		if at < 0 {
+			f.result.Counters = append(f.result.Counters, engine.Counter{Extract: extract, Before: before[extract]})
+			at = len(f.result.Counters) - 1
+		}
+		f.result.Counters[at].After = value
+	}
+}
+
+// checkEmpty keeps an empty extract from emptying a table where that counts as an
+// error.
+func (f *flow) checkEmpty(c counts) error {
+	mode := f.plan.Load.Mode
+	if c.read > 0 || f.e.plan.Definition.Empty != definition.SeverityError || mode != definition.LoadReplace && mode != definition.LoadMerge {
+		return nil
+	}
+	return holdfast.Errorf(holdfast.CodeInvalid, "flow %s has read nothing, and its load would have emptied its target", f.plan.Load.Name).
+		WithHint("look at the source; or let the definition say empty: warning")
+}
+
+// work is what a unit is to do.
+type work struct {
+	feed    feed
+	nothing bool              // there is nothing new
+	last    bool              // there is no more behind it
+	after   map[string]string // counters, when it is committed
+}
+
+// look finds what the next unit is to do.
+func (f *flow) look(ctx context.Context, counters map[string]string) (work, error) {
+	w := work{last: true, after: map[string]string{}}
+	in := &f.plan.Inputs[0]
+	r, err := f.read(ctx, in, 0, counters, f.unitRows())
+	if err != nil {
+		return w, err
+	}
+	w.nothing, w.last = r.nothing, r.last
+	if r.after != "" {
+		w.after[in.Extract.Name] = r.after
+	}
+	if !r.nothing {
+		w.feed = r.feed()
+	}
+	return w, nil
+}
+
+// unitRows is how many rows a unit may have; 0: all. What replaces, or deletes
+// what did not arrive, has to be one unit.
+func (f *flow) unitRows() int64 {
+	if m := f.plan.Load.Mode; m == definition.LoadReplace || m == definition.LoadMerge {
+		return 0
+	}
+	tracked := 0
+	for _, in := range f.plan.Inputs {
+		if i := in.Extract.Incremental; i != nil && i.Strategy == definition.StrategyColumn {
+			tracked++
+		}
+	}
+	if tracked != 1 {
+		return 0
+	}
+	return f.e.plan.Definition.Batch.Rows
+}
+
+// readable is what one unit reads of one input in a database.
+type readable struct {
+	src     *source
+	sql     string
+	columns []column
+	after   string // counter; empty: it does not move
+	nothing bool   // an incremental extract has nothing new
+	last    bool
+}
+
+func (f *flow) read(ctx context.Context, in *definition.Input, number int, counters map[string]string, rows int64) (readable, error) {
+	r := readable{last: true}
+	var err error
+	if r.src, err = f.source(ctx, in.Extract.Connection); err != nil {
+		return r, err
+	}
+	base := in.Base
+	if in.Extract.Incremental != nil {
+		t := f.trackers[in.Extract.Name]
+		if t == nil {
+			if t, err = f.track(ctx, r.src, in, number); err != nil {
+				return r, err
+			}
+			f.trackers[in.Extract.Name] = t
+		}
+		counter, ok := counters[in.Extract.Name]
+		i, err := t.next(ctx, t.last(counter, ok), rows)
+		if err != nil {
+			return r, err
+		}
+		if r.nothing, r.last = i.upto == nil, i.last; r.nothing {
+			return r, nil
+		}
+		r.after = i.upto.String()
+		if base = i.sql; f.byKey() {
+			base += i.order // so that the last of several rows with one key is the newest
+		}
+	}
+	if r.sql, err = f.e.bound(in.Query(base)); err != nil {
+		return r, err
+	}
+	r.columns, err = describe(ctx, r.src.conn, r.sql, "extract "+in.Extract.Name)
+	return r, err
+}
+
+func (f *flow) byKey() bool {
+	return f.plan.Load.Mode == definition.LoadUpsert || f.plan.Load.Mode == definition.LoadMerge
+}
+
+// source returns the flow's transaction on a connection's database.
+func (f *flow) source(ctx context.Context, connection string) (*source, error) {
+	p := placeOf(f.e.plan.Definition.Connections[connection])
+	if s := f.sources[p]; s != nil {
+		return s, nil
+	}
+	s, err := f.e.openSource(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	f.sources[p] = s
+	return s, nil
+}
+
+// feed sends the rows as they are.
+func (r readable) feed() feed {
+	return feed{
+		columns: r.columns, casts: true, formats: []format{binary, text},
+		send: func(ctx context.Context, w io.Writer, as format, casts map[string]string) (int64, error) {
+			return r.src.copyTo(ctx, w, r.cast(casts), as)
+		},
+	}
+}
+
+// cast is the SELECT with some columns cast.
+func (r readable) cast(casts map[string]string) string {
+	if len(casts) == 0 {
+		return r.sql
+	}
+	all := make([]string, len(r.columns))
+	for i, c := range r.columns {
+		all[i] = "q." + definition.QuoteIdentifier(c.name)
+		if t, ok := casts[c.name]; ok {
+			all[i] += "::" + t
+		}
+	}
+	return "SELECT " + strings.Join(all, ", ") + " FROM (\n" + r.sql + "\n) AS q"
+}

@@ -1,0 +1,273 @@
+package etl
+
+import (
+	"context"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/engine/pgsession"
+)
+
+// state is a flow's row in its target: how far the execution has come.
+type state struct {
+	units                           int64
+	done                            bool
+	read, loaded, rejected, deleted int64
+}
+
+// sessionParams make both ends write values in the same way.
+var sessionParams = map[string]string{"TimeZone": "UTC", "IntervalStyle": "postgres", "extra_float_digits": "1"}
+
+// connect opens a session of the execution.
+func (e *execution) connect(ctx context.Context, p place) (*pgx.Conn, error) {
+	site, err := e.site(p)
+	if err != nil {
+		return nil, err
+	}
+	return pgsession.Connect(ctx, site, pgsession.Options{Name: e.owner.Session(e.req.Fence), Params: sessionParams, Cancel: true})
+}
+
+// claim makes the targets ours: what older fences left on any server is ended, and
+// only this execution and fence may commit from now on.
+func (e *execution) claim(ctx context.Context) error {
+	e.req.Report.Phase("claim")
+	if err := e.endSessions(ctx); err != nil {
+		return err
+	}
+	e.p.step("claim")
+	if e.req.Simulate {
+		return nil // each flow claims in the transaction that it rolls back
+	}
+	for _, t := range e.targets() {
+		if err := e.claimTarget(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *execution) claimTarget(ctx context.Context, t place) error {
+	conn, err := e.connect(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer pgsession.Close(ctx, conn)
+	if err := e.endSuperseded(ctx, conn); err != nil {
+		return err
+	}
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return queryError(err, "begin a transaction")
+	}
+	defer rollback(ctx, tx)
+	if err := ensureSchema(ctx, tx); err != nil {
+		return err
+	}
+	var flows []string
+	for _, f := range e.flows {
+		if placeOf(e.plan.Definition.Connections[f.plan.Load.Connection]) == t {
+			flows = append(flows, f.plan.Load.Name)
+		}
+	}
+	if err := e.claimIn(ctx, tx, flows); err != nil {
+		return err
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return queryError(err, "commit the claim")
+	}
+	return nil
+}
+
+// claimIn writes our execution and fence into the rows of flows.
+//
+// Numbers of executions do not tell which is the newer one: a planned execution
+// has its number long before it runs. So an execution that another one follows is
+// closed, and may not come back; within one execution fences tell.
+func (e *execution) claimIn(ctx context.Context, tx pgx.Tx, flows []string) error {
+	if err := setLockLimit(ctx, tx); err != nil {
+		return err
+	}
+	args := []any{e.req.Installation, int64(e.req.Job), int64(e.req.Execution), int64(e.req.Fence)}
+	book := func(err error) error { return bookError(tx.Conn(), err, "claim the flows in holdfast_etl") }
+	_, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('holdfast_etl ' || $1 || ' ' || $2::bigint, 0))", args[:2]...)
+	if err != nil {
+		return book(err)
+	}
+	var ours bool
+	err = tx.QueryRow(ctx, `INSERT INTO holdfast_etl.execution AS x (installation, job, execution, fence) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (installation, job, execution) DO UPDATE SET fence = greatest(x.fence, excluded.fence), updated = now()
+		RETURNING NOT closed AND fence = $4`, args...).Scan(&ours)
+	switch {
+	case err != nil:
+		return book(err)
+	case !ours:
+		return engine.ErrStale
+	}
+	_, err = tx.Exec(ctx, "UPDATE holdfast_etl.execution SET closed = true, updated = now() WHERE installation = $1 AND job = $2 AND execution <> $3 AND NOT closed", args[:3]...)
+	if err != nil {
+		return book(err)
+	}
+	_, err = tx.Exec(ctx, "DELETE FROM holdfast_etl.execution WHERE installation = $1 AND job = $2 AND closed AND updated < now() - interval '90 days'", args[:2]...)
+	if err != nil {
+		return book(err)
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO holdfast_etl.flow AS f (installation, job, execution, fence, flow) SELECT $1, $2, $3, $4, pg_catalog.unnest($5::text[])
+		ON CONFLICT (installation, job, flow) DO UPDATE SET execution = excluded.execution, fence = excluded.fence, updated = now(),
+			unit = CASE WHEN f.execution = excluded.execution THEN f.unit ELSE 0 END, done = f.done AND f.execution = excluded.execution,
+			read = CASE WHEN f.execution = excluded.execution THEN f.read ELSE 0 END,
+			loaded = CASE WHEN f.execution = excluded.execution THEN f.loaded ELSE 0 END,
+			rejected = CASE WHEN f.execution = excluded.execution THEN f.rejected ELSE 0 END,
+			deleted = CASE WHEN f.execution = excluded.execution THEN f.deleted ELSE 0 END`, append(args, flows)...)
+	if err != nil {
+		return book(err)
+	}
+	return nil
+}
+
+// endSuperseded ends the sessions of the job's other executions: one runs at a
+// time, so they are frozen or cut off, and may hold locks that we need.
+func (e *execution) endSuperseded(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, pgsession.QueryLimit)
+	defer cancel()
+	var there bool
+	if err := conn.QueryRow(ctx, hasSchemaSQL).Scan(&there); err != nil {
+		return queryError(err, "look for the schema holdfast_etl")
+	}
+	if !there {
+		return nil
+	}
+	rows, err := conn.Query(ctx, "SELECT execution FROM holdfast_etl.execution WHERE installation = $1 AND job = $2 AND execution <> $3 AND NOT closed",
+		e.req.Installation, int64(e.req.Job), int64(e.req.Execution))
+	if err != nil {
+		return bookError(conn, err, "read holdfast_etl")
+	}
+	others, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return bookError(conn, err, "read holdfast_etl")
+	}
+	for _, o := range others {
+		owner := pgsession.Owner{Installation: e.req.Installation, Execution: holdfast.ExecutionID(o)}
+		if err := owner.EndOver(ctx, conn, math.MaxInt64); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// closeExecution keeps an execution that has ended without its engine from
+// claiming later, when a frozen worker goes on.
+func (e *execution) closeExecution(ctx context.Context, t place) error {
+	conn, err := e.connect(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer pgsession.Close(ctx, conn)
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return queryError(err, "begin a transaction")
+	}
+	defer rollback(ctx, tx)
+	there, err := hasSchema(ctx, tx)
+	if err != nil || !there {
+		return err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO holdfast_etl.execution AS x (installation, job, execution, fence, closed) VALUES ($1, $2, $3, $4, true)
+		ON CONFLICT (installation, job, execution) DO UPDATE SET closed = true, fence = greatest(x.fence, excluded.fence), updated = now()`,
+		e.req.Installation, int64(e.req.Job), int64(e.req.Execution), int64(e.req.Fence))
+	if err == nil {
+		err = tx.Commit(ctx)
+	}
+	if err != nil {
+		return bookError(conn, err, "close the execution in holdfast_etl")
+	}
+	return nil
+}
+
+// lock locks the flow's row until the transaction ends. [engine.ErrStale] when
+// another execution or fence has claimed it, or nobody has.
+func (f *flow) lock(ctx context.Context, tx pgx.Tx) (state, error) {
+	var s state
+	var execution, fence int64
+	err := tx.QueryRow(ctx, `SELECT execution, fence, unit, done, read, loaded, rejected, deleted FROM holdfast_etl.flow
+		WHERE installation = $1 AND job = $2 AND flow = $3 FOR UPDATE`, f.key()...).
+		Scan(&execution, &fence, &s.units, &s.done, &s.read, &s.loaded, &s.rejected, &s.deleted)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return s, engine.ErrStale
+	case err != nil:
+		return s, bookError(tx.Conn(), err, "lock the flow in holdfast_etl")
+	case execution != int64(f.e.req.Execution) || fence != int64(f.e.req.Fence):
+		return s, engine.ErrStale
+	}
+	return s, nil
+}
+
+// key names the flow in the tables of holdfast_etl.
+func (f *flow) key() []any {
+	return []any{f.e.req.Installation, int64(f.e.req.Job), f.plan.Load.Name}
+}
+
+// book writes how far the flow has come, in the transaction of its rows.
+func (f *flow) book(ctx context.Context, tx pgx.Tx, s state, counters map[string]string) error {
+	for extract, value := range counters {
+		_, err := tx.Exec(ctx, `INSERT INTO holdfast_etl.counter (installation, job, flow, extract, value, execution) VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (installation, job, flow, extract) DO UPDATE SET value = excluded.value, execution = excluded.execution, updated = now()`,
+			append(f.key(), extract, value, int64(f.e.req.Execution))...)
+		if err != nil {
+			return bookError(tx.Conn(), err, "write a counter to holdfast_etl")
+		}
+	}
+	_, err := tx.Exec(ctx, `UPDATE holdfast_etl.flow SET unit = $4, done = $5, read = $6, loaded = $7, rejected = $8, deleted = $9, updated = now()
+		WHERE installation = $1 AND job = $2 AND flow = $3`, append(f.key(), s.units, s.done, s.read, s.loaded, s.rejected, s.deleted)...)
+	if err != nil {
+		return bookError(tx.Conn(), err, "write the unit to holdfast_etl")
+	}
+	return nil
+}
+
+// counters reads how far the flow's extracts have been loaded.
+func (f *flow) counters(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
+	rows, err := tx.Query(ctx, "SELECT extract, value FROM holdfast_etl.counter WHERE installation = $1 AND job = $2 AND flow = $3", f.key()...)
+	if err != nil {
+		return nil, bookError(tx.Conn(), err, "read the counters of holdfast_etl")
+	}
+	all := map[string]string{}
+	var extract, value string
+	_, err = pgx.ForEachRow(rows, []any{&extract, &value}, func() error {
+		all[extract] = value
+		return nil
+	})
+	if err != nil {
+		return nil, bookError(tx.Conn(), err, "read the counters of holdfast_etl")
+	}
+	return all, nil
+}
+
+// setLockLimit bounds the waits for locks in the transaction.
+func setLockLimit(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('lock_timeout', $1, true)", lockLimit.String())
+	if err != nil {
+		return queryError(err, "bound the wait for locks")
+	}
+	return nil
+}
+
+// rollback ends a transaction that was not committed, also when the context has
+// ended.
+func rollback(ctx context.Context, tx pgx.Tx) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	_ = tx.Rollback(ctx) // after a commit, or on a lost session, there is none
+}
+
+// isCode reports whether an error is the server's with this code.
+func isCode(err error, code string) bool {
+	pe, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pe.Code == code
+}

@@ -1,0 +1,288 @@
+package etl
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
+)
+
+// mark is a counter's value: the text of the last row's counting column, and of
+// the column that tells rows with equal ones apart.
+type mark struct {
+	Column string  `json:"column"`
+	Tie    *string `json:"tie,omitempty"`
+}
+
+// parseMark reads what a counter holds. A person may have written a plain value.
+func parseMark(value string) mark {
+	var m struct {
+		Column *string `json:"column"`
+		Tie    *string `json:"tie"`
+	}
+	dec := json.NewDecoder(strings.NewReader(value))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&m); err != nil || m.Column == nil || dec.More() {
+		return mark{Column: value}
+	}
+	return mark{Column: *m.Column, Tie: m.Tie}
+}
+
+func (m mark) String() string {
+	b, err := json.Marshal(m)
+	if err != nil { // strings always marshal
+		return m.Column
+	}
+	return string(b)
+}
+
+// tracker reads an incremental extract by column: from the last mark to the end
+// that it takes once, in the flow's snapshot.
+type tracker struct {
+	src    *source
+	in     *definition.Input
+	number int    // of the input: keeps its settings apart from those of others
+	base   string // the extract's own SELECT, bound
+	column column
+	tie    *column
+	end    *mark // the newest row in the snapshot; nil: none
+}
+
+func (f *flow) track(ctx context.Context, src *source, in *definition.Input, number int) (*tracker, error) {
+	base, err := f.e.bound(in.Base)
+	if err != nil {
+		return nil, err
+	}
+	t := &tracker{src: src, in: in, number: number, base: base}
+	columns, err := describe(ctx, src.conn, base, "extract "+in.Extract.Name)
+	if err != nil {
+		return nil, err
+	}
+	find := func(name string) (*column, error) {
+		for i := range columns {
+			if columns[i].name == name {
+				return &columns[i], nil
+			}
+		}
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "extract %s counts by its column %q, which it does not have", in.Extract.Name, name).
+			WithHint("its columns are %s", strings.Join(names(columns), ", "))
+	}
+	c, err := find(in.Extract.Incremental.Column)
+	if err != nil {
+		return nil, err
+	}
+	t.column = *c
+	if name := in.Extract.Incremental.Tie; name != "" {
+		if t.tie, err = find(name); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// setting is the name of the setting with one of the interval's ends.
+func (t *tracker) setting(what string) string {
+	return "holdfast.c_" + strconv.Itoa(t.number) + "_" + what
+}
+
+// value is SQL that reads an end of the interval.
+func (t *tracker) value(what string, c column) string {
+	return "pg_catalog.current_setting('" + t.setting(what) + "')::" + c.typ
+}
+
+// compare is SQL that compares a row with an end of the interval.
+func (t *tracker) compare(op, what string, m mark) string {
+	column := "q." + definition.QuoteIdentifier(t.column.name)
+	if t.tie == nil || m.Tie == nil {
+		return column + " " + op + " " + t.value(what, t.column)
+	}
+	tie := "q." + definition.QuoteIdentifier(t.tie.name)
+	return "(" + column + ", " + tie + ") " + op + " (" + t.value(what, t.column) + ", " + t.value(what+"_tie", *t.tie) + ")"
+}
+
+// put gives an end of the interval its value.
+func (t *tracker) put(ctx context.Context, what string, m mark) error {
+	all := [][2]string{{t.setting(what), m.Column}}
+	if m.Tie != nil {
+		all = append(all, [2]string{t.setting(what + "_tie"), *m.Tie})
+	}
+	return set(ctx, t.src.tx, all)
+}
+
+// last is where the extract goes on; nil: at its beginning.
+func (t *tracker) last(counter string, ok bool) *mark {
+	switch {
+	case ok:
+		m := parseMark(counter)
+		return &m
+	case t.in.Extract.Incremental.Start != nil:
+		return &mark{Column: *t.in.Extract.Incremental.Start}
+	}
+	return nil
+}
+
+// conditions puts together what rows have to meet.
+func conditions(all ...string) string {
+	var b strings.Builder
+	for _, c := range all {
+		if c == "" {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteString(" AND ")
+		}
+		b.WriteString(c)
+	}
+	if b.Len() == 0 {
+		return ""
+	}
+	return " WHERE " + b.String()
+}
+
+// orderBy orders by the counter.
+func (t *tracker) orderBy(direction string) string {
+	s := " ORDER BY q." + definition.QuoteIdentifier(t.column.name) + direction
+	if t.tie != nil {
+		s += ", q." + definition.QuoteIdentifier(t.tie.name) + direction
+	}
+	return s
+}
+
+// pick returns the mark of one row of the extract; nil when there is none.
+func (t *tracker) pick(ctx context.Context, where, tail string) (*mark, error) {
+	tie := "NULL::text"
+	if t.tie != nil {
+		tie = "q." + definition.QuoteIdentifier(t.tie.name) + "::text"
+	}
+	var m mark
+	err := t.src.tx.QueryRow(ctx, "SELECT q."+definition.QuoteIdentifier(t.column.name)+"::text, "+tie+" FROM (\n"+t.base+"\n) AS q"+where+tail).Scan(&m.Column, &m.Tie)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil, nil //nolint:nilnil // no row is an answer
+	case err != nil:
+		return nil, queryError(err, "look for new rows of extract "+t.in.Extract.Name)
+	}
+	return &m, nil
+}
+
+// interval is what one unit reads.
+type interval struct {
+	sql   string // the extract's rows in it, in no order
+	order string // by the counter
+	upto  *mark  // nil: there is nothing new
+	last  bool   // there is no more
+}
+
+// next chooses what comes after the last mark: at most rows of it, when rows is
+// not 0, and rows with equal marks together.
+func (t *tracker) next(ctx context.Context, last *mark, rows int64) (interval, error) {
+	lower := "q." + definition.QuoteIdentifier(t.column.name) + " IS NOT NULL"
+	if last != nil {
+		if err := t.put(ctx, "from", *last); err != nil {
+			return interval{}, err
+		}
+		lower = t.compare(">", "from", *last)
+	}
+	if t.end == nil {
+		if err := t.takeEnd(ctx, lower); err != nil {
+			return interval{}, err
+		}
+		if t.end == nil {
+			return interval{last: true}, nil
+		}
+		if err := t.put(ctx, "end", *t.end); err != nil {
+			return interval{}, err
+		}
+		if err := t.checkNulls(ctx, last); err != nil {
+			return interval{}, err
+		}
+	}
+	upper := t.compare("<=", "end", *t.end)
+	i := interval{upto: t.end, last: true, order: t.orderBy("")}
+	if rows > 0 {
+		m, err := t.pick(ctx, conditions(lower, upper), t.orderBy("")+fmt.Sprintf(" OFFSET %d LIMIT 1", rows-1))
+		if err != nil {
+			return interval{}, err
+		}
+		if m != nil {
+			i.upto, i.last = m, m.String() == t.end.String()
+			if err := t.put(ctx, "upto", *m); err != nil {
+				return interval{}, err
+			}
+			upper = t.compare("<=", "upto", *m)
+		}
+	}
+	i.sql = "SELECT * FROM (\n" + t.base + "\n) AS q" + conditions(lower, upper)
+	return i, nil
+}
+
+// takeEnd finds the newest row of the snapshot that is old enough.
+func (t *tracker) takeEnd(ctx context.Context, lower string) (err error) {
+	old := ""
+	if lag := time.Duration(t.in.Extract.Incremental.Lag); lag > 0 {
+		// The transaction's time is before its snapshot.
+		old = fmt.Sprintf("q.%s <= (pg_catalog.now() - '%d microseconds'::interval)::%s", definition.QuoteIdentifier(t.column.name), lag.Microseconds(), t.column.typ)
+	}
+	t.end, err = t.pick(ctx, conditions(lower, old), t.orderBy(" DESC")+" LIMIT 1")
+	return err
+}
+
+// checkNulls refuses rows that no comparison would ever find: such a row would be
+// lost without a word. Columns that their table declares NOT NULL are not looked
+// at.
+func (t *tracker) checkNulls(ctx context.Context, last *mark) error {
+	look := func(c column, where string) error {
+		notNull, err := t.notNull(ctx, c)
+		if err != nil || notNull {
+			return err
+		}
+		var found bool
+		null := "q." + definition.QuoteIdentifier(c.name) + " IS NULL"
+		err = t.src.tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM (\n"+t.base+"\n) AS q"+conditions(where, null)+")").Scan(&found)
+		switch {
+		case err != nil:
+			return queryError(err, "look for NULLs in extract "+t.in.Extract.Name)
+		case found:
+			return holdfast.Errorf(holdfast.CodeInvalid, "extract %s counts by column %q, which is NULL in some rows: they would never be loaded", t.in.Extract.Name, c.name).
+				WithHint("give these rows a value, or leave them out in the extract's query")
+		}
+		return nil
+	}
+	if last == nil { // everything is read anyway
+		if err := look(t.column, ""); err != nil {
+			return err
+		}
+	}
+	if t.tie == nil {
+		return nil
+	}
+	column := "q." + definition.QuoteIdentifier(t.column.name)
+	lower, upper := "", column+" <= "+t.value("end", t.column)
+	if last != nil {
+		lower = column + " >= " + t.value("from", t.column)
+	}
+	return look(*t.tie, strings.TrimPrefix(conditions(lower, upper), " WHERE "))
+}
+
+func (t *tracker) notNull(ctx context.Context, c column) (bool, error) {
+	if c.table == 0 {
+		return false, nil
+	}
+	var is bool
+	err := t.src.tx.QueryRow(ctx, "SELECT attnotnull FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum = $2", c.table, int16(c.number)).Scan(&is)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return false, nil
+	case err != nil:
+		return false, queryError(err, "look at the columns of extract "+t.in.Extract.Name)
+	}
+	return is, nil
+}

@@ -1,0 +1,239 @@
+// Package etl does the work of ETL jobs: it reads rows from PostgreSQL servers
+// and files, has them changed on their way, and loads them.
+//
+// Terms. A flow is one load of a definition with all that it reads. A unit is what
+// one transaction of the target commits: rows, counters and the number of the
+// unit together, under a lock on the flow's row in the target's schema
+// holdfast_etl. That row names the execution and the fence that may commit; an
+// execution claims the rows of its flows before it reads anything.
+package etl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
+	"github.com/holdfast-backup/holdfast/internal/engine/pgsession"
+)
+
+// Limits of what the engine waits for. Copies have none but their contexts'.
+const (
+	lockLimit  = 30 * time.Second // for the rows of a claim, and for a table's lock at a swap
+	leaveLimit = 20 * time.Second // for leaving nothing behind, after everything else
+)
+
+// Config is what the engine needs of its machine.
+type Config struct {
+	// DuckBinary is the program of the transform process, holdfast-etl. Empty: flows
+	// that need one fail with a hint.
+	DuckBinary string
+	// TempDir holds what an execution fetches and spills. Empty: the system's.
+	TempDir string
+	// Step is called at points at which a test may end the process, with their
+	// names. Nil in production.
+	Step func(name string)
+}
+
+// Pipeline implements [engine.Pipeline].
+type Pipeline struct {
+	duckBinary string
+	tempDir    string
+	step       func(name string)
+}
+
+// New returns an engine.
+func New(c Config) *Pipeline {
+	if c.Step == nil {
+		c.Step = func(string) {}
+	}
+	return &Pipeline{duckBinary: c.DuckBinary, tempDir: c.TempDir, step: c.Step}
+}
+
+// Run does one execution to its end.
+func (p *Pipeline) Run(ctx context.Context, req engine.ETL) (engine.Result, error) {
+	e, err := p.prepare(req)
+	if err != nil {
+		return engine.Result{}, err
+	}
+	if e.plan.Definition.Mode == definition.ModeService {
+		err = e.serve(ctx)
+	} else {
+		err = e.batch(ctx)
+	}
+	if err != nil {
+		e.leave(ctx)
+	}
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return e.result(), err
+}
+
+// Release ends every session of the execution, with the fence or a lower one, on
+// every server that its definition names, and closes the execution there.
+func (p *Pipeline) Release(ctx context.Context, req engine.ETL) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveLimit)
+	defer cancel()
+	e, err := p.prepare(req)
+	if err != nil {
+		return err
+	}
+	err = e.endSessions(ctx)
+	for _, t := range e.targets() {
+		err = errors.Join(err, e.closeExecution(ctx, t))
+	}
+	return err
+}
+
+// execution is one execution at work. It belongs to one goroutine.
+type execution struct {
+	p     *Pipeline
+	req   engine.ETL
+	plan  *definition.Plan
+	owner pgsession.Owner
+	log   *slog.Logger
+
+	flows    []*flow
+	claimed  bool // the targets, by a service
+	rounds   int64
+	bytes    int64 // that came from sources
+	warnings []string
+}
+
+// prepare reads the definition and gives its parameters their values. It does no
+// I/O.
+func (p *Pipeline) prepare(req engine.ETL) (*execution, error) {
+	e := &execution{p: p, req: req, owner: pgsession.Owner{Installation: req.Installation, Execution: req.Execution}, log: req.Log}
+	return e, e.replan(req.Properties)
+}
+
+// replan gives the parameters the values of other properties.
+func (e *execution) replan(properties map[string]string) error {
+	plan, err := planOf(e.req.Definition, properties)
+	if err != nil {
+		return err
+	}
+	e.plan = plan
+	e.flows = e.flows[:0]
+	for i := range plan.Flows {
+		e.flows = append(e.flows, newFlow(e, &plan.Flows[i]))
+	}
+	return nil
+}
+
+// result sums up what has been committed.
+func (e *execution) result() engine.Result {
+	res := engine.Result{Warnings: e.warnings, Rounds: e.rounds, Bytes: e.bytes}
+	for _, f := range e.flows {
+		res.Flows = append(res.Flows, f.result)
+		res.Files += f.result.Read
+	}
+	return res
+}
+
+// warn notes something that makes the outcome WARNING.
+func (e *execution) warn(ctx context.Context, msg string, attrs ...any) {
+	const maxWarnings = 100 // a service lives long, and a result is one message
+	if len(e.warnings) < maxWarnings {
+		var text strings.Builder
+		text.WriteString(msg)
+		for i := 0; i+1 < len(attrs); i += 2 {
+			fmt.Fprintf(&text, "; %v: %v", attrs[i], attrs[i+1])
+		}
+		e.warnings = append(e.warnings, text.String())
+	}
+	e.log.With(attrs...).WarnContext(ctx, "warning", "text", msg)
+}
+
+// stopping reports whether the execution is wanted to come to rest.
+func (e *execution) stopping() bool {
+	select {
+	case <-e.req.Stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// leave makes sure that no session of the execution is left. It is called when
+// the context may have ended.
+func (e *execution) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveLimit)
+	defer cancel()
+	if err := e.endSessions(ctx); err != nil && !errors.Is(err, engine.ErrStale) {
+		// A server that cannot be reached ends them by itself when it notices; the next
+		// fence looks again.
+		e.log.InfoContext(ctx, "cannot see whether the execution's sessions have ended", "error", err)
+	}
+}
+
+// endSessions ends the execution's sessions, up to its fence, on every server.
+func (e *execution) endSessions(ctx context.Context) error {
+	var err error
+	for _, s := range e.places() {
+		site, serr := e.site(s)
+		if serr == nil {
+			serr = e.owner.End(ctx, site, e.req.Fence)
+		}
+		err = errors.Join(err, serr)
+	}
+	return err
+}
+
+// place is a database that a connection names.
+type place struct{ site, database string }
+
+// places are the databases that the flows read and write, each once, in order.
+func (e *execution) places() []place {
+	var all []place
+	for _, f := range e.flows {
+		for _, in := range f.plan.Inputs {
+			all = e.addPlace(all, in.Extract.Connection)
+		}
+		all = e.addPlace(all, f.plan.Load.Connection)
+	}
+	return all
+}
+
+// targets are the databases that the flows write.
+func (e *execution) targets() []place {
+	var all []place
+	for _, f := range e.flows {
+		all = e.addPlace(all, f.plan.Load.Connection)
+	}
+	return all
+}
+
+func (e *execution) addPlace(all []place, connection string) []place {
+	c := e.plan.Definition.Connections[connection]
+	if c.Site == "" {
+		return all
+	}
+	p := placeOf(c)
+	if slices.Contains(all, p) {
+		return all
+	}
+	return append(all, p)
+}
+
+func placeOf(c definition.Connection) place { return place{c.Site, c.Database} }
+
+// site returns the site of a place, with the place's database.
+func (e *execution) site(p place) (engine.Site, error) {
+	s, ok := e.req.Sites[p.site]
+	if !ok {
+		return s, holdfast.Errorf(holdfast.CodeInvalid, "the definition names the site %q, which this order does not have", p.site).
+			WithHint("check that the account has a site with that slug")
+	}
+	if p.database != "" {
+		s.Server.Database = p.database
+	}
+	return s, nil
+}

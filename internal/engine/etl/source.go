@@ -1,0 +1,115 @@
+package etl
+
+import (
+	"context"
+	"io"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/bind"
+	"github.com/holdfast-backup/holdfast/internal/engine/pgsession"
+)
+
+// source is a database that a flow reads: one transaction for all that the flow
+// reads there, so that its extracts fit each other. It can write nothing.
+type source struct {
+	e    *execution
+	conn *pgx.Conn
+	tx   pgx.Tx
+}
+
+func (e *execution) openSource(ctx context.Context, p place) (*source, error) {
+	conn, err := e.connect(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	s := &source{e: e, conn: conn}
+	if s.tx, err = conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}); err != nil {
+		s.close(ctx)
+		return nil, queryError(err, "begin a transaction")
+	}
+	if err := set(ctx, s.tx, bind.Settings(e.plan.Parameters)); err != nil {
+		s.close(ctx)
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *source) close(ctx context.Context) { pgsession.Close(ctx, s.conn) }
+
+// set gives settings values that last as long as the transaction.
+func set(ctx context.Context, tx pgx.Tx, settings [][2]string) error {
+	names, values := make([]string, len(settings)), make([]string, len(settings))
+	for i, s := range settings {
+		names[i], values[i] = s[0], s[1]
+	}
+	_, err := tx.Exec(ctx, "SELECT pg_catalog.set_config(n, v, true) FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS s (n, v)", names, values)
+	if err != nil {
+		return queryError(err, "take the parameters' values")
+	}
+	return nil
+}
+
+// bound returns SQL in which parameters are read from the transaction's settings.
+func (e *execution) bound(sql string) (string, error) {
+	return bind.Postgres(sql, e.types(), e.plan.Parameters)
+}
+
+// types returns the type of each parameter.
+func (e *execution) types() map[string]string {
+	all := map[string]string{}
+	for name, p := range e.plan.Definition.Parameters {
+		all[name] = p.Type
+	}
+	return all
+}
+
+// format is how rows stand in a COPY stream.
+type format string
+
+const (
+	binary format = "binary" // needs the same built-in types at both ends
+	text   format = "text"
+	csv    format = "csv" // NULL is an empty field without quotes
+)
+
+// copyTo sends the rows of a SELECT, and returns how many there were. The server
+// sends each row in a message of its own, which is one Write.
+func (s *source) copyTo(ctx context.Context, w io.Writer, sql string, as format) (int64, error) {
+	m := &meter{w: w, report: s.e.req.Report}
+	tag, err := s.conn.PgConn().CopyTo(ctx, m, "COPY (\n"+sql+"\n) TO STDOUT (FORMAT "+string(as)+")")
+	m.flush()
+	s.e.bytes += m.total
+	if err != nil {
+		return 0, queryError(err, "send rows")
+	}
+	return tag.RowsAffected(), nil
+}
+
+// meter counts what goes through it, and reports from time to time.
+type meter struct {
+	w      io.Writer
+	report interface{ Done(rows, bytes int64) }
+	rows   int64
+	bytes  int64
+	total  int64
+}
+
+// meterBytes is how much goes through a meter between two reports.
+const meterBytes = 1 << 20
+
+func (m *meter) Write(b []byte) (int, error) {
+	n, err := m.w.Write(b)
+	m.rows++
+	m.bytes += int64(n)
+	if m.bytes >= meterBytes {
+		m.flush()
+	}
+	return n, err
+}
+
+func (m *meter) flush() {
+	m.report.Done(m.rows, m.bytes)
+	m.total += m.bytes
+	m.rows, m.bytes = 0, 0
+}

@@ -1,0 +1,137 @@
+package etl
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
+)
+
+// target is a table that rows are loaded into.
+type target struct {
+	oid       uint32
+	name      string // "mart.orders", for people
+	sql       string // the same, quoted
+	schema    string
+	table     string
+	kind      string // pg_class.relkind
+	columns   []column
+	generated map[string]bool // columns that the server computes
+}
+
+// openTarget looks at a load's table.
+func openTarget(ctx context.Context, conn *pgx.Conn, load definition.Load) (*target, error) {
+	name, err := definition.ParseTable(load.Table)
+	if err != nil {
+		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "load %s: the table's name %s", load.Name, err)
+	}
+	t := &target{generated: map[string]bool{}}
+	err = conn.QueryRow(ctx, `SELECT c.oid, n.nspname, c.relname, c.relkind::text FROM pg_catalog.pg_class c
+		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = pg_catalog.to_regclass($1)`, name.SQL()).
+		Scan(&t.oid, &t.schema, &t.table, &t.kind)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "load %s: the target has no table %s", load.Name, load.Table).
+			WithHint("create it in the database %s, or name another; a load makes no tables, and the case of names counts", conn.Config().Database)
+	case err != nil:
+		return nil, queryError(err, "look at the target's table")
+	}
+	t.name = t.schema + "." + t.table
+	t.sql = definition.QuoteIdentifier(t.schema) + "." + definition.QuoteIdentifier(t.table)
+	if !slices.Contains([]string{"r", "p", "f", "v"}, t.kind) {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "load %s: %s is no table", load.Name, t.name)
+	}
+	if t.columns, err = describe(ctx, conn, "SELECT * FROM "+t.sql, "table "+t.name); err != nil {
+		return nil, err
+	}
+	rows, err := conn.Query(ctx, "SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0 AND attgenerated <> ''", t.oid)
+	if err != nil {
+		return nil, queryError(err, "look at the target's columns")
+	}
+	generated, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, queryError(err, "look at the target's columns")
+	}
+	for _, g := range generated {
+		t.generated[g] = true
+	}
+	return t, t.checkKey(ctx, conn, load)
+}
+
+// checkKey proves that a load by key has a unique index to find rows with.
+func (t *target) checkKey(ctx context.Context, conn *pgx.Conn, load definition.Load) error {
+	if load.Mode != definition.LoadUpsert && load.Mode != definition.LoadMerge {
+		return nil
+	}
+	for _, k := range slices.Concat(load.Key, load.Update) {
+		if !slices.Contains(names(t.columns), k) {
+			return holdfast.Errorf(holdfast.CodeInvalid, "load %s: table %s has no column %q", load.Name, t.name, k).
+				WithHint("its columns are %s", strings.Join(names(t.columns), ", "))
+		}
+	}
+	var there bool
+	err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indimmediate
+		AND i.indpred IS NULL AND i.indexprs IS NULL AND (
+			SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attname) FROM pg_catalog.pg_attribute a
+			WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
+		) = (SELECT pg_catalog.array_agg(DISTINCT k ORDER BY k) FROM pg_catalog.unnest($2::text[]) AS k))`, t.oid, load.Key).Scan(&there)
+	switch {
+	case err != nil:
+		return queryError(err, "look at the target's indexes")
+	case !there:
+		return holdfast.Errorf(holdfast.CodeInvalid, "load %s: table %s has no unique index on (%s)", load.Name, t.name, strings.Join(load.Key, ", ")).
+			WithHint("run in the target: CREATE UNIQUE INDEX ON %s (%s)", t.sql, quoted(load.Key))
+	}
+	return nil
+}
+
+// mapping is how arriving columns fit the target's.
+type mapping struct {
+	columns []string          // in the order of arrival
+	casts   map[string]string // types that a source casts columns to before it sends them
+	same    bool              // the types are the target's own, or a cast makes them so
+}
+
+// match maps columns by name. What the target cannot take is an error, before
+// anything is read.
+func (t *target) match(ctx context.Context, conn *pgx.Conn, flow string, arriving []column) (mapping, error) {
+	m := mapping{casts: map[string]string{}, same: true}
+	values := make([]string, len(arriving))
+	for i, a := range arriving {
+		at := slices.IndexFunc(t.columns, func(c column) bool { return c.name == a.name })
+		switch {
+		case at < 0:
+			return m, holdfast.Errorf(holdfast.CodeInvalid, "flow %s brings the column %q, which table %s does not have", flow, a.name, t.name).
+				WithHint("add the column to the table, or leave it out; the table's are %s", strings.Join(names(t.columns), ", "))
+		case t.generated[a.name]:
+			return m, holdfast.Errorf(holdfast.CodeInvalid, "flow %s brings the column %q, which table %s generates by itself", flow, a.name, t.name).
+				WithHint("leave the column out")
+		}
+		c := t.columns[at]
+		m.columns = append(m.columns, a.name)
+		values[i] = "NULL"
+		switch {
+		case !a.builtIn() || !c.builtIn():
+			m.same = false
+		case a.oid != c.oid:
+			m.casts[a.name] = c.typ
+			fallthrough
+		default:
+			values[i] = "NULL::" + a.typ
+		}
+	}
+	if len(arriving) == 0 {
+		return m, holdfast.Errorf(holdfast.CodeInvalid, "flow %s brings no columns", flow)
+	}
+	// The server's own rules say what may be assigned to what.
+	_, err := conn.Prepare(ctx, "", "INSERT INTO "+t.sql+" ("+quoted(m.columns)+") OVERRIDING SYSTEM VALUE SELECT "+strings.Join(values, ", "))
+	if err != nil {
+		return m, queryError(err, "take the columns of flow "+flow+" into table "+t.name)
+	}
+	return m, nil
+}
