@@ -111,8 +111,8 @@ const (
 	maxLine       = 64 << 20 // bytes
 )
 
-// scanCSV reads CSV. What the reader cannot read, it must not make NULL of: such
-// types are read as text and cast. Columns get their names behind the reader, which
+// scanCSV reads CSV. Where the reader would pass over faults in silence, it reads text,
+// and an expression makes the value. Columns get their names behind the reader, which
 // folds and compares names in its own ways.
 func scanCSV(in *duck.Input, from string, line int64) string {
 	prefix := in.Relation + "."
@@ -128,16 +128,20 @@ func scanCSV(in *duck.Input, from string, line int64) string {
 	columns := make([]string, len(order))
 	selected := make([]string, len(in.Columns))
 	for i, name := range order {
-		as := "VARCHAR"
-		at := slices.IndexFunc(in.Columns, func(c duck.Column) bool { return c.Name == name })
-		raw := fmt.Sprintf("%s%d.%s", prefix, i, name)
-		if at >= 0 {
+		as, raw := "VARCHAR", fmt.Sprintf("%s%d.%s", prefix, i, name)
+		if at := slices.IndexFunc(in.Columns, func(c duck.Column) bool { return c.Name == name }); at >= 0 {
 			t := duck.TypeOf(in.Columns[at].Type)
-			selected[at] = identifier(raw) + " AS " + identifier(name)
-			if as = t.DuckDB; t.Cast {
-				as = "VARCHAR"
-				selected[at] = fmt.Sprintf("CAST(%s AS %s) AS %s", identifier(raw), t.DuckDB, identifier(name))
+			expression := t.Copied
+			if in.Format != duck.FormatCopy {
+				expression = t.Foreign
 			}
+			value := identifier(raw)
+			if expression == "" {
+				as = t.DuckDB
+			} else {
+				value = apply(expression, value)
+			}
+			selected[at] = value + " AS " + identifier(name)
 		}
 		columns[i] = literal(raw) + ": " + literal(as)
 	}
@@ -151,13 +155,22 @@ func scanCSV(in *duck.Input, from string, line int64) string {
 		strings.Join(selected, ", "), from, in.Header, literal(comma), literal(in.Null), line, strings.Join(columns, ", "))
 }
 
+// apply puts a column into an expression of package duck.
+func apply(expression, column string) string {
+	return strings.NewReplacer("%s", column, "%[1]s", column).Replace(expression)
+}
+
 // scanJSON reads objects, one a line. Text is cast, so that numbers keep their
 // digits.
 func scanJSON(in *duck.Input, from string, line int64) string {
 	columns, selected := make([]string, len(in.Columns)), make([]string, len(in.Columns))
 	for i, c := range in.Columns {
 		columns[i] = literal(c.Name) + ": 'VARCHAR'"
-		selected[i] = fmt.Sprintf("CAST(%s AS %s) AS %[1]s", identifier(c.Name), duck.TypeOf(c.Type).DuckDB)
+		t := duck.TypeOf(c.Type)
+		if t.Foreign == "" {
+			t.Foreign = "CAST(%s AS " + t.DuckDB + ")"
+		}
+		selected[i] = apply(t.Foreign, identifier(c.Name)) + " AS " + identifier(c.Name)
 	}
 	return fmt.Sprintf("SELECT %s FROM read_json(%s, format = 'newline_delimited', ignore_errors = false, maximum_object_size = %d, columns = {%s})",
 		strings.Join(selected, ", "), from, line, strings.Join(columns, ", "))

@@ -10,49 +10,81 @@ import (
 // Type is how values of a PostgreSQL type stand in the engine.
 type Type struct {
 	DuckDB string // type of the column, as SQL
-	// Cast is true when the engine reads the text and casts it: its own reader would
-	// make NULL of what it cannot read, without an error.
-	Cast bool
+	// Copied makes a value of the text of PostgreSQL's COPY, and Foreign of the text in a
+	// file that anybody may have written: SQL with %s for the text. When empty, the
+	// engine's reader reads the type by itself, and fails on what it cannot read.
+	Copied, Foreign string
 }
 
 // Mapping is a row of the table of types on the way in.
 type Mapping struct {
 	Postgres []string // names; the first is the usual one
-	DuckDB   string
-	Cast     bool // as of [Type]
-	Note     string
+	Type
+	Note string
 }
 
 // text is the engine's type for what travels as PostgreSQL's text.
-const text = "VARCHAR"
+var text = Type{DuckDB: "VARCHAR"}
+
+// What the engine's reader would do in silence, and the expressions that keep it from
+// that (DuckDB 1.5.5).
+const (
+	// It makes NULL of a timestamptz that it cannot read; a cast fails.
+	castTimestamptz = "CAST(%s AS TIMESTAMPTZ)"
+	// It ignores what follows a date, as the BC of 0044-03-15 BC.
+	castDate = "CAST(CAST(%s AS TIMESTAMP) AS DATE)"
+	// It knows no plus sign in an interval, which PostgreSQL writes behind a minus.
+	castInterval = "CAST(replace(%s, '+', '') AS INTERVAL)"
+	// It rounds 1.5, and ignores what follows a time; 1e400 becomes infinity.
+	castInteger = "CASE WHEN contains(%s, '.') OR contains(lower(%[1]s), 'e') THEN error(%[1]s || ' is no integer') ELSE CAST(%[1]s AS @) END"
+	castTime    = `CASE WHEN regexp_full_match(%s, ' *\d?\d:\d\d(:\d\d(\.\d+)?)? *') THEN CAST(%[1]s AS TIME) WHEN %[1]s IS NOT NULL THEN error(%[1]s || ' is no time') END`
+	castFloat   = "CASE WHEN isinf(CAST(%s AS @)) AND NOT contains(lower(%[1]s), 'inf') THEN error(%[1]s || ' is out of range') ELSE CAST(%[1]s AS @) END"
+)
+
+// strict is a type whose foreign text is looked at first.
+func strict(duckdb, expression string) Type {
+	return Type{DuckDB: duckdb, Foreign: strings.ReplaceAll(expression, "@", duckdb)}
+}
 
 // mappings is the table of types on the way in. What it does not name is text, too.
 var mappings = []Mapping{
-	{Postgres: []string{"boolean", "bool"}, DuckDB: "BOOLEAN"},
-	{Postgres: []string{"smallint", "int2", "smallserial"}, DuckDB: "SMALLINT"},
-	{Postgres: []string{"integer", "int", "int4", "serial"}, DuckDB: "INTEGER"},
-	{Postgres: []string{"bigint", "int8", "bigserial"}, DuckDB: "BIGINT"},
-	{Postgres: []string{"oid"}, DuckDB: "UINTEGER"},
-	{Postgres: []string{"real", "float4"}, DuckDB: "FLOAT", Note: "NaN and infinities included"},
-	{Postgres: []string{"double precision", "float8", "float"}, DuckDB: "DOUBLE", Note: "NaN and infinities included"},
+	{Postgres: []string{"boolean", "bool"}, Type: Type{DuckDB: "BOOLEAN"}},
+	{Postgres: []string{"smallint", "int2", "smallserial"}, Type: strict("SMALLINT", castInteger)},
+	{Postgres: []string{"integer", "int", "int4", "serial"}, Type: strict("INTEGER", castInteger)},
+	{Postgres: []string{"bigint", "int8", "bigserial"}, Type: strict("BIGINT", castInteger)},
+	{Postgres: []string{"oid"}, Type: strict("UINTEGER", castInteger)},
+	{Postgres: []string{"real", "float4"}, Type: strict("FLOAT", castFloat), Note: "NaN and infinities included"},
+	{Postgres: []string{"double precision", "float8", "float"}, Type: strict("DOUBLE", castFloat), Note: "NaN and infinities included"},
 	{
-		Postgres: []string{"numeric", "decimal", "dec"}, DuckDB: "DECIMAL(p, s)",
+		Postgres: []string{"numeric", "decimal", "dec"}, Type: Type{DuckDB: "DECIMAL(p, s)"},
 		Note: "numeric(p, s) up to 38 digits; NaN and infinities are errors. Without precision, with more digits or with a scale outside of 0 to p it is VARCHAR, as text: cast it in the extract's query",
 	},
-	{Postgres: []string{"date"}, DuckDB: "DATE", Note: "infinities included; years before Christ are errors"},
-	{Postgres: []string{"time", "time without time zone"}, DuckDB: "TIME", Note: "24:00 included"},
-	{Postgres: []string{"timestamp", "timestamp without time zone"}, DuckDB: "TIMESTAMP", Note: "infinities included; years before Christ are errors"},
-	{Postgres: []string{"timestamp with time zone", "timestamptz"}, DuckDB: "TIMESTAMPTZ", Cast: true, Note: "infinities included; years before Christ are errors. SQL sees it in UTC"},
-	{Postgres: []string{"interval"}, DuckDB: "INTERVAL", Note: "in PostgreSQL's own style; infinities are errors"},
-	{Postgres: []string{"uuid"}, DuckDB: "UUID"},
-	{Postgres: []string{"text"}, DuckDB: text},
-	{Postgres: []string{"character varying", "varchar"}, DuckDB: text},
-	{Postgres: []string{"character", "char", "bpchar"}, DuckDB: text, Note: "with the spaces that fill it up"},
-	{Postgres: []string{"json", "jsonb"}, DuckDB: text, Note: "the engine's JSON functions take it"},
-	{Postgres: []string{"bytea"}, DuckDB: text, Note: `as hexadecimal text, \x0102: from_hex(substr(b, 3)) makes bytes of it`},
-	{Postgres: []string{"time with time zone", "timetz"}, DuckDB: text},
-	{Postgres: []string{"money", "xml", "bit", "bit varying", "inet", "cidr", "macaddr", "point", "tsvector", "pg_lsn", "name"}, DuckDB: text},
-	{Postgres: []string{"arrays, ranges, enumerations, composites, domains and any other type"}, DuckDB: text, Note: "in PostgreSQL's own text form"},
+	{
+		Postgres: []string{"date"}, Type: Type{DuckDB: "DATE", Copied: castDate, Foreign: castDate},
+		Note: "infinities included; years before Christ and above 294246 are errors",
+	},
+	{Postgres: []string{"time", "time without time zone"}, Type: strict("TIME", castTime), Note: "24:00 included"},
+	{
+		Postgres: []string{"timestamp", "timestamp without time zone"}, Type: Type{DuckDB: "TIMESTAMP"},
+		Note: "infinities included; years before Christ are errors",
+	},
+	{
+		Postgres: []string{"timestamp with time zone", "timestamptz"}, Type: Type{DuckDB: "TIMESTAMPTZ", Copied: castTimestamptz, Foreign: castTimestamptz},
+		Note: "infinities included; years before Christ are errors. SQL sees it in UTC",
+	},
+	{
+		Postgres: []string{"interval"}, Type: Type{DuckDB: "INTERVAL", Copied: castInterval, Foreign: castInterval},
+		Note: "in PostgreSQL's own style; infinities are errors",
+	},
+	{Postgres: []string{"uuid"}, Type: Type{DuckDB: "UUID"}},
+	{Postgres: []string{"text"}, Type: text},
+	{Postgres: []string{"character varying", "varchar"}, Type: text},
+	{Postgres: []string{"character", "char", "bpchar"}, Type: text, Note: "with the spaces that fill it up"},
+	{Postgres: []string{"json", "jsonb"}, Type: text, Note: "the engine's JSON functions take it"},
+	{Postgres: []string{"bytea"}, Type: text, Note: `as hexadecimal text, \x0102: from_hex(substr(b, 3)) makes bytes of it`},
+	{Postgres: []string{"time with time zone", "timetz"}, Type: text},
+	{Postgres: []string{"money", "xml", "bit", "bit varying", "inet", "cidr", "macaddr", "point", "tsvector", "pg_lsn", "name"}, Type: text},
+	{Postgres: []string{"arrays, ranges, enumerations, composites, domains and any other type"}, Type: text, Note: "in PostgreSQL's own text form"},
 }
 
 // Types returns the table of types on the way in, for documentation.
@@ -70,14 +102,14 @@ func Types() []Mapping {
 func TypeOf(postgres string) Type {
 	name, mods := splitType(postgres)
 	if name == "numeric" || name == "decimal" || name == "dec" {
-		return Type{DuckDB: decimal(mods)}
+		return decimal(mods)
 	}
 	for _, m := range mappings {
 		if slices.Contains(m.Postgres, name) {
-			return Type{DuckDB: m.DuckDB, Cast: m.Cast}
+			return m.Type
 		}
 	}
-	return Type{DuckDB: text}
+	return text
 }
 
 // splitType takes a type apart: its name in lower case, with single spaces and
@@ -97,7 +129,7 @@ func splitType(postgres string) (name, mods string) {
 const maxDigits = 38
 
 // decimal returns the engine's type for numeric with these modifiers.
-func decimal(mods string) string {
+func decimal(mods string) Type {
 	precision, scale, _ := strings.Cut(mods, ",")
 	p, err := strconv.Atoi(strings.TrimSpace(precision))
 	if err != nil {
@@ -112,7 +144,7 @@ func decimal(mods string) string {
 	if p < 1 || p > maxDigits || s < 0 || s > p {
 		return text
 	}
-	return fmt.Sprintf("DECIMAL(%d,%d)", p, s)
+	return Type{DuckDB: fmt.Sprintf("DECIMAL(%d,%d)", p, s)}
 }
 
 // Result is a row of the table of types on the way out.
