@@ -152,8 +152,8 @@ func (a *app) serve(ctx context.Context, c config.Config, withWorker bool) (err 
 	}
 	closers.add(func() error { nats.Close(); return nil })
 	svc := service.New(service.Config{
-		Store: db, Sealer: master, Dispatcher: dispatcher, Logs: logs, Repositories: repositories{},
-		Engines: []holdfast.Engine{holdfast.EnginePhysical}, Schedules: c.Schedule.Policy(), Now: time.Now, Log: log,
+		Store: db, Sealer: master, Dispatcher: dispatcher, Pipelines: dispatcher, Logs: logs, Repositories: repositories{},
+		Engines: []holdfast.Engine{holdfast.EnginePhysical, holdfast.EngineETL}, Schedules: c.Schedule.Policy(), Now: time.Now, Log: log,
 	})
 	closers.add(svc.Close)
 	schedules := scheduler.New(scheduler.Config{Service: svc, Now: time.Now, Log: log})
