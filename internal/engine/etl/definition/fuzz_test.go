@@ -1,9 +1,12 @@
 package definition_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"reflect"
 	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
@@ -11,11 +14,12 @@ import (
 
 // FuzzParse holds Parse to its word: it never panics, says where a fault is, and
 // takes what it has read again when that is written as JSON. What it takes can be
-// planned.
+// planned, and the schema takes it as well.
 func FuzzParse(f *testing.F) {
 	for _, text := range examples(f) {
 		f.Add(text)
 	}
+	schema := compiledSchema(f)
 	f.Fuzz(func(t *testing.T, text []byte) {
 		d, err := definition.Parse(text)
 		if err != nil {
@@ -28,6 +32,13 @@ func FuzzParse(f *testing.F) {
 		}
 		if !reflect.DeepEqual(d, again) {
 			t.Fatalf("Parse of the same, as JSON, is another: %s\nwant %s", marshal(t, again), marshal(t, d))
+		}
+		v, err := jsonschema.UnmarshalJSON(bytes.NewReader(marshal(t, d)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(v); err != nil {
+			t.Fatalf("the schema refuses what Parse takes: %v\n%s", err, marshal(t, d))
 		}
 		if _, err := d.Plan(nil, now); err != nil && holdfast.ErrorCode(err) != holdfast.CodeInvalid {
 			t.Fatalf("Plan: %v", err)
