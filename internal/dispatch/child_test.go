@@ -286,8 +286,9 @@ func workerMain(ctx context.Context, p plan) error {
 	armed.Store(true)
 	w := worker.New(worker.Config{
 		ID: m.Worker, Name: m.Name, Pools: m.Pools, Slots: 1, Conn: conn, Opener: id, OpenBucket: openBucket, Log: log,
-		Engines: map[holdfast.Engine]engine.Engine{holdfast.EnginePhysical: files(p.Hold)},
-		Drain:   p.Drain, Beat: p.Beat, Poll: p.Poll, Step: p.stepper(&armed),
+		Engines:   map[holdfast.Engine]engine.Engine{holdfast.EnginePhysical: files(p.Hold)},
+		Pipelines: map[holdfast.Engine]engine.Pipeline{holdfast.EngineETL: ledger(p, p.stepper(&armed))}, ServiceSlots: 1,
+		Drain: p.Drain, Beat: p.Beat, Poll: p.Poll, Step: p.stepper(&armed),
 	})
 	say("ready")
 	return w.Run(ctx)

@@ -171,13 +171,17 @@ func (d *Dispatcher) releaseETL(ctx context.Context, r release) error {
 		sites, err = sitesOf(ctx, tx, r.execution.Account, j.ETL.Sites)
 		return err
 	})
-	if err != nil || j.ETL == nil {
+	if err != nil || j.ETL == nil || r.execution.ETL == nil {
 		return err
 	}
-	_, err = d.commandETL(ctx, site, sites, releaseLimit, wire.Command{
+	c := wire.Command{
 		Kind: wire.CommandRelease, Installation: d.installation, Engine: r.execution.Engine, Execution: r.execution.ID, Fence: r.fence,
 		Job: j.ID, JobName: r.execution.JobName, ETL: wireETL(*j.ETL, sites),
-	})
+	}
+	if p, err := j.ETL.PropertiesOf(*r.execution.ETL); err == nil { // without an active run configuration, too
+		c.ETL.Properties = p
+	}
+	_, err = d.commandETL(ctx, site, sites, releaseLimit, c)
 	return err
 }
 
