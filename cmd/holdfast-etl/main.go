@@ -46,6 +46,8 @@ func run(args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	// Without its parent it still has something to do: its files.
+	signal.Ignore(syscall.SIGPIPE)
 	s := session.New(version, files)
 	served := make(chan struct{})
 	go func() {

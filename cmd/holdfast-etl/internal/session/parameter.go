@@ -110,7 +110,7 @@ func exact(text string) (typ, plain string, err error) {
 	}
 	plain = value.FloatString(scale)
 	digits := len(strings.TrimLeft(strings.NewReplacer("-", "", ".", "").Replace(plain), "0"))
-	digits = max(digits, scale, 1)
+	digits = max(digits, min(scale+1, 38)) // a zero before the point
 	if digits > 38 {
 		return "", "", fmt.Errorf("%q has %d digits", text, digits)
 	}
