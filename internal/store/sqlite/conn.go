@@ -80,8 +80,8 @@ type session struct {
 	view bool  // a read transaction of its own, which a context may interrupt
 	err  error // the transaction is lost, for this reason
 	over bool  // the function has returned
-	// Of a view's snapshot; see anchors and directory.
-	epoch, directory int64
+	// Of a view's snapshot; see anchors, directory and etlShelf.
+	epoch, directory, etls int64
 }
 
 // ready returns the context for the driver. A statement inside a shared

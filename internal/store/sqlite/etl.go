@@ -7,18 +7,6 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/store"
 )
 
-// etlColumns is a job's columns for a list of ETLs: what is long is left out.
-const etlColumns = "id, account, " + jobHead + ", NULL, created, deleted, etl, NULL"
-
-// ETLs lists the account's ETL jobs, by id, without their definitions and
-// annotations.
-func (r reader) ETLs(ctx context.Context, a holdfast.AccountID) ([]holdfast.Job, error) {
-	var w where
-	w.account(a)
-	return many(ctx, r.s, jobFields, "SELECT "+etlColumns+" FROM jobs WHERE id IN (SELECT id FROM jobs INDEXED BY jobs_account"+
-		w.String()+" AND type = 'ETL' AND deleted IS NULL) ORDER BY id", w.args...)
-}
-
 // LiveOfJob returns the executions of a job that have not ended, by id.
 func (r reader) LiveOfJob(ctx context.Context, job holdfast.JobID) ([]holdfast.Execution, error) {
 	return many(ctx, r.s, executionFields,

@@ -13,6 +13,7 @@ type reader struct {
 	// come to be.
 	anchors   *anchors
 	directory *directory
+	etls      *etlShelf
 }
 
 // tx is a [store.Tx] on one transaction.

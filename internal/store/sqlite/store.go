@@ -31,6 +31,7 @@ type Store struct {
 	readers   *readers
 	anchors   *anchors
 	directory *directory
+	etls      *etlShelf
 	closing   chan struct{}
 	once      sync.Once
 	err       error // of Close
@@ -73,7 +74,7 @@ func Open(ctx context.Context, path string, opts ...Option) (_ *Store, err error
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, anchors: newAnchors(), directory: newDirectory(), closing: make(chan struct{}), readers: newReaders(o.readers)}
+	s := &Store{path: path, anchors: newAnchors(), directory: newDirectory(), etls: newETLShelf(), closing: make(chan struct{}), readers: newReaders(o.readers)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.closeFiles())
@@ -168,11 +169,11 @@ func (s *Store) View(ctx context.Context, fn func(store.Reader) error) error {
 	sess := &session{conn: c, view: true}
 	defer func() { sess.over = true }()
 	// A snapshot begins with the first thing that is read.
-	err := sess.each(ctx, func(rows *sql.Rows) error { return rows.Scan(&sess.epoch, &sess.directory) }, "SELECT epoch, directory FROM installation")
+	err := sess.each(ctx, func(rows *sql.Rows) error { return rows.Scan(&sess.epoch, &sess.directory, &sess.etls) }, "SELECT epoch, directory, etls FROM installation")
 	if err != nil {
 		return err
 	}
-	err = fn(reader{s: sess, anchors: s.anchors, directory: s.directory})
+	err = fn(reader{s: sess, anchors: s.anchors, directory: s.directory, etls: s.etls})
 	if rollback := c.exec(bare, "ROLLBACK"); rollback == nil {
 		clean = true
 	}

@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/store"
@@ -83,6 +86,90 @@ func testETLs(t *testing.T, f *fixture) {
 	})
 	etls(first)
 	f.update(t, deleteSite)
+	third := f.addETL(t, f.site, "third", nil)
+	second.Deleted = time.Time{}
+	second.Name = "again"
+	f.update(t, func(ctx context.Context, tx store.Tx) error { return tx.UpdateJob(ctx, second) })
+	etls(first, second, third)
+	f.update(t, func(ctx context.Context, tx store.Tx) error {
+		third.Name = "renamed in vain"
+		if err := tx.UpdateJob(ctx, third); err != nil {
+			return err
+		}
+		short := *third.ETL
+		short.Definition = ""
+		third.ETL = &short
+		list, err := tx.ETLs(ctx, f.account)
+		wantEqual(t, "an ETL inside its transaction", list[len(list)-1], third)
+		return err
+	})
+	etls(first, second, third)
+}
+
+// testETLListModel changes ETLs at random, and compares the list with them.
+func testETLListModel(t *testing.T, f *fixture) {
+	names := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		account := holdfast.Account{Organisation: holdfast.FirstID, Name: fmt.Sprint("model ", names)}
+		site := holdfast.Site{Slug: "s"}
+		do := func(fn func(context.Context, store.Tx) error) {
+			if err := f.Update(t.Context(), func(tx store.Tx) error { return fn(t.Context(), tx) }); err != nil {
+				rt.Fatal(err)
+			}
+		}
+		do(func(ctx context.Context, tx store.Tx) error {
+			account.ID, site.ID = 0, 0
+			if err := tx.InsertAccount(ctx, &account); err != nil {
+				return err
+			}
+			h := holdfast.Host{Account: account.ID, Name: "h"}
+			if err := tx.InsertHost(ctx, &h); err != nil {
+				return err
+			}
+			site.Account, site.Host = account.ID, h.ID
+			return tx.InsertSite(ctx, &site)
+		})
+		names++
+		var all []holdfast.Job
+		for range rapid.IntRange(1, 20).Draw(rt, "steps") {
+			names++
+			if len(all) == 0 || rapid.IntRange(0, 3).Draw(rt, "make") == 0 {
+				j := holdfast.Job{
+					Account: account.ID, Site: site.ID, Name: fmt.Sprint(names), ETL: fullSpec(site.ID),
+					Type: rapid.SampledFrom([]holdfast.JobType{holdfast.JobETL, holdfast.JobETL, holdfast.JobBackup}).Draw(rt, "type"),
+				}
+				do(func(ctx context.Context, tx store.Tx) error { j.ID = 0; return tx.InsertJob(ctx, &j) })
+				all = append(all, j)
+			} else {
+				j := &all[rapid.IntRange(0, len(all)-1).Draw(rt, "job")]
+				j.Name, j.Deleted = fmt.Sprint(names), time.Time{}
+				if rapid.Bool().Draw(rt, "deleted") {
+					j.Deleted = at(1)
+				}
+				do(func(ctx context.Context, tx store.Tx) error { return tx.UpdateJob(ctx, *j) })
+			}
+			if rapid.Bool().Draw(rt, "look away") {
+				continue
+			}
+			var want []string
+			for _, j := range all {
+				if j.Type == holdfast.JobETL && j.Deleted.IsZero() {
+					want = append(want, j.Name)
+				}
+			}
+			var got []string
+			f.view(t, func(ctx context.Context, r store.Reader) error {
+				list, err := r.ETLs(ctx, account.ID)
+				for _, j := range list {
+					got = append(got, j.Name)
+				}
+				return err
+			})
+			if !slices.Equal(got, want) {
+				rt.Fatalf("got ETLs %v, want %v", got, want)
+			}
+		}
+	})
 }
 
 func testRunConfigurationIDs(t *testing.T, f *fixture) {

@@ -57,6 +57,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		"the next behind many that wait":             testQueueBehindMany,
 		"the queue is as its model":                  testQueueModel,
 		"ETLs are listed":                            testETLs,
+		"the list of ETLs is as its model":           testETLListModel,
 		"run configurations are numbered":            testRunConfigurationIDs,
 		"live executions of a job":                   testLiveOfJob,
 		"the history of an ETL":                      testETLHistory,

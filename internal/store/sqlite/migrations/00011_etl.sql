@@ -21,3 +21,45 @@ CREATE INDEX executions_etl_started ON executions (job, id) WHERE type = 'ETL' A
 
 -- The newest run configuration.
 ALTER TABLE installation ADD COLUMN run_configuration INTEGER NOT NULL DEFAULT 1000;
+
+-- The list of ETLs is read often and long, and kept in memory. changed is the value
+-- that installation.etls had when the row was written last, so that only what has
+-- changed since is read again.
+ALTER TABLE installation ADD COLUMN etls INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE jobs ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX jobs_etl_changed ON jobs (account, changed) WHERE type = 'ETL';
+
+-- +goose StatementBegin
+CREATE TRIGGER jobs_etl_inserted AFTER INSERT ON jobs
+WHEN NEW.type = 'ETL'
+BEGIN
+	UPDATE installation SET etls = etls + 1;
+	UPDATE jobs SET changed = (SELECT etls FROM installation) WHERE id = NEW.id;
+END;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+CREATE TRIGGER jobs_etl_updated AFTER UPDATE OF site, engine, name, description, active, priority, auto_abort_active, auto_abort_after, created, deleted, etl ON jobs
+WHEN NEW.type = 'ETL'
+BEGIN
+	UPDATE installation SET etls = etls + 1;
+	UPDATE jobs SET changed = (SELECT etls FROM installation) WHERE id = NEW.id;
+END;
+-- +goose StatementEnd
+
+-- What is not seen among what has changed: no job goes, or becomes another.
+-- +goose StatementBegin
+CREATE TRIGGER jobs_etl_gone AFTER DELETE ON jobs
+WHEN OLD.type = 'ETL'
+BEGIN
+	UPDATE installation SET epoch = epoch + 1;
+END;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+CREATE TRIGGER jobs_etl_identity BEFORE UPDATE OF id, account, type ON jobs
+WHEN (NEW.id, NEW.account, NEW.type) <> (OLD.id, OLD.account, OLD.type)
+BEGIN
+	SELECT RAISE (ABORT, 'what a job is never changes');
+END;
+-- +goose StatementEnd
