@@ -20,7 +20,7 @@ type ETLStatus struct {
 }
 
 // ServiceState is how a service ETL stands.
-type ServiceState string
+type ServiceState string //nolint:revive // of an ETL that is a service, not of this package
 
 // The states of a service.
 const (

@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -112,8 +113,7 @@ func (s *scene) String() string {
 		r.t.Fatal(err)
 	}
 	var parts []string
-	for i := len(list) - 1; i >= 0; i-- {
-		e := list[i]
+	for _, e := range slices.Backward(list) {
 		if s.names[e.ID] == "" {
 			s.names[e.ID] = "new"
 		}
