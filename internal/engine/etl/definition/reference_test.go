@@ -25,14 +25,14 @@ func reference(t *testing.T) string {
 	for _, typ := range structs() {
 		def := s.Defs[typ.Name()]
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| Key | Type | Default | Meaning |\n|---|---|---|---|\n", typ.Name(), def.Description)
-		for i := range typ.NumField() {
-			key, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+		for f := range typ.Fields() {
+			key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			p := def.Properties[key]
 			name := "`" + key + "`"
 			if slices.Contains(def.Required, key) {
 				name = "**" + name + "**"
 			}
-			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", name, typeText(t, typ.Field(i).Type, p), defaultText(p), p.Description)
+			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", name, typeText(t, f.Type, p), defaultText(p), p.Description)
 		}
 	}
 	b.WriteString("\n## Values\n\n| Type | Meaning |\n|---|---|\n")

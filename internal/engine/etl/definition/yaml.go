@@ -2,6 +2,7 @@ package definition
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 
@@ -13,10 +14,12 @@ import (
 )
 
 // Bounds of what the parser is given. It takes time in the square of the keys of
-// one mapping, and descends a level for each.
+// one mapping, and descends a level for each; and in the square of the keys and
+// entries without a value.
 const (
 	maxTokens = 4 * maxNodes
 	maxKeys   = 1024
+	maxEmpty  = 256
 )
 
 // yamlReader builds the node of a YAML text.
@@ -70,52 +73,70 @@ func (r *yamlReader) bounded(tokens token.Tokens) bool {
 		r.fault(tokenPlace(tokens[maxTokens]), "the text has more than %d values", maxNodes)
 		return false
 	}
-	flow, entries, line := 0, 0, 0
-	keys := map[int]int{} // of the open mappings, by column
+	b := bounds{keys: map[int]int{}}
 	for _, t := range tokens {
-		if t.Position.Line != line {
-			line, entries = t.Position.Line, 0
-		}
-		switch t.Type { //nolint:exhaustive // the others neither nest nor refer
-		case token.AnchorType, token.AliasType, token.MergeKeyType:
-			r.fault(tokenPlace(t), "anchors, aliases and merge keys are not taken: write the value out")
-			return false
-		case token.TagType:
-			r.fault(tokenPlace(t), "tags are not taken: leave %s out", shorten(t.Value))
-			return false
-		case token.DirectiveType:
-			r.fault(tokenPlace(t), "directives are not taken: leave the line out")
-			return false
-		case token.MappingStartType, token.SequenceStartType:
-			flow++
-		case token.MappingEndType, token.SequenceEndType:
-			flow--
-		case token.SequenceEntryType, token.MappingKeyType:
-			entries++
-			closeDeeper(keys, t.Position.Column)
-		case token.MappingValueType:
-			if flow > 0 || t.Prev == nil {
-				continue
-			}
-			entries++
-			column := t.Prev.Position.Column
-			closeDeeper(keys, column)
-			if keys[column]++; keys[column] > maxKeys {
-				r.fault(tokenPlace(t.Prev), "the mapping has more than %d keys", maxKeys)
-				return false
-			}
-		}
-		if flow > maxDepth || entries > maxDepth {
-			r.fault(tokenPlace(t), "the text is nested more than %d levels deep", maxDepth)
+		if wrong := b.take(t); wrong != "" {
+			r.fault(tokenPlace(t), "%s", wrong)
 			return false
 		}
 	}
 	return true
 }
 
-// closeDeeper forgets the mappings whose keys stand behind a column.
-func closeDeeper(keys map[int]int, column int) {
-	maps.DeleteFunc(keys, func(c, _ int) bool { return c > column })
+// bounds counts what a text makes the parser do.
+type bounds struct {
+	flow    int // brackets and braces that are open
+	line    int
+	entries int         // dashes and keys on this line, outside of brackets
+	keys    map[int]int // of the open mappings, by column
+	empty   int
+}
+
+// take counts one token, and says what is wrong with it.
+func (b *bounds) take(t *token.Token) string {
+	if t.Position.Line != b.line {
+		b.line, b.entries = t.Position.Line, 0
+	}
+	switch t.Type { //nolint:exhaustive // the others neither nest nor refer
+	case token.AnchorType, token.AliasType, token.MergeKeyType:
+		return "anchors, aliases and merge keys are not taken: write the value out"
+	case token.TagType:
+		return "tags are not taken: leave " + shorten(t.Value) + " out"
+	case token.DirectiveType:
+		return "directives are not taken: leave the line out"
+	case token.MappingStartType, token.SequenceStartType:
+		b.flow++
+	case token.MappingEndType, token.SequenceEndType:
+		b.flow--
+	case token.SequenceEntryType, token.MappingKeyType:
+		b.entries++
+		b.value(t, t.Position.Column)
+	case token.MappingValueType:
+		if b.flow == 0 && t.Prev != nil {
+			b.entries++
+			b.value(t, t.Prev.Position.Column)
+			b.keys[t.Prev.Position.Column]++
+		}
+	}
+	switch {
+	case b.flow > maxDepth || b.entries > maxDepth:
+		return fmt.Sprintf("the text is nested more than %d levels deep", maxDepth)
+	case t.Prev != nil && b.keys[t.Prev.Position.Column] > maxKeys:
+		return fmt.Sprintf("a mapping has more than %d keys", maxKeys)
+	case b.empty > maxEmpty:
+		return fmt.Sprintf("more than %d keys and entries have no value", maxEmpty)
+	}
+	return ""
+}
+
+// value counts what begins at a column: what stood behind it has ended. Its own
+// value is missing when a token no deeper follows.
+func (b *bounds) value(t *token.Token, column int) {
+	maps.DeleteFunc(b.keys, func(c, _ int) bool { return c > column })
+	list := t.Type == token.MappingValueType && t.Next != nil && t.Next.Type == token.SequenceEntryType // which need not be deeper
+	if t.Next == nil || t.Next.Position.Line > t.Position.Line && t.Next.Position.Column <= column && !list {
+		b.empty++
+	}
 }
 
 // syntax tells of what the parser refused.
