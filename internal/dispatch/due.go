@@ -120,7 +120,7 @@ func (d *Dispatcher) queueDue(ctx context.Context) error {
 		case holdfast.CodeConflict: // somebody else moved it
 		case holdfast.CodeUnavailable, holdfast.CodeExhausted:
 			return err // of the store: it is everybody's
-		default:
+		case holdfast.CodeInternal, holdfast.CodeInvalid, holdfast.CodeUnauthenticated, holdfast.CodeForbidden, holdfast.CodeNotFound:
 			errs = append(errs, fmt.Errorf("execution %d: %w", e.ID, err)) // the others are due all the same
 		}
 	}

@@ -163,7 +163,8 @@ func (w *Worker) spawn() {
 	}
 	if held := w.reserve(); held != (free{}) {
 		w.asking++
-		w.runs.Go(func() { w.slot(held) })
+		s := &slot{worker: w, held: held}
+		w.runs.Go(s.run)
 	}
 }
 
@@ -188,48 +189,56 @@ func (w *Worker) reserve() free {
 	return held
 }
 
-// keep gives back what is held beyond kept. It is called with mu held.
-func (w *Worker) keep(held, kept free) free {
-	w.busy.batch -= held.batch - kept.batch
-	w.busy.service -= held.service - kept.service
-	return kept
+// slot is a goroutine with the slots that it holds: those that it asks for, and
+// then the one that its order takes.
+type slot struct {
+	worker *Worker
+	held   free
 }
 
-// slot asks and runs until there is nothing more to do.
-func (w *Worker) slot(held free) {
+// run asks and runs until there is nothing more to do.
+func (s *slot) run() {
+	w := s.worker
 	for {
 		w.mu.Lock()
 		w.rung = false
 		w.mu.Unlock()
-		order := w.askAll(held)
+		order := w.askAll(s.held)
 		w.mu.Lock()
 		if order == nil {
-			if w.rung && !w.draining && held.batch > 0 {
+			if w.rung && !w.draining && s.held.batch > 0 {
 				w.mu.Unlock()
 				continue
 			}
 			w.asking--
-			w.keep(held, free{})
+			s.keep(free{})
 			w.mu.Unlock()
 			return
 		}
 		w.asking--
-		held = w.keep(held, slotOf(order))
+		s.keep(slotOf(order))
 		w.spawn() // where one was, there may be more
 		w.mu.Unlock()
 		w.execute(order)
 		w.mu.Lock()
-		w.keep(held, free{})
-		if held = (free{}); !w.draining && w.asking < maxAsking {
-			held = w.reserve()
+		s.keep(free{})
+		if !w.draining && w.asking < maxAsking {
+			s.held = w.reserve()
 		}
-		if held == (free{}) {
+		if s.held == (free{}) {
 			w.mu.Unlock()
 			return
 		}
 		w.asking++
 		w.mu.Unlock()
 	}
+}
+
+// keep gives back what is held beyond kept. It is called with mu held.
+func (s *slot) keep(kept free) {
+	s.worker.busy.batch -= s.held.batch - kept.batch
+	s.worker.busy.service -= s.held.service - kept.service
+	s.held = kept
 }
 
 // slotOf is the slot that an order takes.
