@@ -93,6 +93,7 @@ var layers = map[string][]string{
 	"internal/api/baas":           dialect,
 	"internal/api/baasenterprise": dialect,
 	"internal/api/baaslake":       dialect,
+	"internal/api/bmcetl":         dialect,
 	"internal/api/commvault":      dialect,
 
 	"internal/testkit":     domain,

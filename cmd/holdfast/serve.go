@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/api/baasenterprise"
 	"github.com/holdfast-backup/holdfast/internal/api/baaslake"
+	"github.com/holdfast-backup/holdfast/internal/api/bmcetl"
 	"github.com/holdfast-backup/holdfast/internal/api/commvault"
 	"github.com/holdfast-backup/holdfast/internal/api/native"
 	"github.com/holdfast-backup/holdfast/internal/config"
@@ -157,7 +158,7 @@ func (a *app) serve(ctx context.Context, c config.Config, withWorker bool) (err 
 	})
 	closers.add(svc.Close)
 	schedules := scheduler.New(scheduler.Config{Service: svc, Now: time.Now, Log: log})
-	front, err := newFront(ctx, c, state, svc, log)
+	front, err := newFront(ctx, c, state, master, svc, log)
 	if err != nil {
 		return err
 	}
@@ -254,7 +255,9 @@ func advertised(c config.Config) string {
 }
 
 // newFront opens the listeners of the APIs.
-func newFront(ctx context.Context, c config.Config, state *state, svc *service.Service, log *slog.Logger) (*server.Server, error) {
+func newFront(
+	ctx context.Context, c config.Config, state *state, master *seal.Master, svc *service.Service, log *slog.Logger,
+) (*server.Server, error) {
 	cert, key := c.TLS.Cert, c.TLS.Key
 	if c.TLS.SelfSigned {
 		var err error
@@ -278,6 +281,16 @@ func newFront(ctx context.Context, c config.Config, state *state, svc *service.S
 	})
 	for _, root := range commvault.Roots() {
 		handlers[root] = backup
+	}
+	tokenKey, err := master.Derive(bmcetl.KeyPurpose)
+	if err != nil {
+		return nil, err
+	}
+	etl := bmcetl.Handler(bmcetl.Config{
+		Service: svc, FromSocket: server.FromSocket, Key: tokenKey, Version: versionText(), Now: time.Now, Log: log,
+	})
+	for _, root := range bmcetl.Roots() {
+		handlers[root] = etl
 	}
 	return server.New(ctx, server.Config{
 		Listen: c.Listen, Cert: cert, Key: key, Socket: c.Socket(),

@@ -89,6 +89,9 @@ func jobLine(j holdfast.Job) string {
 	if j.Restore != nil {
 		parts = append(parts, "restore="+restoreLine(*j.Restore))
 	}
+	if j.ETL != nil {
+		parts = append(parts, etlLine(*j.ETL))
+	}
 	for _, k := range sortedKeys(j.Annotations) {
 		parts = append(parts, k+"="+string(j.Annotations[k]))
 	}
@@ -130,10 +133,17 @@ func executionLine(e holdfast.Execution) string {
 	if e.RunAsked != "" {
 		parts = append(parts, "run_type="+string(e.RunAsked))
 	}
+	if e.State == holdfast.StatePlanned {
+		parts = append(parts, "due="+e.Due.UTC().Format(time.RFC3339))
+	}
 	if e.Wanted != holdfast.WantRun {
 		parts = append(parts, "wanted="+e.Wanted.String())
 	}
-	return strings.Join(parts, " ")
+	line := strings.Join(parts, " ")
+	if e.ETL != nil {
+		line += runLine(*e.ETL)
+	}
+	return line
 }
 
 func sortedKeys(m map[string]json.RawMessage) []string {

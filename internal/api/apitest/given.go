@@ -43,6 +43,9 @@ func (w *World) give(ctx context.Context, line string) error {
 	name, rest, _ := strings.Cut(line, " ")
 	c, ok := commands()[name]
 	if !ok {
+		c, ok = etlCommands()[name]
+	}
+	if !ok {
 		return fmt.Errorf("command %q is unknown", name)
 	}
 	words := make([]string, c.words)

@@ -92,7 +92,7 @@ func (w *World) play(ctx context.Context, h http.Handler, e *exchange, n int) er
 	rec := httptest.NewRecorder()
 	rec.Header().Set("X-Request-Id", "request-"+strconv.Itoa(n))
 	h.ServeHTTP(rec, req)
-	e.response = w.nameSessions(answer(rec, req.Method))
+	e.response = w.secrets.name(w.nameSessions(answer(rec, req.Method)))
 	e.domain, err = w.effect(ctx, before)
 	return err
 }
@@ -107,7 +107,7 @@ func (w *World) request(ctx context.Context, lines []string) (*http.Request, err
 		w.code = ""
 	}
 	headers, body := split(lines)
-	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+target, strings.NewReader(w.fillSessions(body)))
+	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+target, strings.NewReader(w.secrets.fill(w.fillSessions(body))))
 	if err != nil {
 		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "request %q", lines[0])
 	}

@@ -40,6 +40,7 @@ type World struct {
 	events holdfast.EventID // newest that an exchange has seen
 	// sessions are the tokens of the sessions that were opened, in that order.
 	sessions []string
+	secrets  secrets
 	failNext
 }
 
@@ -64,7 +65,7 @@ func NewWorld(t testing.TB) *World {
 	}
 	w.Service = service.New(service.Config{
 		Store: w.store, Sealer: master, Dispatcher: w.out, Logs: w.out, Repositories: w.out,
-		Engines: []holdfast.Engine{holdfast.EnginePhysical}, Now: w.clock.Now, Log: log,
+		Engines: []holdfast.Engine{holdfast.EnginePhysical, holdfast.EngineETL}, Now: w.clock.Now, Log: log,
 	})
 	t.Cleanup(func() {
 		check(t, w.Service.Close())
@@ -143,7 +144,7 @@ func (w *World) Give(ctx context.Context, line string) error { return w.give(ctx
 
 // fill puts tokens into a header.
 func (w *World) fill(value string) string {
-	value = w.fillSessions(value)
+	value = w.secrets.fill(w.fillSessions(value))
 	for name, token := range w.tokens {
 		value = strings.ReplaceAll(value, "{"+name+"}", token)
 		value = strings.ReplaceAll(value, "{basic:"+name+"}", base64.StdEncoding.EncodeToString([]byte("anybody:"+token)))
