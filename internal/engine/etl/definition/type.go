@@ -26,7 +26,8 @@ const (
 	seconds             // (p), 0 to 6
 )
 
-// pgTypes are the types of a field, by their names in lower case. Source: the
+// pgTypes are the types of a field, by their names in lower case: those of
+// PostgreSQL that package rows reads and writes. Source of the names: the
 // PostgreSQL documentation, "Data Types", table 8.1, and "Range Types".
 var pgTypes = map[string]struct {
 	name string
@@ -37,8 +38,7 @@ var pgTypes = map[string]struct {
 	"bigint": {"bigint", none}, "int8": {"bigint", none},
 	"numeric": {"numeric", precision}, "decimal": {"numeric", precision},
 	"real": {"real", none}, "float4": {"real", none},
-	"double precision": {"double precision", none}, "float8": {"double precision", none},
-	"money":   {"money", none},
+	"double precision": {"double precision", none}, "float8": {"double precision", none}, "float": {"double precision", none},
 	"boolean": {"boolean", none}, "bool": {"boolean", none},
 	"text":    {"text", none},
 	"varchar": {"character varying", length}, "character varying": {"character varying", length},
@@ -47,7 +47,6 @@ var pgTypes = map[string]struct {
 	"bytea": {"bytea", none},
 	"date":  {"date", none},
 	"time":  {"time without time zone", seconds}, "time without time zone": {"time without time zone", seconds},
-	"timetz": {"time with time zone", seconds}, "time with time zone": {"time with time zone", seconds},
 	"timestamp": {"timestamp without time zone", seconds}, "timestamp without time zone": {"timestamp without time zone", seconds},
 	"timestamptz": {"timestamp with time zone", seconds}, "timestamp with time zone": {"timestamp with time zone", seconds},
 	"interval": {"interval", seconds},
@@ -59,7 +58,6 @@ var pgTypes = map[string]struct {
 	"inet":      {"inet", none},
 	"cidr":      {"cidr", none},
 	"macaddr":   {"macaddr", none},
-	"macaddr8":  {"macaddr8", none},
 	"point":     {"point", none},
 	"line":      {"line", none},
 	"lseg":      {"lseg", none},
@@ -68,9 +66,7 @@ var pgTypes = map[string]struct {
 	"polygon":   {"polygon", none},
 	"circle":    {"circle", none},
 	"tsvector":  {"tsvector", none},
-	"tsquery":   {"tsquery", none},
 	"oid":       {"oid", none},
-	"pg_lsn":    {"pg_lsn", none},
 	"int4range": {"int4range", none}, "int8range": {"int8range", none}, "numrange": {"numrange", none},
 	"tsrange": {"tsrange", none}, "tstzrange": {"tstzrange", none}, "daterange": {"daterange", none},
 }
@@ -89,6 +85,15 @@ func ParseType(text string) (Type, error) {
 	}
 	if err := checkModifiers(known.mods, mods); err != nil {
 		return Type{}, err
+	}
+	switch {
+	case known.mods == precision && len(mods) == 1:
+		mods = append(mods, 0)
+	case (base == "char" || base == "character") && len(mods) == 0:
+		mods = []int{1} // as in SQL
+	}
+	if array && len(mods) > 0 {
+		return Type{}, errors.New("is an array whose type has a length or a precision: leave that out, or write text[]")
 	}
 	return Type{known.name, mods, array}, nil
 }
@@ -135,8 +140,8 @@ func checkModifiers(takes modifiers, mods []int) error {
 			return errors.New("takes one length, from 1 to 83886080")
 		}
 	case precision:
-		if len(mods) > 2 || !within(mods[0], 1, 1000) || len(mods) == 2 && !within(mods[1], -1000, 1000) {
-			return errors.New("takes a precision from 1 to 1000, and a scale from -1000 to 1000")
+		if len(mods) > 2 || !within(mods[0], 1, 1000) || len(mods) == 2 && !within(mods[1], 0, mods[0]) {
+			return errors.New("takes a precision from 1 to 1000, and a scale from 0 to the precision")
 		}
 	case seconds:
 		if len(mods) != 1 || !within(mods[0], 0, 6) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/rows"
 )
 
 func TestParseType(t *testing.T) {
@@ -15,14 +16,18 @@ func TestParseType(t *testing.T) {
 		"int8 [ ]":                      "",
 		"text[]":                        "text[]",
 		"numeric ( 18 , 6 )":            "numeric(18,6)",
-		"decimal(5)":                    "numeric(5)",
-		"numeric(5,-2)[]":               "numeric(5,-2)[]",
+		"decimal(5)":                    "numeric(5,0)",
+		"numeric(5,-2)":                 "",
+		"numeric(5,2)[]":                "",
+		"char":                          "character(1)",
+		"char(3)":                       "character(3)",
+		"float":                         "double precision",
 		"varchar(20)":                   "character varying(20)",
 		"character  varying":            "character varying",
 		"timestamp(3)":                  "timestamp(3) without time zone",
 		"timestamptz":                   "timestamp with time zone",
 		"timestamp (0) with time zone":  "timestamp(0) with time zone",
-		"time(6) without time zone[]":   "time(6) without time zone[]",
+		"time(6) without time zone":     "time(6) without time zone",
 		"bit varying(8)":                "bit varying(8)",
 		"interval(3)":                   "interval(3)",
 		"double precision":              "double precision",
@@ -50,6 +55,22 @@ func TestParseType(t *testing.T) {
 		case want != "":
 			if again, err := definition.ParseType(got.String()); err != nil || !again.Equal(got) {
 				t.Errorf("ParseType(%q) = %s, %v", got.String(), again, err)
+			}
+		}
+	}
+}
+
+// What a definition may name, package rows takes, and calls the same.
+func TestTypesOfRows(t *testing.T) {
+	for _, name := range definition.TypeNames() {
+		for _, typ := range []string{name, name + "(3)", name + "(3,2)", name + "[]"} {
+			want, err := definition.ParseType(typ)
+			if err != nil {
+				continue
+			}
+			got, err := rows.NewColumn("x", typ)
+			if err != nil || !want.Array && got.Type != want.String() {
+				t.Errorf("%s is %s here, and there %q, %v", typ, want, got.Type, err)
 			}
 		}
 	}
