@@ -11,14 +11,10 @@ import (
 	"github.com/holdfast-backup/holdfast"
 )
 
-// SimulationProperty is the property that asks for a simulation: everything but
-// the commit. Callers read it before [Definition.Bind], to which it is not
-// unknown.
-const SimulationProperty = "simulation.mode"
-
 // Bind returns the value of each parameter, as text of its type; nil is NULL. The
 // later mapping of src goes over the earlier, and both over a default. now is what
-// words such as yesterday are relative to.
+// words such as yesterday are relative to. The property that asks for a simulation
+// is the caller's, and not unknown.
 //
 // ignored are the properties that no parameter names, in order, whether they are to
 // be warned of or not. The error has the code invalid, and names properties; never
@@ -29,7 +25,7 @@ func (d *Definition) Bind(src Source, now time.Time) (values map[string]*string,
 		maps.Copy(given, properties)
 	}
 	values = make(map[string]*string, len(d.Parameters))
-	named := map[string]bool{SimulationProperty: true}
+	named := map[string]bool{holdfast.PropertySimulation: true}
 	var wrong []string
 	for _, name := range sorted(d.Parameters) {
 		p := d.Parameters[name]

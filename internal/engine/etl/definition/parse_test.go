@@ -160,7 +160,7 @@ func TestFaults(t *testing.T) {
 		{"a value without an assertion", "over: latest, assert: select count(*) from latest where rate = 0, expect: 0", "over: latest, sql: select * from latest, expect: ¦0", "transform[4].expect: is for an assertion only"},
 		{"an assertion as a relation", "from: latest", "from: ¦none_free", `load[0].from: is "none_free", an assertion, which has no rows`},
 		{"an assertion in the source", "in: source, over: orders, sql: select * from orders where qty > 0", "in: source, over: orders, assert: ¦select 1 from orders, expect: 1", "transform[0].assert: is not for a source: assert in the engine, or in the target"},
-		{"an assertion that is never checked", "from: latest", "from: rates", "transform[4].assert: is never checked: no load needs all that it reads"},
+		{"an assertion that is never checked", "from: latest", "from: masked", "transform[4].assert: is never checked: no load needs all that it reads"},
 
 		// Loads.
 		{"no relation", "from: latest", "from: ¦lates", `load[0].from: is "lates", which is no relation: those are orders, rates, clean, masked, priced, latest`},
@@ -248,6 +248,36 @@ func TestFaultsOfFlows(t *testing.T) {
 			"an assertion in the target of an output", "load:\n  - {from: orders, connection: dwh, table: orders}",
 			"transform: [{name: some, in: target, over: orders, assert: select count(*) from orders, expect: 1}]\nload:\n  - {from: orders, connection: lake, output: {path: a, format: csv}}",
 			"line 8, column 12: load[0].from: has an assertion in the target, some: that needs a load into a table",
+		},
+		{
+			"a key that is no column", "table: orders}\nload:\n  - {from: orders, connection: dwh, table: orders}",
+			"table: orders, columns: [id, qty]}\nload:\n  - {from: orders, connection: dwh, table: orders, mode: upsert, key: [ident]}",
+			`line 7, column 72: load[0].key[0]: is "ident", which is no column here: those are id or qty`,
+		},
+		{
+			"a row step over no column", "table: orders}\nload:\n  - {from: orders",
+			"table: orders, columns: [id, qty]}\ntransform: [{name: t, in: rows, over: orders, rows: [{rename: {column: qty, to: n}}, {mask: {column: qty, keep: 1}}]}]\nload:\n  - {from: t",
+			`line 6, column 102: transform[0].rows[1].mask.column: is "qty", which is no column here: those are id or n`,
+		},
+		{
+			"a column twice", "table: orders}\nload:\n  - {from: orders",
+			"table: orders, columns: [id, qty]}\ntransform: [{name: t, in: rows, over: orders, rows: [{constant: {column: id, type: text}}]}]\nload:\n  - {from: t",
+			`line 6, column 74: transform[0].rows[0].constant.column: is "id", as a column is called here: drop or rename that first`,
+		},
+		{
+			"all columns dropped", "table: orders}\nload:\n  - {from: orders",
+			"table: orders, columns: [id, qty]}\ntransform: [{name: t, in: rows, over: orders, rows: [{drop: [qty, id]}]}]\nload:\n  - {from: t",
+			`line 6, column 61: transform[0].rows[0].drop: leaves no column`,
+		},
+		{
+			"a replace of what another load has loaded", "dwh, table: orders}\n`",
+			"dwh, table: orders}\n  - {name: b, from: orders, connection: dwh, table: '\"orders\"', mode: replace}\n`",
+			"line 8, column 53: load[1].table: is that of load[0], and mode: replace deletes what the other one has loaded: use mode: append or upsert for both",
+		},
+		{
+			"an output twice", "connection: dwh, table: orders}\n`",
+			"connection: lake, output: {path: a, format: csv}}\n  - {name: b, from: orders, connection: lake, output: {path: a, format: csv}}\n`",
+			"line 8, column 62: load[1].output.path: is that of load[0]: give each output a directory of its own",
 		},
 		{
 			"no extract", "load:\n  - {from: orders", "transform: [{name: one, in: engine, sql: select 1 as x}]\nload:\n  - {from: one",

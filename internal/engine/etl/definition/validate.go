@@ -84,7 +84,9 @@ func (v *validator) definition() {
 		v.cycles()
 	}
 	if len(v.faults) == 0 {
+		v.columnsKnown()
 		v.flows()
+		v.targets()
 	}
 }
 
@@ -243,7 +245,7 @@ func (v *validator) parameter(path string, p Parameter) {
 	switch {
 	case len(p.Property) > holdfast.MaxPropertyName:
 		v.fault(path+".property", "has %d bytes: at most %d", len(p.Property), holdfast.MaxPropertyName)
-	case p.Property == SimulationProperty:
+	case p.Property == holdfast.PropertySimulation:
 		v.fault(path+".property", "is %q, which asks for a simulation", p.Property)
 	}
 }

@@ -203,3 +203,38 @@ func (v *validator) outputRejects(at string, f *Flow) {
 		}
 	}
 }
+
+// targets checks that no load deletes what another one loads, and that outputs
+// have directories of their own.
+func (v *validator) targets() {
+	type target struct{ connection, table string }
+	first := map[target]int{}
+	for i, l := range v.d.Load {
+		at := index("load", i)
+		c := v.d.Connections[l.Connection]
+		if l.Output != nil {
+			t := target{c.Directory, l.Output.Path}
+			if before, ok := first[t]; ok {
+				v.fault(at+".output.path", "is that of load[%d]: give each output a directory of its own", before)
+			}
+			first[t] = i
+			continue
+		}
+		name, err := ParseTable(l.Table)
+		if err != nil {
+			continue // which loads has told of
+		}
+		t := target{c.Site + "/" + c.Database, name.SQL()}
+		before, ok := first[t]
+		first[t] = i
+		if !ok {
+			continue
+		}
+		for _, deleting := range []Load{l, v.d.Load[before]} {
+			if deleting.Mode == LoadReplace || deleting.Mode == LoadMerge {
+				v.fault(at+".table", "is that of load[%d], and mode: %s deletes what the other one has loaded: use mode: append or upsert for both", before, deleting.Mode)
+				break
+			}
+		}
+	}
+}
