@@ -113,7 +113,7 @@ func convert(from, to Column) (converter, error) {
 		return appending(convertFloat(t.kind, sizeOf(to))), nil
 	case f.kind == inexact && t.kind == exact:
 		return through(textOfDigits, decode), nil
-	case f.kind == truth && t.kind == whole, f.kind == whole && t.kind == truth:
+	case from.OID == pgtype.BoolOID && to.OID == pgtype.Int4OID, from.OID == pgtype.Int4OID && to.OID == pgtype.BoolOID:
 		return appending(convertTruth(sizeOf(to))), nil
 	case f.kind == moment && t.kind == moment:
 		return appending(convertMoment(to)), nil
@@ -307,7 +307,7 @@ func convertMoment(to Column) func(dst, value []byte) ([]byte, error) {
 			stamp = n * usecsPerDay
 		}
 		if to.OID != pgtype.DateOID {
-			return binary.BigEndian.AppendUint64(dst, uint64(roundStamp(stamp, mod))), nil
+			return appendStamp(dst, stamp, mod)
 		}
 		day := stamp / usecsPerDay
 		switch {

@@ -306,13 +306,19 @@ func appendFloat(dst []byte, f float64, bits int) []byte {
 func binaryOfFloat(size int) func(dst, text []byte) ([]byte, error) {
 	return func(dst, text []byte) ([]byte, error) {
 		text = bytes.TrimSpace(text)
+		nonzero, exponent := false, false
 		for _, c := range text {
-			if c == '_' || c|0x20 == 'x' || c|0x20 == 'p' {
+			switch {
+			case c == '_' || c|0x20 == 'x' || c|0x20 == 'p':
 				return dst, errNoFloat // Go's, not SQL's
+			case c|0x20 == 'e':
+				exponent = true
+			case c >= '1' && c <= '9' && !exponent:
+				nonzero = true
 			}
 		}
 		f, err := strconv.ParseFloat(string(text), 8*size)
-		if errors.Is(err, strconv.ErrRange) {
+		if errors.Is(err, strconv.ErrRange) || nonzero && f == 0 && err == nil {
 			return dst, errIntRange
 		}
 		if err != nil {

@@ -48,19 +48,24 @@ func NewColumn(name, typ string) (Column, error) {
 	if err != nil {
 		return Column{}, holdfast.Errorf(holdfast.CodeInvalid, "column %s: %s", name, holdfast.ErrorMessage(err)).WithHint("%s", holdfast.ErrorHint(err))
 	}
-	t, ok := pgtype.NewMap().TypeForName(base)
-	if !ok {
+	types := pgtype.NewMap()
+	t, ok := types.TypeForName(base)
+	element, array := strings.CutPrefix(base, "_")
+	shown, okShown := types.TypeForName(element)
+	if !ok || !okShown {
 		return Column{}, holdfast.Errorf(holdfast.CodeInvalid, "column %s: there is no type %q here", name, typ).
 			WithHint("use a built-in type of PostgreSQL, such as text, bigint, numeric(18,6), timestamptz or jsonb")
 	}
-	c := Column{Name: name, OID: t.OID, Type: t.Name}
-	if f, ok := formatted[t.OID]; ok {
+	c := Column{Name: name, OID: t.OID, Type: shown.Name}
+	if f, ok := formatted[shown.OID]; ok && (mod.set || shown.OID != pgtype.BPCharOID) {
 		c.Type = f
 	}
 	if !mod.takes(t.OID) {
 		return Column{}, holdfast.Errorf(holdfast.CodeInvalid, "column %s: %q has limits that its type does not take", name, typ)
 	}
-	c.Type = mod.in(c.Type)
+	if c.Type = mod.in(c.Type); array {
+		c.Type += "[]"
+	}
 	return c, nil
 }
 

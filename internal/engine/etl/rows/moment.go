@@ -216,7 +216,7 @@ func parseTimestamp(text []byte, zone bool) (int64, error) {
 // infinite returns the value of an infinity.
 func infinite(text []byte) (int64, bool) {
 	switch {
-	case bytes.EqualFold(text, []byte("infinity")), bytes.EqualFold(text, []byte("+infinity")):
+	case bytes.EqualFold(text, []byte("infinity")):
 		return math.MaxInt64, true
 	case bytes.EqualFold(text, []byte("-infinity")):
 		return math.MinInt64, true
@@ -350,22 +350,26 @@ func timestampWithin(mod modifier, zone bool) func(dst, text []byte) ([]byte, er
 		if err != nil {
 			return dst, err
 		}
-		return binary.BigEndian.AppendUint64(dst, uint64(roundStamp(stamp, mod))), nil
+		return appendStamp(dst, stamp, mod)
 	}
 }
 
-// roundStamp rounds to so many digits behind the point, halves away from 2000, as
+// appendStamp rounds to so many digits behind the point, halves away from 2000, as
 // servers do.
-func roundStamp(stamp int64, mod modifier) int64 {
-	if !mod.set || stamp == math.MaxInt64 || stamp == math.MinInt64 {
-		return stamp
+func appendStamp(dst []byte, stamp int64, mod modifier) ([]byte, error) {
+	if mod.set && stamp != math.MaxInt64 && stamp != math.MinInt64 {
+		unit := int64(1)
+		for range 6 - mod.first {
+			unit *= 10
+		}
+		if stamp < 0 {
+			stamp = (stamp - unit/2) / unit * unit
+		} else {
+			stamp = (stamp + unit/2) / unit * unit
+		}
+		if stamp >= stampEnd {
+			return dst, errDayRange
+		}
 	}
-	unit := int64(1)
-	for range 6 - mod.first {
-		unit *= 10
-	}
-	if stamp < 0 {
-		return (stamp - unit/2) / unit * unit
-	}
-	return (stamp + unit/2) / unit * unit
+	return binary.BigEndian.AppendUint64(dst, uint64(stamp)), nil
 }
