@@ -21,6 +21,9 @@ type column struct {
 	name string
 	oid  uint32 // of the type
 	typ  string // the type without its modifier, as SQL on that server knows it
+	full string // the type with it: numeric(18,6)
+	// textual is true for a type that is not built in and whose binary form is text.
+	textual bool
 	// table and number say which table's column it is; zero for an expression.
 	table  uint32
 	number uint16
@@ -54,42 +57,49 @@ func describe(ctx context.Context, conn *pgx.Conn, sql, what string) ([]column, 
 		return nil, queryError(err, "read "+what)
 	}
 	columns := make([]column, len(d.Fields))
-	oids := make([]uint32, len(d.Fields))
+	oids, mods := make([]uint32, len(d.Fields)), make([]int32, len(d.Fields))
 	seen := map[string]bool{}
 	for i, f := range d.Fields {
 		columns[i] = column{name: f.Name, oid: f.DataTypeOID, table: f.TableOID, number: f.TableAttributeNumber}
-		oids[i] = f.DataTypeOID
+		oids[i], mods[i] = f.DataTypeOID, f.TypeModifier
 		if seen[f.Name] {
 			return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s has two columns named %q", what, f.Name).WithHint("give one of them another name with AS")
 		}
 		seen[f.Name] = true
 	}
-	types, err := typeNames(ctx, conn, oids)
-	if err != nil {
-		return nil, err
-	}
-	for i := range columns {
-		columns[i].typ = types[columns[i].oid]
-	}
-	return columns, nil
+	return columns, nameTypes(ctx, conn, columns, oids, mods)
 }
 
-// typeNames returns the types' names as SQL on this server knows them, without
-// modifiers.
-func typeNames(ctx context.Context, conn *pgx.Conn, oids []uint32) (map[uint32]string, error) {
-	rows, err := conn.Query(ctx, "SELECT o, pg_catalog.format_type(o, -1) FROM pg_catalog.unnest($1::oid[]) AS o", oids)
+// nameTypes gives columns the names of their types.
+func nameTypes(ctx context.Context, conn *pgx.Conn, columns []column, oids []uint32, mods []int32) error {
+	rows, err := conn.Query(ctx, `SELECT n, pg_catalog.format_type(o, -1), pg_catalog.format_type(o, m), coalesce(t.typtype = 'e' OR t.typname = 'citext', false)
+		FROM ROWS FROM (pg_catalog.unnest($1::oid[]), pg_catalog.unnest($2::int4[])) WITH ORDINALITY AS c (o, m, n)
+		LEFT JOIN pg_catalog.pg_type t ON t.oid = c.o`, oids, mods)
 	if err != nil {
-		return nil, queryError(err, "name the types of columns")
+		return queryError(err, "name the types of columns")
 	}
-	all := map[uint32]string{}
-	var oid uint32
-	var name string
-	_, err = pgx.ForEachRow(rows, []any{&oid, &name}, func() error {
-		all[oid] = name
+	var n int
+	var typ, full string
+	var textual bool
+	_, err = pgx.ForEachRow(rows, []any{&n, &typ, &full, &textual}, func() error {
+		columns[n-1].typ, columns[n-1].full, columns[n-1].textual = typ, full, textual
 		return nil
 	})
 	if err != nil {
-		return nil, queryError(err, "name the types of columns")
+		return queryError(err, "name the types of columns")
 	}
-	return all, nil
+	return nil
+}
+
+// namedTypes returns columns with types by name, as the server knows them.
+func namedTypes(ctx context.Context, conn *pgx.Conn, fields []definition.Field) ([]column, error) {
+	columns := make([]column, len(fields))
+	for i, f := range fields {
+		columns[i] = column{name: f.Name, full: f.Type}
+		err := conn.QueryRow(ctx, "SELECT o, pg_catalog.format_type(o, -1) FROM (SELECT $1::text::regtype::oid AS o) AS t", f.Type).Scan(&columns[i].oid, &columns[i].typ)
+		if err != nil {
+			return nil, queryError(err, "understand the type "+f.Type+" of column "+f.Name)
+		}
+	}
+	return columns, nil
 }

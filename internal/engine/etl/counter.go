@@ -2,10 +2,8 @@ package etl
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -128,12 +126,11 @@ func checkCounter(s definition.Strategy, value string) (string, error) {
 	if s != definition.StrategyFile {
 		return parseMark(value).String(), nil
 	}
-	var files []seenFile
-	if err := json.Unmarshal([]byte(value), &files); err != nil {
-		return "", holdfast.Wrap(holdfast.CodeInvalid, err, "the counter of files is no list of files").
-			WithHint(`write [{"path": "orders/1.csv", "size": 1024, "mtime": "2026-01-31T12:00:00Z"}], or nothing to load all files again`)
+	files, err := parseSeen(value)
+	if err != nil {
+		return "", err
 	}
-	return value, nil
+	return encodeSeen(files), nil
 }
 
 func (f *flow) setCounter(ctx context.Context, extract, value string) error {
@@ -174,11 +171,4 @@ func (f *flow) setCounter(ctx context.Context, extract, value string) error {
 		return bookError(conn, err, "write a counter to holdfast_etl")
 	}
 	return nil
-}
-
-// seenFile is a file that an extract by files has loaded.
-type seenFile struct {
-	Path  string    `json:"path"`
-	Size  int64     `json:"size"`
-	MTime time.Time `json:"mtime"`
 }

@@ -2,8 +2,8 @@ package etl
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -23,6 +23,7 @@ type flow struct {
 
 	sources  map[place]*source
 	trackers map[string]*tracker // by extract
+	conn     *pgx.Conn           // the target's; nil for files
 	dry      pgx.Tx              // the one transaction of a simulation
 }
 
@@ -72,6 +73,7 @@ func (f *flow) units(ctx context.Context) error {
 		return err
 	}
 	defer pgsession.Close(ctx, conn)
+	f.conn = conn
 	t, err := openTarget(ctx, conn, f.plan.Load)
 	if err != nil {
 		return err
@@ -137,6 +139,7 @@ func (f *flow) unit(ctx context.Context, conn *pgx.Conn, t *target) (more bool, 
 		return false, err
 	}
 	w, err := f.look(ctx, before)
+	defer func() { err = errors.Join(err, w.close()) }()
 	if err != nil {
 		return false, err
 	}
@@ -144,6 +147,13 @@ func (f *flow) unit(ctx context.Context, conn *pgx.Conn, t *target) (more bool, 
 	if !w.nothing {
 		f.e.req.Report.Phase("load")
 		if c, err = f.load(ctx, tx, t, w.feed); err != nil {
+			return false, err
+		}
+		if err := w.feeding.wait(); err != nil {
+			return false, err
+		}
+		w.sum(&c)
+		if err := w.storeRejects(ctx, tx); err != nil {
 			return false, err
 		}
 	}
@@ -217,28 +227,83 @@ func (f *flow) checkEmpty(c counts) error {
 
 // work is what a unit is to do.
 type work struct {
-	feed    feed
-	nothing bool              // there is nothing new
-	last    bool              // there is no more behind it
-	after   map[string]string // counters, when it is committed
+	feed     feed
+	nothing  bool              // there is nothing new
+	last     bool              // there is no more behind it
+	after    map[string]string // counters, when it is committed
+	readings []*reading
+	feeding  *feeding // of the engine
+}
+
+// close gives back what the unit holds open.
+func (w *work) close() error {
+	w.feeding.stop()
+	var err error
+	for _, r := range w.readings {
+		closeFiles(r.files)
+		err = errors.Join(err, r.rejects.close())
+	}
+	return err
+}
+
+// sum counts what went by way of the engine, which knows rows of its result only.
+func (w *work) sum(c *counts) {
+	if w.feeding == nil {
+		return
+	}
+	c.read, c.rejected = 0, 0
+	for _, r := range w.readings {
+		c.read += r.read
+		if r.rejects != nil {
+			c.rejected += r.rejects.count
+		}
+	}
+}
+
+// storeRejects writes what was rejected, in the unit's transaction.
+func (w *work) storeRejects(ctx context.Context, tx pgx.Tx) error {
+	for _, r := range w.readings {
+		if err := r.rejects.store(ctx, tx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // look finds what the next unit is to do.
-func (f *flow) look(ctx context.Context, counters map[string]string) (work, error) {
-	w := work{last: true, after: map[string]string{}}
-	in := &f.plan.Inputs[0]
-	r, err := f.read(ctx, in, 0, counters, f.unitRows())
-	if err != nil {
-		return w, err
+func (f *flow) look(ctx context.Context, counters map[string]string) (*work, error) {
+	w := &work{last: true, after: map[string]string{}}
+	counting, news := 0, 0
+	for i := range f.plan.Inputs {
+		r, err := f.read(ctx, i, counters)
+		if r != nil {
+			w.readings = append(w.readings, r)
+		}
+		if err != nil {
+			return w, err
+		}
+		if r.in.Extract.Incremental != nil {
+			counting++
+		}
+		if !r.nothing {
+			news++
+		}
+		w.last = w.last && r.last
+		if r.after != "" {
+			w.after[r.in.Extract.Name] = r.after
+		}
 	}
-	w.nothing, w.last = r.nothing, r.last
-	if r.after != "" {
-		w.after[in.Extract.Name] = r.after
+	quiet := len(f.plan.Inputs) - news
+	if w.nothing = counting > 0 && quiet == counting; w.nothing {
+		return w, nil
 	}
-	if !r.nothing {
-		w.feed = r.feed()
+	var err error
+	if f.needsEngine() {
+		w.feed, err = f.engineFeed(ctx, w)
+	} else {
+		w.feed, err = w.readings[0].feed()
 	}
-	return w, nil
+	return w, err
 }
 
 // unitRows is how many rows a unit may have; 0: all. What replaces, or deletes
@@ -259,51 +324,6 @@ func (f *flow) unitRows() int64 {
 	return f.e.plan.Definition.Batch.Rows
 }
 
-// readable is what one unit reads of one input in a database.
-type readable struct {
-	src     *source
-	sql     string
-	columns []column
-	after   string // counter; empty: it does not move
-	nothing bool   // an incremental extract has nothing new
-	last    bool
-}
-
-func (f *flow) read(ctx context.Context, in *definition.Input, number int, counters map[string]string, rows int64) (readable, error) {
-	r := readable{last: true}
-	var err error
-	if r.src, err = f.source(ctx, in.Extract.Connection); err != nil {
-		return r, err
-	}
-	base := in.Base
-	if in.Extract.Incremental != nil {
-		t := f.trackers[in.Extract.Name]
-		if t == nil {
-			if t, err = f.track(ctx, r.src, in, number); err != nil {
-				return r, err
-			}
-			f.trackers[in.Extract.Name] = t
-		}
-		counter, ok := counters[in.Extract.Name]
-		i, err := t.next(ctx, t.last(counter, ok), rows)
-		if err != nil {
-			return r, err
-		}
-		if r.nothing, r.last = i.upto == nil, i.last; r.nothing {
-			return r, nil
-		}
-		r.after = i.upto.String()
-		if base = i.sql; f.byKey() {
-			base += i.order // so that the last of several rows with one key is the newest
-		}
-	}
-	if r.sql, err = f.e.bound(in.Query(base)); err != nil {
-		return r, err
-	}
-	r.columns, err = describe(ctx, r.src.conn, r.sql, "extract "+in.Extract.Name)
-	return r, err
-}
-
 func (f *flow) byKey() bool {
 	return f.plan.Load.Mode == definition.LoadUpsert || f.plan.Load.Mode == definition.LoadMerge
 }
@@ -320,29 +340,4 @@ func (f *flow) source(ctx context.Context, connection string) (*source, error) {
 	}
 	f.sources[p] = s
 	return s, nil
-}
-
-// feed sends the rows as they are.
-func (r readable) feed() feed {
-	return feed{
-		columns: r.columns, casts: true, formats: []format{binary, text},
-		send: func(ctx context.Context, w io.Writer, as format, casts map[string]string) (int64, error) {
-			return r.src.copyTo(ctx, w, r.cast(casts), as)
-		},
-	}
-}
-
-// cast is the SELECT with some columns cast.
-func (r readable) cast(casts map[string]string) string {
-	if len(casts) == 0 {
-		return r.sql
-	}
-	all := make([]string, len(r.columns))
-	for i, c := range r.columns {
-		all[i] = "q." + definition.QuoteIdentifier(c.name)
-		if t, ok := casts[c.name]; ok {
-			all[i] += "::" + t
-		}
-	}
-	return "SELECT " + strings.Join(all, ", ") + " FROM (\n" + r.sql + "\n) AS q"
 }

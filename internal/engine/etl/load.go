@@ -2,6 +2,7 @@ package etl
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 
@@ -15,43 +16,76 @@ import (
 // feed is where a unit's rows come from.
 type feed struct {
 	columns []column
-	// casts says that the feed can cast columns to other types as it sends them.
+	format  format // of what parts send, or of what their programs make of it
+	// casts says that parts can cast columns to other types, and send text, too.
 	casts bool
-	// formats are those that it can send, the first before the others.
-	formats []format
-	// send writes the rows, and returns how many were read for them.
+	// compile makes the program that the parts' rows go through, into columns of these
+	// types, or without any into the feed's own. Nil: they go as they are.
+	compile func(into []rows.Column) (*rows.Program, error)
+	parts   []part
+}
+
+// part is one stream of rows. A feed has several when it reads several files.
+type part struct {
+	name string // of the file, for messages; empty: there is one part
+	in   rows.Format
+	// rejects takes rows that go no further; nil: the first is an error.
+	rejects *rejects
+	// send writes the rows, and returns how many there were, or -1 when it does not
+	// know.
 	send func(ctx context.Context, w io.Writer, as format, casts map[string]string) (read int64, err error)
 }
 
 // counts are what a unit did.
 type counts struct{ read, loaded, rejected, deleted, duplicates int64 }
 
-// pour sends a feed into COPY FROM STDIN.
-func pour(ctx context.Context, conn *pgx.Conn, into string, columns []string, fd feed, as format, casts map[string]string) (read, loaded int64, err error) {
-	err = rows.Transfer{
-		From: func(ctx context.Context, w io.Writer) (int64, error) {
-			n, err := fd.send(ctx, w, as, casts)
-			read = n
-			return n, err
-		},
-		To: func(ctx context.Context, r io.Reader) (int64, error) {
-			tag, err := conn.PgConn().CopyFrom(ctx, r, "COPY "+into+" ("+quoted(columns)+") FROM STDIN (FORMAT "+string(as)+")")
-			if err != nil {
-				return 0, queryError(err, "load rows into "+into)
-			}
-			loaded = tag.RowsAffected()
-			return loaded, nil
-		},
-	}.Run(ctx)
-	return read, loaded, err
+// way is how rows get from a feed into a table.
+type way struct {
+	format  format
+	casts   map[string]string
+	program *rows.Program
 }
 
-// choose picks how the rows travel: binary where both ends have the same types.
-func choose(fd feed, same bool) format {
-	if fd.formats[0] == binary && !same {
-		return text
+// pour sends a feed into COPY FROM STDIN.
+func pour(ctx context.Context, conn *pgx.Conn, into string, columns []string, fd feed, w way) (counts, error) {
+	var c counts
+	for _, p := range fd.parts {
+		var seen rows.Counters
+		var read, loaded int64
+		err := rows.Transfer{
+			From: func(ctx context.Context, to io.Writer) (_ int64, err error) {
+				read, err = p.send(ctx, to, w.format, w.casts)
+				return read, err
+			},
+			To: func(ctx context.Context, r io.Reader) (int64, error) {
+				tag, err := conn.PgConn().CopyFrom(ctx, r, "COPY "+into+" ("+quoted(columns)+") FROM STDIN (FORMAT "+string(w.format)+")")
+				if err != nil {
+					return 0, queryError(err, "load rows into "+into)
+				}
+				loaded = tag.RowsAffected()
+				return loaded, nil
+			},
+			Program: w.program, In: p.in, Out: rows.Binary{}, Reject: p.rejects.of(p.name), Counters: &seen,
+		}.Run(ctx)
+		if err != nil {
+			return c, partError(err, p.name)
+		}
+		if w.program != nil {
+			read = seen.Read.Load()
+		}
+		p.rejects.saw(read)
+		c.read, c.loaded, c.rejected = c.read+read, c.loaded+loaded, c.rejected+seen.Rejected.Load()
 	}
-	return fd.formats[0]
+	return c, nil
+}
+
+// partError says which file an error is about.
+func partError(err error, name string) error {
+	e, ok := errors.AsType[*holdfast.Error](err)
+	if name == "" || !ok {
+		return err
+	}
+	return holdfast.Wrap(e.Code, err, "%s: %s", name, e.Msg).WithHint("%s", e.Hint)
 }
 
 // load puts a feed's rows into the table, in the transaction.
@@ -59,7 +93,7 @@ func (f *flow) load(ctx context.Context, tx pgx.Tx, t *target, fd feed) (counts,
 	if len(f.plan.Target) > 0 {
 		return f.loadByTarget(ctx, tx, t, fd)
 	}
-	m, err := t.match(ctx, tx.Conn(), f.plan.Load.Name, fd.columns)
+	m, err := t.match(ctx, tx.Conn(), f.plan.Load.Name, fd.columns, fd.format)
 	if err != nil {
 		return counts{}, err
 	}
@@ -74,47 +108,69 @@ func (f *flow) load(ctx context.Context, tx pgx.Tx, t *target, fd feed) (counts,
 	return counts{}, holdfast.Errorf(holdfast.CodeInvalid, "load %s: the mode %q is unknown", f.plan.Load.Name, f.plan.Load.Mode)
 }
 
-// stage and arrived are temporary tables of a unit.
+// stage is a temporary table of a unit.
 const stage = "holdfast_stage"
 
-// copyInto copies the feed into a table that has the target's columns. A feed that
-// cannot cast goes through a table with its own types when these are others.
+// copyInto copies the feed into a table that has the target's columns. What cannot
+// be cast on its way goes through a table with the feed's own types.
 func (f *flow) copyInto(ctx context.Context, tx pgx.Tx, t *target, into string, m mapping, fd feed) (counts, error) {
-	if fd.formats[0] == binary && !fd.casts && (!m.same || len(m.casts) > 0) {
-		const own = "holdfast_arrived"
-		c, err := f.arrive(ctx, tx, own, fd)
-		if err != nil {
-			return c, err
-		}
-		tag, err := tx.Exec(ctx, insertSQL(into, m.columns, quoted(m.columns), "pg_temp."+own))
-		if err != nil {
-			return c, queryError(err, "load rows into "+t.name)
-		}
-		c.loaded = tag.RowsAffected()
-		return c, drop(ctx, tx, own)
+	w, ok := direct(t, m, fd)
+	if ok {
+		return pour(ctx, tx.Conn(), into, m.columns, fd, w)
 	}
-	read, loaded, err := pour(ctx, tx.Conn(), into, m.columns, fd, choose(fd, m.same), m.casts)
-	return counts{read: read, loaded: loaded}, err
+	const own = "holdfast_arrived"
+	c, err := f.arrive(ctx, tx, own, fd)
+	if err != nil {
+		return c, err
+	}
+	tag, err := tx.Exec(ctx, insertSQL(into, m.columns, strings.Join(m.parses, ", "), "pg_temp."+own))
+	if err != nil {
+		return c, queryError(err, "load rows into "+t.name)
+	}
+	c.loaded = tag.RowsAffected()
+	return c, drop(ctx, tx, own)
+}
+
+// direct finds a way for the rows to arrive with the target's types.
+func direct(t *target, m mapping, fd feed) (way, bool) {
+	switch {
+	case fd.compile != nil:
+		p, err := fd.compile(t.rowColumns(m.columns))
+		return way{format: binary, program: p}, err == nil
+	case fd.format == binary && !m.same:
+		return way{format: text, casts: m.casts}, fd.casts
+	case fd.format == csv:
+		return way{format: csv}, m.readable
+	}
+	return way{format: fd.format, casts: m.casts}, fd.casts || len(m.casts) == 0
 }
 
 // arrive makes a temporary table with the feed's own columns and fills it. Types
 // that the target does not know arrive as text.
 func (f *flow) arrive(ctx context.Context, tx pgx.Tx, name string, fd feed) (counts, error) {
 	defs := make([]string, len(fd.columns))
-	same := true
+	w := way{format: fd.format}
 	for i, c := range fd.columns {
-		typ := c.typ
+		typ := c.full
 		if !c.builtIn() {
-			typ, same = "text", false
+			typ = "text"
+			if w.format == binary {
+				w.format = text
+			}
 		}
 		defs[i] = definition.QuoteIdentifier(c.name) + " " + typ
+	}
+	if fd.compile != nil {
+		var err error
+		if w.program, err = fd.compile(nil); err != nil {
+			return counts{}, err
+		}
 	}
 	quotedName := definition.QuoteIdentifier(name)
 	if _, err := tx.Exec(ctx, "CREATE TEMP TABLE "+quotedName+" ("+strings.Join(defs, ", ")+") ON COMMIT DROP"); err != nil {
 		return counts{}, queryError(err, "make a temporary table in the target")
 	}
-	read, loaded, err := pour(ctx, tx.Conn(), "pg_temp."+quotedName, names(fd.columns), fd, choose(fd, same), nil)
-	return counts{read: read, loaded: loaded}, err
+	return pour(ctx, tx.Conn(), "pg_temp."+quotedName, names(fd.columns), fd, w)
 }
 
 func insertSQL(into string, columns []string, values, from string) string {

@@ -240,7 +240,7 @@ func (t *tracker) takeEnd(ctx context.Context, lower string) (err error) {
 // at.
 func (t *tracker) checkNulls(ctx context.Context, last *mark) error {
 	look := func(c column, where string) error {
-		notNull, err := t.notNull(ctx, c)
+		notNull, err := t.src.notNull(ctx, c)
 		if err != nil || notNull {
 			return err
 		}
@@ -270,19 +270,4 @@ func (t *tracker) checkNulls(ctx context.Context, last *mark) error {
 		lower = column + " >= " + t.value("from", t.column)
 	}
 	return look(*t.tie, strings.TrimPrefix(conditions(lower, upper), " WHERE "))
-}
-
-func (t *tracker) notNull(ctx context.Context, c column) (bool, error) {
-	if c.table == 0 {
-		return false, nil
-	}
-	var is bool
-	err := t.src.tx.QueryRow(ctx, "SELECT attnotnull FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum = $2", c.table, int16(c.number)).Scan(&is)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return false, nil
-	case err != nil:
-		return false, queryError(err, "look at the columns of extract "+t.in.Extract.Name)
-	}
-	return is, nil
 }

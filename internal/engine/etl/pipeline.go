@@ -15,11 +15,13 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/duck"
 	"github.com/holdfast-backup/holdfast/internal/engine/pgsession"
 )
 
@@ -67,6 +69,7 @@ func (p *Pipeline) Run(ctx context.Context, req engine.ETL) (engine.Result, erro
 	} else {
 		err = e.batch(ctx)
 	}
+	e.closeEngine(ctx)
 	if err != nil {
 		e.leave(ctx)
 	}
@@ -100,10 +103,14 @@ type execution struct {
 	owner pgsession.Owner
 	log   *slog.Logger
 
-	flows    []*flow
-	claimed  bool // the targets, by a service
+	flows   []*flow
+	claimed bool         // the targets, by a service
+	child   *duck.Client // nil: not started
+	// childUses is how many units the process has served.
+	childUses int
+
 	rounds   int64
-	bytes    int64 // that came from sources
+	bytes    atomic.Int64 // that came from sources
 	warnings []string
 }
 
@@ -130,7 +137,7 @@ func (e *execution) replan(properties map[string]string) error {
 
 // result sums up what has been committed.
 func (e *execution) result() engine.Result {
-	res := engine.Result{Warnings: e.warnings, Rounds: e.rounds, Bytes: e.bytes}
+	res := engine.Result{Warnings: e.warnings, Rounds: e.rounds, Bytes: e.bytes.Load()}
 	for _, f := range e.flows {
 		res.Flows = append(res.Flows, f.result)
 		res.Files += f.result.Read

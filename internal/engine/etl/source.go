@@ -2,6 +2,7 @@ package etl
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/jackc/pgx/v5"
@@ -36,6 +37,22 @@ func (e *execution) openSource(ctx context.Context, p place) (*source, error) {
 }
 
 func (s *source) close(ctx context.Context) { pgsession.Close(ctx, s.conn) }
+
+// notNull reports whether a column's table declares that it is never NULL.
+func (s *source) notNull(ctx context.Context, c column) (bool, error) {
+	if c.table == 0 {
+		return false, nil
+	}
+	var is bool
+	err := s.tx.QueryRow(ctx, "SELECT attnotnull FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum = $2", c.table, int16(c.number)).Scan(&is)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return false, nil
+	case err != nil:
+		return false, queryError(err, "look at the columns of an extract")
+	}
+	return is, nil
+}
 
 // set gives settings values that last as long as the transaction.
 func set(ctx context.Context, tx pgx.Tx, settings [][2]string) error {
@@ -79,7 +96,7 @@ func (s *source) copyTo(ctx context.Context, w io.Writer, sql string, as format)
 	m := &meter{w: w, report: s.e.req.Report}
 	tag, err := s.conn.PgConn().CopyTo(ctx, m, "COPY (\n"+sql+"\n) TO STDOUT (FORMAT "+string(as)+")")
 	m.flush()
-	s.e.bytes += m.total
+	s.e.bytes.Add(m.total)
 	if err != nil {
 		return 0, queryError(err, "send rows")
 	}

@@ -7,9 +7,11 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/rows"
 )
 
 // target is a table that rows are loaded into.
@@ -49,11 +51,11 @@ func openTarget(ctx context.Context, conn *pgx.Conn, load definition.Load) (*tar
 	if t.columns, err = describe(ctx, conn, "SELECT * FROM "+t.sql, "table "+t.name); err != nil {
 		return nil, err
 	}
-	rows, err := conn.Query(ctx, "SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0 AND attgenerated <> ''", t.oid)
+	found, err := conn.Query(ctx, "SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0 AND attgenerated <> ''", t.oid)
 	if err != nil {
 		return nil, queryError(err, "look at the target's columns")
 	}
-	generated, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	generated, err := pgx.CollectRows(found, pgx.RowTo[string])
 	if err != nil {
 		return nil, queryError(err, "look at the target's columns")
 	}
@@ -95,12 +97,15 @@ type mapping struct {
 	columns []string          // in the order of arrival
 	casts   map[string]string // types that a source casts columns to before it sends them
 	same    bool              // the types are the target's own, or a cast makes them so
+	// readable says that the target's types read the text of what arrives.
+	readable bool
+	parses   []string // SQL of the columns, with text made values of the target's types where text stands for these
 }
 
 // match maps columns by name. What the target cannot take is an error, before
 // anything is read.
-func (t *target) match(ctx context.Context, conn *pgx.Conn, flow string, arriving []column) (mapping, error) {
-	m := mapping{casts: map[string]string{}, same: true}
+func (t *target) match(ctx context.Context, conn *pgx.Conn, flow string, arriving []column, as format) (mapping, error) {
+	m := mapping{casts: map[string]string{}, same: true, readable: true}
 	values := make([]string, len(arriving))
 	for i, a := range arriving {
 		at := slices.IndexFunc(t.columns, func(c column) bool { return c.name == a.name })
@@ -113,9 +118,13 @@ func (t *target) match(ctx context.Context, conn *pgx.Conn, flow string, arrivin
 				WithHint("leave the column out")
 		}
 		c := t.columns[at]
+		m.readable = m.readable && readable(a, c)
 		m.columns = append(m.columns, a.name)
 		values[i] = "NULL"
 		switch {
+		case as == csv && a.oid == pgtype.TextOID: // the engine's text stands for values of any type
+			m.parses = append(m.parses, definition.QuoteIdentifier(a.name)+"::"+c.typ)
+			continue
 		case !a.builtIn() || !c.builtIn():
 			m.same = false
 		case a.oid != c.oid:
@@ -124,6 +133,7 @@ func (t *target) match(ctx context.Context, conn *pgx.Conn, flow string, arrivin
 		default:
 			values[i] = "NULL::" + a.typ
 		}
+		m.parses = append(m.parses, definition.QuoteIdentifier(a.name))
 	}
 	if len(arriving) == 0 {
 		return m, holdfast.Errorf(holdfast.CodeInvalid, "flow %s brings no columns", flow)
@@ -134,4 +144,37 @@ func (t *target) match(ctx context.Context, conn *pgx.Conn, flow string, arrivin
 		return m, queryError(err, "take the columns of flow "+flow+" into table "+t.name)
 	}
 	return m, nil
+}
+
+// readable reports whether the text of a value is text of the other type, with the
+// same value.
+func readable(from, to column) bool {
+	whole := func(c column) bool {
+		switch c.oid {
+		case pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID:
+			return true
+		case pgtype.NumericOID:
+			return strings.HasSuffix(c.full, ",0)")
+		}
+		return false
+	}
+	number := whole(to) || slices.Contains([]uint32{pgtype.NumericOID, pgtype.Float4OID, pgtype.Float8OID}, to.oid)
+	return from.oid == to.oid || from.oid == pgtype.TextOID || whole(from) && number
+}
+
+// rowColumns returns the target's columns with these names, in this order.
+func (t *target) rowColumns(names []string) []rows.Column {
+	var all []rows.Column
+	for _, n := range names {
+		for _, c := range t.columns {
+			if c.name == n {
+				all = append(all, c.row())
+			}
+		}
+	}
+	return all
+}
+
+func (c column) row() rows.Column {
+	return rows.Column{Name: c.name, OID: c.oid, Type: c.full, Textual: c.textual}
 }

@@ -48,7 +48,7 @@ func (f *flow) loadByTarget(ctx context.Context, tx pgx.Tx, t *target, fd feed) 
 	if err != nil {
 		return c, err
 	}
-	m, err := t.match(ctx, tx.Conn(), f.plan.Load.Name, columns)
+	m, err := t.match(ctx, tx.Conn(), f.plan.Load.Name, columns, binary)
 	if err != nil {
 		return c, err
 	}

@@ -1,0 +1,395 @@
+package etl
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strconv"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/duck"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/rows"
+)
+
+// needsEngine reports whether the flow needs the transform process: for its steps,
+// or because it alone reads a file's format.
+func (f *flow) needsEngine() bool {
+	return len(f.plan.Engine) > 0 || slices.ContainsFunc(f.plan.Inputs, func(in definition.Input) bool {
+		return in.Extract.File != nil && in.Extract.File.Format != definition.FormatCSV
+	})
+}
+
+// engine returns the execution's transform process, without any relations.
+func (e *execution) engine(ctx context.Context) (*duck.Client, error) {
+	if e.child != nil && e.childUses >= e.recycleAfter() {
+		e.closeEngine(ctx)
+	}
+	if e.child != nil {
+		e.childUses++
+		return e.child, e.child.Reset(ctx)
+	}
+	if e.p.duckBinary == "" {
+		return nil, holdfast.Errorf(holdfast.CodeUnavailable, "this flow needs the program holdfast-etl, which the worker does not have").
+			WithHint("put holdfast-etl beside the holdfast binary of the worker")
+	}
+	res := e.plan.Definition.Resources
+	c, err := duck.Start(ctx, duck.Config{
+		Binary: e.p.duckBinary, Memory: int64(res.Memory), Temp: int64(res.Temp), Threads: res.Threads, TempDir: e.p.temp(), Log: e.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.child, e.childUses = c, 1
+	return c, nil
+}
+
+// recycleAfter is how many units one process serves: what glibc keeps after the
+// engine has freed it returns with the process only.
+func (e *execution) recycleAfter() int {
+	if s := e.plan.Definition.Service; s != nil && s.RecycleAfter > 0 {
+		return s.RecycleAfter
+	}
+	return 500
+}
+
+// closeEngine ends the process.
+func (e *execution) closeEngine(ctx context.Context) {
+	if e.child == nil {
+		return
+	}
+	if err := e.child.Close(); err != nil {
+		e.log.InfoContext(ctx, "files of the transform process are left", "error", err)
+	}
+	e.child = nil
+}
+
+// feeding is what streams into the engine while its result is drained.
+type feeding struct {
+	wg     sync.WaitGroup
+	cancel context.CancelCauseFunc
+
+	mu  sync.Mutex // guards the field below
+	err error      // of what was sent; who read it has it, too
+}
+
+// add sends a relation.
+func (s *feeding) add(run func() error) {
+	s.wg.Go(func() {
+		if err := run(); err != nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.err = errors.Join(s.err, err)
+		}
+	})
+}
+
+// wait returns when all has been sent.
+func (s *feeding) wait() error {
+	if s == nil {
+		return nil
+	}
+	s.wg.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// stop gives up what still streams, and waits for it.
+func (s *feeding) stop() {
+	if s == nil {
+		return
+	}
+	s.cancel(errors.New("the unit has ended"))
+	s.wg.Wait()
+}
+
+// engineFeed has the engine compute the flow's result over what was read.
+func (f *flow) engineFeed(ctx context.Context, w *work) (feed, error) {
+	c, err := f.computed(ctx, w)
+	if err != nil {
+		return feed{}, err
+	}
+	result := f.engineResult()
+	fields, err := c.Columns(ctx, result)
+	if err != nil {
+		return feed{}, err
+	}
+	columns, err := resultColumns(ctx, f.conn, fields)
+	if err != nil {
+		return feed{}, err
+	}
+	return feed{columns: columns, format: csv, parts: []part{{
+		send: func(ctx context.Context, to io.Writer, _ format, _ map[string]string) (int64, error) {
+			d, err := c.Drain(ctx, result)
+			if err != nil {
+				return 0, err
+			}
+			_, err = io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{d}, make([]byte, 256<<10))
+			if err = errors.Join(err, d.Close()); err != nil {
+				return 0, err
+			}
+			return d.Rows(), nil
+		},
+	}}}, nil
+}
+
+func (f *flow) engineResult() string {
+	if f.plan.Result == "" {
+		return f.plan.Inputs[0].Name
+	}
+	return f.plan.Result
+}
+
+// computed declares the flow's relations: inputs that are kept are read, those that
+// are streamed are read when the result is drained.
+func (f *flow) computed(ctx context.Context, w *work) (*duck.Client, error) {
+	c, err := f.e.engine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Set(ctx, f.e.engineParameters()); err != nil {
+		return nil, err
+	}
+	f.e.req.Report.Phase("extract")
+	sctx, cancel := context.WithCancelCause(ctx)
+	w.feeding = &feeding{cancel: cancel}
+	streamed := f.streamed(w.readings)
+	for _, r := range w.readings {
+		if !streamed[r] {
+			if err := r.give(ctx, c, false); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, r := range w.readings {
+		if !streamed[r] {
+			continue
+		}
+		run, err := r.open(sctx, c, true)
+		if err != nil {
+			return nil, err
+		}
+		w.feeding.add(run)
+	}
+	f.e.req.Report.Phase("transform")
+	for _, s := range f.plan.Engine {
+		if err := f.engineStep(ctx, c, s); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func (f *flow) engineStep(ctx context.Context, c *duck.Client, s definition.Step) error {
+	if !s.Assert {
+		n, err := c.Step(ctx, s.Name, s.SQL, s.Streamed)
+		if err == nil && !s.Streamed {
+			f.e.log.InfoContext(ctx, "step computed", "flow", f.plan.Load.Name, "step", s.Name, "rows", n)
+		}
+		return err
+	}
+	got, err := c.Assert(ctx, s.SQL)
+	if err != nil {
+		return err
+	}
+	return f.judgeAssert(ctx, s, got)
+}
+
+func (e *execution) engineParameters() []duck.Parameter {
+	all := []duck.Parameter{}
+	for name, p := range e.plan.Definition.Parameters {
+		all = append(all, duck.Parameter{Name: name, Type: p.Type, Value: e.plan.Parameters[name]})
+	}
+	return all
+}
+
+// streamed chooses inputs that need not be kept: those that one step reads once,
+// and of each database one, since it sends one relation at a time.
+func (f *flow) streamed(readings []*reading) map[*reading]bool {
+	all, busy := map[*reading]bool{}, map[*source]bool{}
+	for _, r := range readings {
+		if !r.in.Streamed || r.src == nil || busy[r.src] {
+			continue
+		}
+		all[r], busy[r.src] = true, true
+	}
+	return all
+}
+
+// resultColumns are the engine's columns as the target's server knows their types.
+func resultColumns(ctx context.Context, conn *pgx.Conn, columns []duck.Column) ([]column, error) {
+	fields := make([]definition.Field, len(columns))
+	for i, c := range columns {
+		fields[i] = definition.Field{Name: c.Name, Type: c.Type}
+	}
+	return namedTypes(ctx, conn, fields)
+}
+
+// give reads an input into the engine, and checks that nothing was lost on the way.
+func (r *reading) give(ctx context.Context, c *duck.Client, streamed bool) error {
+	if r.byEngine() {
+		return r.giveFiles(ctx, c, r.in.Name)
+	}
+	run, err := r.open(ctx, c, streamed)
+	if err != nil {
+		return err
+	}
+	if err := run(); err != nil {
+		return err
+	}
+	if r.src == nil || len(r.in.Rows) > 0 {
+		return nil
+	}
+	return r.compare(ctx, c)
+}
+
+// byEngine reports whether the engine reads the input's files by itself.
+func (r *reading) byEngine() bool {
+	return r.in.Extract.File != nil && r.rejects == nil && len(r.in.Rows) == 0
+}
+
+// giveFiles has the engine read files.
+func (r *reading) giveFiles(ctx context.Context, c *duck.Client, relation string) error {
+	f := r.in.Extract.File
+	s := duck.Source{Format: duck.Format(f.Format), Header: f.Header, Comma: f.Comma, Null: f.Null}
+	for _, field := range f.Fields {
+		s.Columns = append(s.Columns, duck.Column{Name: field.Name, Type: field.Type})
+	}
+	if len(r.files) == 0 {
+		feed, err := c.Feed(ctx, relation, s.Columns, false)
+		if err != nil {
+			return err
+		}
+		return feed.Close()
+	}
+	var size int64
+	for _, file := range r.files {
+		s.Files = append(s.Files, file.file)
+		size += file.seen.Size
+	}
+	n, err := c.Read(ctx, relation, s, false)
+	if err != nil {
+		return err
+	}
+	r.read = n
+	r.f.e.bytes.Add(size)
+	r.f.e.req.Report.Done(n, size)
+	return nil
+}
+
+// open declares the input as a relation of the engine. run feeds it.
+func (r *reading) open(ctx context.Context, c *duck.Client, streamed bool) (run func() error, err error) {
+	var program *rows.Program
+	columns := make([]duck.Column, 0, len(r.columns))
+	send := r.sendAsIs
+	switch {
+	case r.in.Extract.File != nil:
+		if program, send, err = r.fileProgram(ctx, c); err != nil {
+			return nil, err
+		}
+	case len(r.in.Rows) > 0:
+		if program, err = r.compiler(r.plain())(nil); err != nil {
+			return nil, err
+		}
+		send = r.sendThrough(program)
+	default:
+		for _, col := range r.columns {
+			columns = append(columns, duck.Column{Name: col.name, Type: col.full})
+		}
+	}
+	if program != nil {
+		for _, col := range program.Columns() {
+			columns = append(columns, duck.Column{Name: col.Name, Type: col.Type})
+		}
+	}
+	feed, err := c.Feed(ctx, r.in.Name, columns, streamed)
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		err := send(ctx, feed)
+		if err != nil {
+			feed.Abort(err)
+			_ = feed.Close() // it says the same
+			return err
+		}
+		return feed.Close()
+	}, nil
+}
+
+// sendAsIs sends a database's rows without row steps.
+func (r *reading) sendAsIs(ctx context.Context, w io.Writer) (err error) {
+	r.read, err = r.src.copyTo(ctx, w, r.sql, csv)
+	return err
+}
+
+// sendThrough sends a database's rows through row steps.
+func (r *reading) sendThrough(program *rows.Program) func(context.Context, io.Writer) error {
+	return func(ctx context.Context, w io.Writer) error {
+		return r.transfer(ctx, w, program, rows.Binary{}, "", func(ctx context.Context, w io.Writer) (int64, error) {
+			return r.src.copyTo(ctx, w, r.cast(textCasts(r.columns)), binary)
+		})
+	}
+}
+
+// fileProgram makes the program of files that do not go to the engine as they are.
+// Formats that it alone reads come out of it first.
+func (r *reading) fileProgram(ctx context.Context, c *duck.Client) (*rows.Program, func(context.Context, io.Writer) error, error) {
+	columns, err := fieldColumns(r.in.Extract.File.Fields)
+	if err != nil {
+		return nil, nil, err
+	}
+	program, err := r.compiler(columns)(nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	if r.in.Extract.File.Format == definition.FormatCSV {
+		return program, func(ctx context.Context, w io.Writer) error {
+			for _, file := range r.files {
+				err := r.transfer(ctx, w, program, csvOf(r.in.Extract.File), file.name, func(ctx context.Context, w io.Writer) (int64, error) {
+					return -1, r.f.e.copyFile(ctx, w, file.file)
+				})
+				if err != nil {
+					return partError(err, file.name)
+				}
+			}
+			return nil
+		}, nil
+	}
+	at := slices.IndexFunc(r.f.plan.Inputs, func(in definition.Input) bool { return in.Name == r.in.Name })
+	raw := "holdfast_raw_" + strconv.Itoa(at)
+	if err := r.giveFiles(ctx, c, raw); err != nil {
+		return nil, nil, err
+	}
+	return program, func(ctx context.Context, w io.Writer) error {
+		return r.transfer(ctx, w, program, rows.CSV{}, "", func(ctx context.Context, w io.Writer) (int64, error) {
+			d, err := c.Drain(ctx, raw)
+			if err != nil {
+				return 0, err
+			}
+			_, err = io.Copy(struct{ io.Writer }{w}, struct{ io.Reader }{d})
+			return d.Rows(), errors.Join(err, d.Close())
+		})
+	}, nil
+}
+
+// transfer sends rows through a program to the engine.
+func (r *reading) transfer(ctx context.Context, w io.Writer, program *rows.Program, in rows.Format, name string, from rows.Feed) error {
+	var seen rows.Counters
+	err := rows.Transfer{
+		From: from,
+		To: func(_ context.Context, from io.Reader) (int64, error) {
+			_, err := io.Copy(struct{ io.Writer }{w}, struct{ io.Reader }{from})
+			return -1, err
+		},
+		Program: program, In: in, Out: rows.CSV{}, Reject: r.rejects.of(name), Counters: &seen,
+	}.Run(ctx)
+	r.read += seen.Read.Load()
+	r.rejects.saw(seen.Read.Load())
+	return err
+}

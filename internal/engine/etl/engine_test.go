@@ -1,0 +1,173 @@
+package etl_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/duck/ducktest"
+	"github.com/holdfast-backup/holdfast/internal/testkit"
+)
+
+// runEngine does an execution with the transform process.
+func runEngine(t testing.TB, req engine.ETL) (engine.Result, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	dir := t.TempDir()
+	res, err := etl.New(etl.Config{DuckBinary: ducktest.Binary(t), TempDir: dir}).Run(ctx, req)
+	if left, gerr := filepath.Glob(filepath.Join(dir, "*")); gerr != nil || len(left) > 0 {
+		t.Errorf("files are left: %q, %v", left, gerr)
+	}
+	return res, err
+}
+
+func mustRunEngine(t testing.TB, req engine.ETL) engine.Result {
+	t.Helper()
+	res, err := runEngine(t, req)
+	if err != nil {
+		t.Fatalf("run: %v (hint: %s)", err, holdfast.ErrorHint(err))
+	}
+	return res
+}
+
+func TestEngine(t *testing.T) {
+	p := startPair(t)
+	p.shop.Exec(t, "", `CREATE TABLE orders (id int PRIMARY KEY, customer int, sku text, qty int, price numeric(10,2), at timestamptz);
+		INSERT INTO orders SELECT g, g % 50, CASE g % 9 WHEN 0 THEN NULL WHEN 1 THEN '' ELSE 'sku "' || g END, g % 5, g * 0.25, 'epoch'::timestamptz + g * interval '1 second' FROM generate_series(1, 20000) AS g;
+		CREATE TABLE customers (id int, region text, tags int[]); INSERT INTO customers SELECT g, CASE g % 4 WHEN 0 THEN NULL ELSE 'r' || g % 3 END, ARRAY[g, NULL] FROM generate_series(0, 40) AS g`)
+	p.dwh.Exec(t, "", `CREATE TABLE facts (id bigint PRIMARY KEY, region text, sku text, total numeric(14,4), at timestamptz, tags int[]);
+		CREATE TABLE sums (region text, n bigint, total numeric)`)
+	def := func(more string) string {
+		return `
+parameters: {least: {type: integer, default: 1}}
+extract:
+  - {name: orders, connection: shop, table: orders` + more + `}
+  - {name: customers, connection: shop, table: customers}
+transform:
+  - {name: picked, in: source, over: orders, sql: "select * from orders where qty >= :least"}
+  - {name: facts, in: engine, sql: "select o.id, c.region, upper(o.sku) as sku, o.qty * o.price as total, o.at, c.tags from picked o join customers c on c.id = o.customer where o.qty >= $least"}
+  - {name: sums, in: engine, sql: "select region, count(*) as n, sum(total) as total from facts group by region"}
+  - {name: none_negative, in: engine, assert: "select count(*) from facts where total < 0", expect: 0}
+load:
+  - {from: facts, connection: dwh, table: facts, mode: upsert, key: [id]}
+  - {from: sums, connection: dwh, table: sums, mode: replace}
+`
+	}
+	facts := "SELECT o.id::bigint, c.region, upper(o.sku), (o.qty * o.price)::numeric(14,4), o.at, c.tags FROM orders o JOIN customers c ON c.id = o.customer WHERE o.qty >= 1"
+	res := mustRunEngine(t, p.order(t, def("")))
+	same(t, p.shop, facts, p.dwh, "SELECT * FROM facts")
+	same(t, p.dwh, "SELECT region, count(*), trim_scale(sum(total)) FROM facts GROUP BY 1", p.dwh, "SELECT region, n, trim_scale(total) FROM sums")
+	if f := res.Flows[0]; f.Read != 16041 {
+		t.Errorf("got flow %+v, want 16000 orders and 41 customers read", f)
+	}
+	p.nothingLeft(t)
+
+	t.Run("incremental, in units", func(t *testing.T) {
+		p.dwh.Exec(t, "", "TRUNCATE facts")
+		req := p.order(t, def(", incremental: {strategy: column, column: id}")+"batch: {rows: 7000}\n")
+		req.Definition = strings.Replace(req.Definition, "  - {from: sums, connection: dwh, table: sums, mode: replace}\n", "", 1)
+		req.Execution = 1002
+		if f := mustRunEngine(t, req).Flows[0]; f.Units != 3 {
+			t.Errorf("got flow %+v, want three units", f)
+		}
+		same(t, p.shop, facts, p.dwh, "SELECT * FROM facts")
+		p.shop.Exec(t, "", "INSERT INTO orders VALUES (20001, 1, 'new', 2, 1.5, now())")
+		req.Execution = 1003
+		if f := mustRunEngine(t, req).Flows[0]; f.Loaded != 1 {
+			t.Errorf("got flow %+v, want the new row", f)
+		}
+		same(t, p.shop, facts, p.dwh, "SELECT * FROM facts")
+	})
+	t.Run("an assertion fails", func(t *testing.T) {
+		p.shop.Exec(t, "", "INSERT INTO orders VALUES (20002, 1, 'bad', 2, -1.5, now())")
+		req := p.order(t, def(""))
+		req.Execution = 1004
+		_, err := runEngine(t, req)
+		wantError(t, err, holdfast.CodeInvalid, "none_negative", "got 1, expected 0")
+		if got := p.dwh.Value(t, "", "SELECT count(*) FROM facts WHERE id = 20002"); got != "0" {
+			t.Error("the row was loaded")
+		}
+	})
+	t.Run("row steps before the engine", func(t *testing.T) {
+		req := p.order(t, `
+extract: [{name: orders, connection: shop, query: "select * from orders where id <= 1000"}]
+transform:
+  - {name: cut, in: rows, over: orders, rows: [{mask: {column: sku, keep: 1}}, {drop: [at, customer]}, {reject: {column: sku, op: is not null}}]}
+  - {name: total, in: engine, sql: "select id, sku, qty * price as total from cut"}
+load: [{from: total, connection: dwh, table: facts, mode: replace}]
+`, testkit.Expect("rejected"))
+		req.Execution = 1005
+		if f := mustRunEngine(t, req).Flows[0]; f.Read != 1000 || f.Rejected != 111 || f.Loaded != 889 {
+			t.Errorf("got flow %+v", f)
+		}
+		same(t, p.shop, "SELECT id::bigint, CASE sku WHEN '' THEN '' ELSE repeat('*', length(sku) - 1) || right(sku, 1) END, (qty * price)::numeric(14,4) FROM orders WHERE id <= 1000 AND sku IS NOT NULL",
+			p.dwh, "SELECT id, sku, total FROM facts")
+	})
+	t.Run("killed while it computes", func(t *testing.T) {
+		req := p.order(t, strings.Replace(def(""), "select region, count(*)", "select region, count(*) + (select count(*) from range(100000000000) a) * 0", 1), testkit.Allow("holdfast-etl"))
+		req.Execution = 1006
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cause := fmt.Errorf("killed: %w", engine.ErrWish)
+		time.AfterFunc(2*time.Second, func() { cancel(cause) })
+		begin := time.Now()
+		_, err := etl.New(etl.Config{DuckBinary: ducktest.Binary(t), TempDir: t.TempDir()}).Run(ctx, req)
+		if err == nil || time.Since(begin) > 15*time.Second {
+			t.Errorf("got %v after %s", err, time.Since(begin))
+		}
+		p.nothingLeft(t)
+	})
+	t.Run("no process", func(t *testing.T) {
+		req := p.order(t, def(""))
+		req.Execution = 1007
+		fail(t, req, holdfast.CodeUnavailable, "holdfast-etl")
+	})
+}
+
+func TestEngineReadsFiles(t *testing.T) {
+	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	dwh.Exec(t, "", "CREATE TABLE a (id bigint, s text, n numeric(10,2)); CREATE TABLE b (k text, n bigint)")
+	root := t.TempDir()
+	write(t, filepath.Join(root, "a.json"), `{"id": 1, "s": "x\n\"y\"", "n": 1.25}`+"\n"+`{"n": null, "id": 2, "more": true}`+"\n")
+	write(t, filepath.Join(root, "b.csv"), "k,id\nb,1\nb,2\nc,2\n")
+	fields := "fields: [{name: id, type: bigint}, {name: s, type: text}, {name: n, type: 'numeric(10,2)'}]"
+	for i, c := range []struct{ name, definition, sql, want string }{
+		{
+			"JSON as it is", `
+extract: [{name: a, connection: in, file: {path: a.json, format: json, ` + fields + `}}]
+load: [{from: a, connection: dwh, table: a}]
+`, "SELECT string_agg(concat_ws('|', id, s, n), '/' ORDER BY id) FROM a", "1|x\n\"y\"|1.25/2",
+		},
+		{
+			"JSON with row steps", `
+extract: [{name: a, connection: in, file: {path: a.json, format: json, ` + fields + `}}]
+transform: [{name: r, in: rows, over: a, rows: [{filter: {column: n, op: is not null}}, {constant: {column: s2, type: text, value: "k"}}, {drop: [s]}, {rename: {column: s2, to: s}}]}]
+load: [{from: r, connection: dwh, table: a, mode: replace}]
+`, "SELECT string_agg(concat_ws('|', id, s, n), '/' ORDER BY id) FROM a", "1|k|1.25",
+		},
+		{
+			"CSV joined to JSON", `
+extract:
+  - {name: a, connection: in, file: {path: a.json, format: json, ` + fields + `}}
+  - {name: b, connection: in, file: {path: "b.csv", format: csv, header: true, fields: [{name: id, type: bigint}, {name: k, type: text}]}}
+transform: [{name: j, in: engine, sql: "select b.k, count(*) as n from a join b using (id) group by 1"}]
+load: [{from: j, connection: dwh, table: b}]
+`, "SELECT string_agg(concat_ws('|', k, n), '/' ORDER BY k) FROM b", "b|2/c|1",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			req := fromFiles(t, dwh, "{directory: "+root+"}", c.definition)
+			req.Execution, req.Roots = holdfast.ExecutionID(1+i), []string{root}
+			mustRunEngine(t, req)
+			if got := dwh.Value(t, "", c.sql); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}

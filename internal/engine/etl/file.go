@@ -1,0 +1,275 @@
+package etl
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
+)
+
+// maxSeen is how many files that are gone a counter remembers.
+const maxSeen = 10_000
+
+// seenFile is a file that an extract by files has loaded.
+type seenFile struct {
+	Path  string    `json:"path"`
+	Size  int64     `json:"size"`
+	MTime time.Time `json:"mtime"`
+}
+
+// inputFile is a file that is read, open.
+type inputFile struct {
+	name string // below its connection
+	file *os.File
+	seen seenFile
+	// temporary files are removed when they are closed.
+	temporary bool
+}
+
+// openRoot opens the directory of a connection. Nothing leads out of the allowed
+// root above it: no .. and no symbolic link.
+func (e *execution) openRoot(dir string) (*os.Root, error) {
+	for _, r := range e.req.Roots {
+		rel, err := filepath.Rel(r, dir)
+		if err != nil || !filepath.IsLocal(rel) {
+			continue
+		}
+		root, err := os.OpenRoot(r)
+		if err != nil {
+			return nil, fileError(err, r)
+		}
+		if rel == "." {
+			return root, nil
+		}
+		defer root.Close() //nolint:errcheck // nothing was written
+		below, err := root.OpenRoot(rel)
+		if err != nil {
+			return nil, fileError(err, dir)
+		}
+		return below, nil
+	}
+	return nil, holdfast.Errorf(holdfast.CodeForbidden, "the directory %s is not below a directory that this worker allows", dir).
+		WithHint("add it to etl_roots in the worker's configuration; now there are: %s", strings.Join(e.req.Roots, ", "))
+}
+
+// fileError puts a failed call to the file system in words.
+func fileError(err error, name string) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return holdfast.Wrap(holdfast.CodeInvalid, err, "%s does not exist", name).WithHint("check the path in the definition")
+	case errors.Is(err, fs.ErrPermission):
+		return holdfast.Wrap(holdfast.CodeForbidden, err, "%s may not be used", name).WithHint("let the worker's user read and write it as the definition asks")
+	case isFull(err):
+		return holdfast.Wrap(holdfast.CodeExhausted, err, "there is no room left for %s", name).WithHint("make room there")
+	}
+	return holdfast.Wrap(holdfast.CodeInvalid, err, "%s cannot be used: %s", name, cause(err))
+}
+
+// cause is the innermost reason of an error of the file system.
+func cause(err error) string {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return pe.Err.Error()
+	}
+	return err.Error()
+}
+
+// openFiles opens the files of an extract, by name; those that the counter has are
+// left out. after is the counter when they are loaded.
+func (f *flow) openFiles(ctx context.Context, in *definition.Input, counter string) (files []inputFile, after string, err error) {
+	c := f.e.plan.Definition.Connections[in.Extract.Connection]
+	byFile := in.Extract.Incremental != nil
+	var known []seenFile
+	if byFile && counter != "" {
+		if known, err = parseSeen(counter); err != nil {
+			return nil, "", err
+		}
+	}
+	defer func() {
+		if err != nil {
+			closeFiles(files)
+			files = nil
+		}
+	}()
+	if c.URL != "" {
+		files, err = f.fetch(ctx, c.URL, in, known)
+	} else {
+		files, err = f.e.openMatching(c.Directory, in.Extract.File.Path, known)
+	}
+	if err != nil || !byFile {
+		return files, "", err
+	}
+	for _, file := range files {
+		if slices.ContainsFunc(known, func(s seenFile) bool { return s.Path == file.name }) {
+			f.e.warn(ctx, "a file has changed since it was loaded, and is loaded again", "extract", in.Extract.Name, "file", file.name)
+		}
+	}
+	if len(files) == 0 {
+		return nil, "", nil
+	}
+	return files, seenAfter(known, files), nil
+}
+
+// openMatching opens the regular files that match a path below a directory.
+func (e *execution) openMatching(dir, pattern string, known []seenFile) (files []inputFile, err error) {
+	root, err := e.openRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close() //nolint:errcheck // nothing was written
+	defer func() {
+		if err != nil {
+			closeFiles(files)
+			files = nil
+		}
+	}()
+	place, last := path.Split(pattern)
+	matched := []string{last}
+	if strings.ContainsAny(last, "*?[") {
+		if matched, err = matching(root, strings.TrimSuffix(place, "/"), last); err != nil {
+			return nil, fileError(err, path.Join(dir, place))
+		}
+	}
+	for _, name := range matched {
+		name = path.Join(place, name)
+		file, err := openRegular(root, name)
+		if err != nil {
+			return files, fileError(err, path.Join(dir, name))
+		}
+		info, err := file.Stat()
+		if err != nil {
+			_ = file.Close()
+			return files, fileError(err, path.Join(dir, name))
+		}
+		seen := seenFile{Path: name, Size: info.Size(), MTime: info.ModTime().UTC()}
+		if slices.Contains(known, seen) {
+			_ = file.Close()
+			continue
+		}
+		files = append(files, inputFile{name: name, file: file, seen: seen})
+	}
+	return files, nil
+}
+
+// openRegular opens a file for reading. Opening a pipe that nobody writes would
+// wait for ever.
+func openRegular(root *os.Root, name string) (*os.File, error) {
+	info, err := root.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("it is no regular file")}
+	}
+	return root.Open(name)
+}
+
+// matching returns the names of files in a directory that match, in order. Hidden
+// ones do not.
+func matching(root *os.Root, dir, pattern string) ([]string, error) {
+	if dir == "" {
+		dir = "."
+	}
+	entries, err := fs.ReadDir(root.FS(), dir)
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, e := range entries {
+		ok, err := path.Match(pattern, e.Name())
+		if err != nil {
+			return nil, err
+		}
+		if ok && !e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+			all = append(all, e.Name())
+		}
+	}
+	return all, nil
+}
+
+// seenAfter is the counter when files are loaded as well. It forgets files that
+// are gone before it grows too long.
+func seenAfter(known []seenFile, files []inputFile) string {
+	all := slices.DeleteFunc(slices.Clone(known), func(s seenFile) bool {
+		return slices.ContainsFunc(files, func(f inputFile) bool { return f.name == s.Path })
+	})
+	if len(all) > maxSeen {
+		slices.SortStableFunc(all, func(a, b seenFile) int { return a.MTime.Compare(b.MTime) })
+		all = all[len(all)-maxSeen:]
+	}
+	for _, f := range files {
+		all = append(all, f.seen)
+	}
+	slices.SortFunc(all, func(a, b seenFile) int { return strings.Compare(a.Path, b.Path) })
+	return encodeSeen(all)
+}
+
+func closeFiles(files []inputFile) {
+	for _, f := range files {
+		_ = f.file.Close() // only read
+		if f.temporary {
+			_ = os.Remove(f.file.Name()) // a later fetch tries again
+		}
+	}
+}
+
+// copyFile gives a file's bytes to w, and ends with the context.
+func (e *execution) copyFile(ctx context.Context, w io.Writer, file *os.File) error {
+	m := &meter{w: w, report: e.req.Report}
+	defer func() {
+		m.rows = 0
+		m.flush()
+		e.bytes.Add(m.total)
+	}()
+	buf := make([]byte, 256<<10)
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		n, err := file.Read(buf)
+		if n > 0 {
+			if _, err := m.Write(buf[:n]); err != nil {
+				return err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fileError(err, file.Name())
+		}
+	}
+}
+
+// parseSeen reads a counter of files.
+func parseSeen(value string) ([]seenFile, error) {
+	var all []seenFile
+	if err := json.Unmarshal([]byte(value), &all); err != nil {
+		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "the counter of files is no list of files").
+			WithHint(`set it to [{"path": "orders/1.csv", "size": 1024, "mtime": "2026-01-31T12:00:00Z"}], or to nothing to load all files again`)
+	}
+	return all, nil
+}
+
+func encodeSeen(all []seenFile) string {
+	b, err := json.Marshal(all)
+	if err != nil { // times of files marshal
+		return "[]"
+	}
+	return string(b)
+}
+
+// isFull reports whether a disk has no room left.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}

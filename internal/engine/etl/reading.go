@@ -1,0 +1,216 @@
+package etl
+
+import (
+	"context"
+	"io"
+	"regexp"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/rows"
+)
+
+// reading is what one unit reads of one input: rows of a database, or files.
+type reading struct {
+	f       *flow
+	in      *definition.Input
+	src     *source // nil for files
+	sql     string  // bound
+	files   []inputFile
+	columns []column // as they come, before row steps; of files as the target's server knows their types
+	rejects *rejects // nil: the first bad row fails the unit
+	read    int64    // rows; set when they have been read by way of the engine
+
+	after   string // counter; empty: it does not move
+	nothing bool   // an incremental extract has nothing new
+	last    bool
+}
+
+// read finds what the next unit reads of an input. What it returns beside an error
+// is to be closed, too.
+func (f *flow) read(ctx context.Context, number int, counters map[string]string) (*reading, error) {
+	in := &f.plan.Inputs[number]
+	r := &reading{f: f, in: in, last: true, rejects: f.newRejects(in)}
+	if in.Extract.File != nil {
+		var err error
+		r.files, r.after, err = f.openFiles(ctx, in, counters[in.Extract.Name])
+		r.nothing = in.Extract.Incremental != nil && len(r.files) == 0
+		return r, err
+	}
+	var err error
+	if r.src, err = f.source(ctx, in.Extract.Connection); err != nil {
+		return r, err
+	}
+	base := in.Base
+	if in.Extract.Incremental != nil {
+		if base, err = f.readNew(ctx, r, number, counters); err != nil {
+			return r, err
+		}
+	}
+	if r.sql, err = f.e.bound(in.Query(base)); err != nil {
+		return r, err
+	}
+	r.columns, err = describe(ctx, r.src.conn, r.sql, "extract "+in.Extract.Name)
+	return r, err
+}
+
+// readNew returns the SELECT of an extract's new rows.
+func (f *flow) readNew(ctx context.Context, r *reading, number int, counters map[string]string) (string, error) {
+	t := f.trackers[r.in.Extract.Name]
+	if t == nil {
+		var err error
+		if t, err = f.track(ctx, r.src, r.in, number); err != nil {
+			return "", err
+		}
+		f.trackers[r.in.Extract.Name] = t
+	}
+	counter, ok := counters[r.in.Extract.Name]
+	i, err := t.next(ctx, t.last(counter, ok), f.unitRows())
+	if err != nil {
+		return "", err
+	}
+	if r.nothing, r.last = i.upto == nil, i.last; r.nothing {
+		return "SELECT * FROM (\n" + t.base + "\n) AS q WHERE false", nil
+	}
+	r.after = i.upto.String()
+	if f.byKey() {
+		return i.sql + i.order, nil // so that the last of several rows with one key is the newest
+	}
+	return i.sql, nil
+}
+
+// feed is what an input brings when no engine is between it and the target.
+func (r *reading) feed() (feed, error) {
+	if r.in.Extract.File != nil {
+		return r.csvFeed()
+	}
+	fd := feed{columns: r.columns, format: binary, casts: true}
+	p := part{send: func(ctx context.Context, w io.Writer, as format, casts map[string]string) (int64, error) {
+		return r.src.copyTo(ctx, w, r.cast(casts), as)
+	}}
+	if len(r.in.Rows) > 0 {
+		plain := r.plain()
+		fd.compile = r.compiler(plain)
+		program, err := fd.compile(nil)
+		if err != nil {
+			return fd, err
+		}
+		fd.columns, fd.casts = columnsOf(program), false
+		p = part{in: rows.Binary{}, rejects: r.rejects, send: func(ctx context.Context, w io.Writer, _ format, _ map[string]string) (int64, error) {
+			return r.src.copyTo(ctx, w, r.cast(textCasts(r.columns)), binary)
+		}}
+	}
+	fd.parts = []part{p}
+	return fd, nil
+}
+
+// compiler compiles the input's row steps for columns.
+func (r *reading) compiler(columns []rows.Column) func([]rows.Column) (*rows.Program, error) {
+	return func(into []rows.Column) (*rows.Program, error) {
+		p, err := rows.Compile(columns, r.in.Rows, r.f.e.plan.Parameters)
+		if err != nil {
+			return nil, err
+		}
+		if into != nil {
+			err = p.Into(into)
+		}
+		return p, err
+	}
+}
+
+// textCasts casts what only its own server understands to text.
+func textCasts(columns []column) map[string]string {
+	casts := map[string]string{}
+	for _, c := range columns {
+		if !c.builtIn() {
+			casts[c.name] = "text"
+		}
+	}
+	return casts
+}
+
+// plain are the columns with [textCasts].
+func (r *reading) plain() []rows.Column {
+	all := make([]rows.Column, len(r.columns))
+	for i, c := range r.columns {
+		if c.builtIn() {
+			all[i] = c.row()
+		} else {
+			all[i] = rows.Column{Name: c.name, OID: pgtype.TextOID, Type: "text"}
+		}
+	}
+	return all
+}
+
+// modifier is what stands between parentheses in a type.
+var modifier = regexp.MustCompile(`\([^)]*\)`)
+
+// columnsOf are a program's columns.
+func columnsOf(p *rows.Program) []column {
+	all := make([]column, len(p.Columns()))
+	for i, c := range p.Columns() {
+		all[i] = column{name: c.Name, oid: c.OID, typ: modifier.ReplaceAllString(c.Type, ""), full: c.Type, textual: c.Textual}
+	}
+	return all
+}
+
+// cast is the SELECT with some columns cast.
+func (r *reading) cast(casts map[string]string) string {
+	if len(casts) == 0 {
+		return r.sql
+	}
+	all := make([]string, len(r.columns))
+	for i, c := range r.columns {
+		all[i] = "q." + definition.QuoteIdentifier(c.name)
+		if t, ok := casts[c.name]; ok {
+			all[i] += "::" + t
+		}
+	}
+	return "SELECT " + strings.Join(all, ", ") + " FROM (\n" + r.sql + "\n) AS q"
+}
+
+// csvFeed reads files of CSV, one after the other.
+func (r *reading) csvFeed() (feed, error) {
+	columns, err := fieldColumns(r.in.Extract.File.Fields)
+	if err != nil {
+		return feed{}, err
+	}
+	fd := feed{format: binary, compile: r.compiler(columns)}
+	program, err := fd.compile(nil)
+	if err != nil {
+		return fd, err
+	}
+	fd.columns = columnsOf(program)
+	for _, file := range r.files {
+		fd.parts = append(fd.parts, part{
+			name: file.name, in: csvOf(r.in.Extract.File), rejects: r.rejects,
+			send: func(ctx context.Context, w io.Writer, _ format, _ map[string]string) (int64, error) {
+				return -1, r.f.e.copyFile(ctx, w, file.file)
+			},
+		})
+	}
+	return fd, nil
+}
+
+func csvOf(f *definition.File) rows.CSV {
+	c := rows.CSV{Header: f.Header, Null: f.Null}
+	if f.Comma != "" {
+		c.Comma = f.Comma[0]
+	}
+	return c
+}
+
+// fieldColumns are the columns of a file, with built-in types.
+func fieldColumns(fields []definition.Field) ([]rows.Column, error) {
+	all := make([]rows.Column, len(fields))
+	for i, f := range fields {
+		c, err := rows.NewColumn(f.Name, f.Type)
+		if err != nil {
+			return nil, err
+		}
+		all[i] = c
+	}
+	return all, nil
+}

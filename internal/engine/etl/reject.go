@@ -1,0 +1,158 @@
+package etl
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/rows"
+)
+
+// maxReason bounds why a row was rejected, in bytes.
+const maxReason = 1 << 10
+
+// rejects keeps the rows of one unit that go no further, in a file: the session to
+// the target is busy while they come. They go to a table in the unit's transaction.
+type rejects struct {
+	f       *flow
+	extract definition.Extract
+	on      definition.OnReject
+	file    *os.File // nil: none came
+	w       *bufio.Writer
+	count   int64
+	read    int64 // rows, in all
+}
+
+// newRejects returns nil when the first bad row is to fail the execution.
+func (f *flow) newRejects(in *definition.Input) *rejects {
+	r := &rejects{f: f, extract: in.Extract}
+	if in.Extract.OnReject != nil {
+		r.on = *in.Extract.OnReject
+		return r
+	}
+	for _, s := range in.Rows {
+		if s.Reject != nil { // it says that rows are to be rejected, and no limit
+			return r
+		}
+	}
+	return nil
+}
+
+// of takes the rejects of one part.
+func (r *rejects) of(part string) func(rows.Reject) error {
+	if r == nil {
+		return nil
+	}
+	return func(bad rows.Reject) error { return r.add(part, bad) }
+}
+
+func (r *rejects) add(part string, bad rows.Reject) (err error) {
+	if r.count++; r.on.MaxRows > 0 && r.count > r.on.MaxRows {
+		return holdfast.Errorf(holdfast.CodeInvalid, "extract %s: more than %d rows were rejected; the last: %s", r.extract.Name, r.on.MaxRows, where(part, bad)).
+			WithHint("mend the rows, or raise max_rows; nothing of this unit was loaded")
+	}
+	if r.file == nil {
+		if r.file, err = r.f.e.tempFile(); err != nil {
+			return fmt.Errorf("keep rejected rows: %w", err)
+		}
+		r.w = bufio.NewWriterSize(r.file, 64<<10)
+	}
+	reason := bad.Reason
+	if part != "" {
+		reason = part + ": " + reason
+	}
+	raw, column := field(bad.Raw), field(bad.Column)
+	if r.on.NoRaw || bad.Raw == "" {
+		raw = ""
+	}
+	if bad.Column == "" {
+		column = ""
+	}
+	req := r.f.e.req
+	line := strings.Join([]string{
+		field(req.Installation), strconv.FormatInt(int64(req.Job), 10), field(req.JobName), field(r.f.plan.Load.Name),
+		strconv.FormatInt(int64(req.Execution), 10), field(r.extract.Name), strconv.FormatInt(bad.Line, 10), column, field(clip(reason, maxReason)), raw,
+	}, ",")
+	_, err = r.w.WriteString(line + "\n")
+	return err
+}
+
+// field is a field of CSV; an empty one without quotes is NULL.
+func field(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
+
+// where says which row it is, and what is wrong with it.
+func where(part string, bad rows.Reject) string {
+	s := "line " + strconv.FormatInt(bad.Line, 10)
+	if part != "" {
+		s = part + ", " + s
+	}
+	if bad.Column != "" {
+		s += ", column " + bad.Column
+	}
+	return s + ": " + clip(bad.Reason, 200)
+}
+
+// store writes the rejects to their table, in the unit's transaction, and checks
+// how many there are.
+func (r *rejects) store(ctx context.Context, tx pgx.Tx) error {
+	if r == nil || r.count == 0 {
+		return nil
+	}
+	if r.on.MaxRatio > 0 && float64(r.count) > r.on.MaxRatio*float64(r.read) {
+		return holdfast.Errorf(holdfast.CodeInvalid, "extract %s: %d of %d rows were rejected, more than the share of %g", r.extract.Name, r.count, r.read, r.on.MaxRatio).
+			WithHint("mend the rows, or raise max_ratio; nothing of this unit was loaded")
+	}
+	into := "holdfast_etl.reject"
+	if r.on.To != "" {
+		name, err := definition.ParseTable(r.on.To)
+		if err != nil {
+			return holdfast.Wrap(holdfast.CodeInvalid, err, "extract %s: the reject table's name %s", r.extract.Name, err)
+		}
+		into = name.SQL()
+		var missing bool
+		if err := tx.QueryRow(ctx, "SELECT pg_catalog.to_regclass($1) IS NULL", into).Scan(&missing); err != nil {
+			return queryError(err, "look for the reject table")
+		}
+		if missing {
+			if _, err := tx.Exec(ctx, "CREATE TABLE "+into+" (LIKE holdfast_etl.reject INCLUDING ALL)"); err != nil {
+				return queryError(err, "make the reject table "+r.on.To)
+			}
+		}
+	}
+	if err := r.w.Flush(); err != nil {
+		return fmt.Errorf("keep rejected rows: %w", err)
+	}
+	if _, err := r.file.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("read rejected rows: %w", err)
+	}
+	_, err := tx.Conn().PgConn().CopyFrom(ctx, r.file, "COPY "+into+
+		" (installation, job, job_name, flow, execution, extract, line, column_name, reason, raw) FROM STDIN (FORMAT csv)")
+	if err != nil {
+		return queryError(err, "write rejected rows to "+into)
+	}
+	return nil
+}
+
+// saw adds to the rows that were read.
+func (r *rejects) saw(rows int64) {
+	if r != nil {
+		r.read += rows
+	}
+}
+
+// close removes the file.
+func (r *rejects) close() error {
+	if r == nil || r.file == nil {
+		return nil
+	}
+	return errors.Join(r.file.Close(), os.Remove(r.file.Name()))
+}
