@@ -4,7 +4,10 @@ go 1.26.0
 
 require github.com/duckdb/duckdb-go/v2 v2.10505.0
 
-require github.com/holdfast-backup/holdfast v0.0.0
+require (
+	github.com/holdfast-backup/holdfast v0.0.0
+	golang.org/x/sys v0.49.0
+)
 
 require (
 	github.com/apache/arrow-go/v18 v18.5.1 // indirect
@@ -25,7 +28,6 @@ require (
 	golang.org/x/exp v0.0.0-20260112195511-716be5621a96 // indirect
 	golang.org/x/mod v0.32.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/telemetry v0.0.0-20260116145544-c6413dc483f5 // indirect
 	golang.org/x/tools v0.41.0 // indirect
 	golang.org/x/xerrors v0.0.0-20240903120638-7835f813f4da // indirect

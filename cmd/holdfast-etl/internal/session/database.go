@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -19,7 +20,7 @@ import (
 func settings(o *duck.Open) []string {
 	paths := make([]string, slotCount)
 	for i := range paths {
-		paths[i] = literal(slotPath(i))
+		paths[i] = slotPath(i)
 	}
 	return []string{
 		// Without a limit the engine crashes when the machine is short of memory.
@@ -32,7 +33,8 @@ func settings(o *duck.Open) []string {
 		"SET GLOBAL autoinstall_known_extensions = false",
 		"SET GLOBAL autoload_known_extensions = false",
 		"SET GLOBAL allow_community_extensions = false",
-		"SET GLOBAL allowed_paths = [" + strings.Join(paths, ", ") + "]",
+		"SET GLOBAL allowed_paths = " + list(paths),
+		"SET GLOBAL allowed_directories = " + list([]string{filesDir(o.Dir)}),
 		"SET GLOBAL enable_external_access = false",
 		"SET GLOBAL lock_configuration = true",
 	}
@@ -44,6 +46,16 @@ func (s *Session) open(ctx context.Context, o *duck.Open, r *duck.Response) erro
 	defer s.mu.Unlock()
 	if s.db != nil {
 		return errors.New("the engine was opened before")
+	}
+	if err := checkLimit(); err != nil {
+		return err
+	}
+	var err error
+	if o.Dir, err = filepath.EvalSymlinks(o.Dir); err == nil { // as the engine will
+		err = os.Mkdir(filesDir(o.Dir), 0o700)
+	}
+	if err != nil {
+		return fmt.Errorf("make a place for files: %w", err)
 	}
 	connector, err := duckdb.NewConnector("", func(driver.ExecerContext) error { return nil })
 	if err != nil {
@@ -59,7 +71,7 @@ func (s *Session) open(ctx context.Context, o *duck.Open, r *duck.Response) erro
 	if err != nil {
 		return errors.Join(err, db.Close())
 	}
-	s.db, s.dir, s.line = db, o.Dir, min(max(o.Memory/linesInMemory, minLine), maxLine)
+	s.db, s.dir, s.temp, s.line = db, o.Dir, o.Temp, min(max(o.Memory/linesInMemory, minLine), maxLine)
 	r.Opened = &duck.Opened{Protocol: duck.Protocol, Version: s.version, DuckDB: engine}
 	return nil
 }

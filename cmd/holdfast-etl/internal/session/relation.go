@@ -2,8 +2,8 @@ package session
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -18,14 +18,29 @@ type relation struct {
 	kept    bool
 	columns []duck.Column // of an input
 
-	// Of a streamed one:
-	body       string   // a SELECT
-	shape      string   // of an input: a SELECT of the same columns that reads nothing
+	// Of a streamed step:
+	sql        string
 	reads      []string // folded names
 	parameters []string
-	slots      []int // files, which stay open while there is the relation
-	pipe       bool  // it can be read once
-	spent      bool  // it was
+
+	// Of a streamed input:
+	input *duck.Input
+	files []*os.File // of CSV and JSON; a pipe, when the format is that of COPY
+	spent bool       // the pipe was read
+	body  string     // of Parquet: the SELECT that reads the links
+	links []string   // paths
+}
+
+// piped says whether a relation reaches the engine through pipes.
+func (r *relation) piped() bool { return r.input != nil && r.input.Format != duck.FormatParquet }
+
+// shape is a SELECT of the columns of an input that reads nothing.
+func (r *relation) shape() string {
+	all := make([]string, len(r.columns))
+	for i, c := range r.columns {
+		all[i] = fmt.Sprintf("CAST(NULL AS %s) AS %s", duck.TypeOf(c.Type).DuckDB, identifier(c.Name))
+	}
+	return "SELECT " + strings.Join(all, ", ") + " WHERE false"
 }
 
 // fold makes names equal that the engine does not tell apart.
@@ -43,10 +58,20 @@ func (s *Session) declare(r *relation) error {
 
 // forget takes a relation away. The caller holds the session's lock.
 func (s *Session) forget(r *relation) {
-	s.slots.free(r.slots)
-	r.slots = nil
+	s.held -= len(r.files)
+	r.close()
 	delete(s.relations, fold(r.name))
 	s.declared = slices.DeleteFunc(s.declared, func(d *relation) bool { return d == r })
+}
+
+// close lets go of an input's files.
+func (r *relation) close() {
+	closeAll(r.files)
+	r.files = nil
+	for _, path := range r.links {
+		_ = os.Remove(path) // the whole directory goes with the session
+	}
+	r.links = nil
 }
 
 // find returns a relation. The caller holds the session's lock.
@@ -62,7 +87,8 @@ type query struct {
 	chain []*relation // streamed ones that it may read, in the order of their declaration
 	sql   string
 	args  []any
-	keep  bool // pipes are read into memory first, because the plan would read one twice
+	scans map[*relation]string // how piped relations are read now
+	keep  bool                 // they are read into memory first, because the plan would read one twice
 }
 
 // query makes SQL a query. The caller holds the session's lock.
@@ -119,21 +145,20 @@ func (q query) with(shape bool) string {
 	}
 	parts := make([]string, len(q.chain))
 	for i, r := range q.chain {
-		body, how := r.body, ""
-		if shape && r.shape != "" {
-			body = r.shape
-		}
-		if q.keep && r.pipe && !shape {
-			how = "MATERIALIZED "
+		body, how := r.sql, ""
+		switch {
+		case r.input != nil && shape:
+			body = r.shape()
+		case r.piped():
+			if body = q.scans[r]; q.keep {
+				how = "MATERIALIZED "
+			}
+		case r.input != nil:
+			body = r.body
 		}
 		parts[i] = identifier(r.name) + " AS " + how + "(\n" + body + "\n)"
 	}
 	return "WITH " + strings.Join(parts, ", ") + " "
-}
-
-// pipes are those that a query may read.
-func (q query) pipes() []*relation {
-	return slices.DeleteFunc(slices.Clone(q.chain), func(r *relation) bool { return !r.pipe })
 }
 
 // columns returns a query's columns with the engine's types.
@@ -154,97 +179,3 @@ func (s *Session) columns(ctx context.Context, q query) ([]duck.Column, error) {
 	}
 	return all, rows.Err()
 }
-
-// use runs what reads a query, and says in the response which pipes it has read: what
-// is not read of them now, nobody reads.
-func (s *Session) use(ctx context.Context, q query, r *duck.Response, run func(query) error) error {
-	pipes := q.pipes()
-	if len(pipes) == 0 {
-		return run(q)
-	}
-	s.mu.Lock()
-	for _, p := range pipes {
-		if p.spent {
-			s.mu.Unlock()
-			return holdfast.Errorf(holdfast.CodeInvalid, "the relation %s is streamed, and was read before", p.name).
-				WithHint("keep it, or the step that is read twice")
-		}
-	}
-	for _, p := range pipes {
-		p.spent = true
-		r.Read = append(r.Read, p.name)
-	}
-	s.mu.Unlock()
-	defer func() {
-		for _, p := range pipes {
-			s.freeSlots(p.slots)
-			p.slots = nil
-		}
-	}()
-	var err error
-	if q.keep, err = s.readsTwice(ctx, q); err != nil {
-		return err
-	}
-	return run(q)
-}
-
-// readsTwice returns whether the engine's plan for a query reads a pipe more often
-// than once: two readers of one pipe would share its rows. Not only does SQL name a
-// relation twice: the engine rewrites some queries so that they do, and repeats parts
-// of a recursive one.
-func (s *Session) readsTwice(ctx context.Context, q query) (bool, error) {
-	scans, recursive, err := s.scans(ctx, q)
-	if err != nil {
-		return false, err
-	}
-	if !recursive && scans <= len(q.pipes()) {
-		return false, nil
-	}
-	q.keep = true
-	if scans, _, err = s.scans(ctx, q); err != nil {
-		return false, err
-	}
-	if scans > len(q.pipes()) {
-		return false, holdfast.Errorf(holdfast.CodeInvalid, "the SQL reads a streamed relation more often than once").WithHint("keep the relation")
-	}
-	return true, nil
-}
-
-// node is an operator of a plan.
-type node struct {
-	Name     string          `json:"name"`
-	Extra    json.RawMessage `json:"extra_info"`
-	Children []node          `json:"children"`
-}
-
-// scans counts the operators of a query's plan that read pipes.
-func (s *Session) scans(ctx context.Context, q query) (pipes int, recursive bool, err error) {
-	var key, text string
-	if err := s.db.QueryRowContext(ctx, "EXPLAIN (FORMAT JSON) "+q.text("*"), q.args...).Scan(&key, &text); err != nil {
-		return 0, false, err
-	}
-	var plan []node
-	if err := json.Unmarshal([]byte(text), &plan); err != nil {
-		return 0, false, fmt.Errorf("read the engine's plan: %w", err)
-	}
-	var walk func(n node)
-	walk = func(n node) {
-		name := strings.TrimSpace(n.Name)
-		switch {
-		case strings.Contains(name, "REC"): // REC_CTE, RECURSIVE_CTE, REC_REC_CTE
-			recursive = true
-		case name == "READ_CSV" && !strings.Contains(string(n.Extra), fileMark):
-			pipes++ // a scan that tells of no columns counts as one of a pipe
-		}
-		for _, c := range n.Children {
-			walk(c)
-		}
-	}
-	for _, n := range plan {
-		walk(n)
-	}
-	return pipes, recursive, nil
-}
-
-// fileMark is in the names that columns of files have before they get their own.
-const fileMark = "\u200bfile"

@@ -28,6 +28,9 @@ type Session struct {
 	mu         sync.Mutex // guards the fields below
 	db         *sql.DB    // nil until it was opened
 	dir        string     // for spill files
+	temp       int64      // bytes of temporary space
+	placed     int        // Parquet files that got a name
+	held       int        // files that streamed relations keep open
 	line       int64      // bytes of the longest row that is read
 	slots      slots
 	relations  map[string]*relation // by folded name

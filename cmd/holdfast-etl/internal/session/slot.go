@@ -11,13 +11,25 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/duck"
 )
 
-// SQL may open what stands at a slot, and no other file: slots are descriptors with
-// fixed numbers, above those that a process with few files gets, and below 1024, the
-// usual limit.
+// SQL may open the pipe that stands at a slot: slots are descriptors with fixed
+// numbers, above those that this process gets for its other files.
 const (
-	firstSlot = 640
+	firstSlot = 2048
 	slotCount = 256
 )
+
+// checkLimit returns nil when there may be descriptors with the numbers of slots.
+func checkLimit() error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("ask for the limit of open files: %w", err)
+	}
+	if limit.Cur < firstSlot+slotCount {
+		return holdfast.Errorf(holdfast.CodeInvalid, "a process may have %d files open here, and the engine needs %d", limit.Cur, firstSlot+slotCount).
+			WithHint("raise the worker's limit: ulimit -n, or LimitNOFILE in its unit")
+	}
+	return nil
+}
 
 // slots are numbers that are in use.
 type slots [slotCount]bool

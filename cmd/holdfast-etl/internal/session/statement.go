@@ -40,7 +40,7 @@ func (s *Session) step(ctx context.Context, step *duck.Step, r *duck.Response) e
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return s.declare(&relation{name: step.Name, body: re.sql, reads: re.reads, parameters: re.parameters})
+		return s.declare(&relation{name: step.Name, sql: re.sql, reads: re.reads, parameters: re.parameters})
 	}
 	return s.use(ctx, q, r, func(q query) error {
 		return s.table(ctx, &relation{name: step.Name, kept: true}, q.text("*"), q.args, r)

@@ -27,13 +27,17 @@ type Drain struct {
 
 // Drain computes a relation and returns its rows as they come. Close it.
 func (c *Client) Drain(ctx context.Context, relation string) (*Drain, error) {
+	return c.output(ctx, relation, FormatCopy)
+}
+
+func (c *Client) output(ctx context.Context, relation string, format Format) (*Drain, error) {
 	ours, theirs, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("make a pipe: %w", err)
 	}
 	widen(ours)
 	defer func() { _ = theirs.Close() }()
-	req := &Request{Output: &Output{Relation: relation, Format: FormatCopy}}
+	req := &Request{Output: &Output{Relation: relation, Format: format}}
 	will, err := c.send(ctx, req, []*os.File{theirs})
 	if err != nil {
 		return nil, errors.Join(err, ours.Close())

@@ -95,25 +95,28 @@ func (c *Client) Reset(ctx context.Context) error {
 	return err
 }
 
-// WriteParquet computes a relation into a file, which is open for writing, has a path
-// and is empty, and returns the count of rows. Syncing and renaming it are the
-// caller's.
-func (c *Client) WriteParquet(ctx context.Context, relation string, file *os.File) (int64, error) {
-	return c.write(ctx, relation, FormatParquet, file)
+// WriteParquet computes a relation into a Parquet file, and returns the count of its
+// rows. After an error the file is incomplete. Syncing it is the caller's.
+func (c *Client) WriteParquet(ctx context.Context, relation string, w io.Writer) (int64, error) {
+	return c.write(ctx, relation, FormatParquet, w)
 }
 
 // WriteCSV is [Client.WriteParquet] for CSV with a line of names. NULL is nothing,
 // and an empty text is "".
-func (c *Client) WriteCSV(ctx context.Context, relation string, file *os.File) (int64, error) {
-	return c.write(ctx, relation, FormatCSV, file)
+func (c *Client) WriteCSV(ctx context.Context, relation string, w io.Writer) (int64, error) {
+	return c.write(ctx, relation, FormatCSV, w)
 }
 
-func (c *Client) write(ctx context.Context, relation string, format Format, file *os.File) (int64, error) {
-	r, err := c.call(ctx, &Request{Output: &Output{Relation: relation, Format: format}}, file)
+// writeBuffer is what passes at once from the engine into a file, in bytes.
+const writeBuffer = 256 << 10
+
+func (c *Client) write(ctx context.Context, relation string, format Format, w io.Writer) (int64, error) {
+	d, err := c.output(ctx, relation, format)
 	if err != nil {
 		return 0, err
 	}
-	return r.Rows, nil
+	_, err = io.CopyBuffer(struct{ io.Writer }{w}, d, make([]byte, writeBuffer))
+	return d.Rows(), errors.Join(err, d.Close())
 }
 
 // Source is a relation that stands in files.
@@ -123,14 +126,15 @@ type Source struct {
 	Header  bool     // of CSV: the first line of each file names its columns; further ones are skipped
 	Comma   string   // of CSV: one character; empty: a comma
 	Null    string   // of CSV: the unquoted text that is NULL
-	// Files are open for reading, each at a path: pipes and sockets are none. They stay
-	// the caller's, who may close them when Read has returned.
+	// Files are regular files that are open for reading. They stay the caller's, who may
+	// close them when Read has returned.
 	Files []*os.File
 }
 
 // Read declares a relation that stands in files, and returns the count of its rows
-// when it is kept. A streamed one is read by each request that needs it; it has at
-// most [MaxFiles] files, and with more it is kept.
+// when it is kept. A streamed one is read by each request that needs it; with more
+// than [MaxFiles] files it is kept. Parquet files get a name in the child's directory,
+// or are copied there when it is on another file system.
 func (c *Client) Read(ctx context.Context, relation string, s Source, streamed bool) (int64, error) {
 	groups, err := s.groups()
 	if err != nil {

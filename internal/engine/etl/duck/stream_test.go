@@ -242,8 +242,12 @@ func TestParameters(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 	for _, p := range []duck.Parameter{
-		{Name: "x", Type: "integer", Value: value("0 or 1=1")}, {Name: "x", Type: "numeric", Value: value("NaN")}, {Name: "x", Type: "numeric", Value: value("1e999999999")},
-		{Name: "x", Type: "numeric", Value: value(strings.Repeat("9", 39))}, {Name: "x", Type: "date", Value: value("someday")}, {Name: "x", Type: "point", Value: nil},
+		{Name: "x", Type: "integer", Value: value("0 or 1=1")},
+		{Name: "x", Type: "numeric", Value: value("NaN")},
+		{Name: "x", Type: "numeric", Value: value("1e999999999")},
+		{Name: "x", Type: "numeric", Value: value(strings.Repeat("9", 39))},
+		{Name: "x", Type: "date", Value: value("someday")},
+		{Name: "x", Type: "point", Value: nil},
 		{Name: "", Type: "text", Value: nil},
 	} {
 		if err := c.Set(t.Context(), []duck.Parameter{p}); holdfast.ErrorCode(err) != holdfast.CodeInvalid {

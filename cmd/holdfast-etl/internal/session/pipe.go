@@ -1,0 +1,206 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/duck"
+)
+
+// use runs what reads a query, with its inputs opened, and says in the response which
+// feeds it has read: what is not read of them now, nobody reads.
+func (s *Session) use(ctx context.Context, q query, r *duck.Response, run func(query) error) (err error) {
+	var o opened
+	defer func() {
+		// What went wrong in a file says more than what the engine made of it.
+		if fault := s.release(&o); fault != nil && err != nil {
+			err = fault
+		}
+	}()
+	q.scans = map[*relation]string{}
+	for _, rel := range q.chain {
+		if !rel.piped() {
+			continue
+		}
+		paths, err := s.openPipes(rel, &o, r)
+		if err != nil {
+			return err
+		}
+		q.scans[rel] = scanCSV(rel.input, paths, s.line)
+	}
+	if len(q.scans) > 0 {
+		if q.keep, err = s.readsTwice(ctx, q); err != nil {
+			return err
+		}
+	}
+	return run(q)
+}
+
+// opened are the pipes that a statement reads, and who writes into them.
+type opened struct {
+	slots   []int
+	writers sync.WaitGroup
+
+	mu    sync.Mutex // guards fault
+	fault error      // of a file
+}
+
+// release closes the pipes, and so ends those who write; it returns what went wrong in
+// a file.
+func (s *Session) release(o *opened) error {
+	s.mu.Lock()
+	s.slots.free(o.slots)
+	s.mu.Unlock()
+	o.writers.Wait()
+	return o.fault
+}
+
+// note keeps the first fault.
+func (o *opened) note(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.fault == nil {
+		o.fault = err
+	}
+}
+
+// openPipes opens a relation's files for one statement, and returns their paths: the
+// engine resolves the path of a file, and refuses it, but a pipe has none. A feed's
+// pipe can be opened once.
+func (s *Session) openPipes(rel *relation, o *opened, r *duck.Response) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if rel.input.Format == duck.FormatCopy {
+		if rel.spent {
+			return nil, holdfast.Errorf(holdfast.CodeInvalid, "the relation %s is streamed, and was read before", rel.name).
+				WithHint("keep it, or the step that is read twice")
+		}
+		rel.spent = true
+		if !slices.Contains(r.Read, rel.name) {
+			r.Read = append(r.Read, rel.name)
+		}
+		slot, err := s.slots.take(rel.files[0])
+		if err != nil {
+			return nil, err
+		}
+		rel.files[0] = nil
+		o.slots = append(o.slots, slot)
+		return []string{slotPath(slot)}, nil
+	}
+	var paths []string
+	for _, f := range rel.files {
+		read, write, err := os.Pipe()
+		if err != nil {
+			return nil, fmt.Errorf("make a pipe: %w", err)
+		}
+		slot, err := s.slots.take(read)
+		if err != nil {
+			closeAll([]*os.File{read, write})
+			return nil, err
+		}
+		o.slots = append(o.slots, slot)
+		paths = append(paths, slotPath(slot))
+		o.writers.Go(func() {
+			if err := pour(f, write, rel.input, s.line); err != nil {
+				o.note(err)
+			}
+		})
+	}
+	return paths, nil
+}
+
+// pourBuffer is what passes at once from a file into a pipe, in bytes.
+const pourBuffer = 256 << 10
+
+// pour writes a file from its beginning into a pipe, as CSV, and closes that. An error
+// is the file's, and must not look like its end: it becomes a row that no reader takes.
+func pour(f, pipe *os.File, in *duck.Input, longest int64) error {
+	defer func() { _ = pipe.Close() }()
+	to := &noted{w: pipe}
+	from := io.NewSectionReader(f, 0, math.MaxInt64)
+	var err error
+	if in.Format == duck.FormatJSON {
+		err = jsonLines(to, from, in.Columns, longest)
+	} else {
+		_, err = io.CopyBuffer(to, from, make([]byte, pourBuffer))
+	}
+	if err == nil || to.failed {
+		return nil // a reader that has enough closes the pipe
+	}
+	_, _ = io.WriteString(pipe, "\n\"")
+	return err
+}
+
+// noted is a writer that knows whether it failed.
+type noted struct {
+	w      io.Writer
+	failed bool
+}
+
+func (n *noted) Write(p []byte) (int, error) {
+	written, err := n.w.Write(p)
+	n.failed = n.failed || err != nil
+	return written, err
+}
+
+// readsTwice returns whether the engine's plan for a query reads a pipe more often
+// than once: two readers of one pipe would share its rows. Not only does SQL name a
+// relation twice: the engine rewrites some queries so that they do, and repeats parts
+// of a recursive one.
+func (s *Session) readsTwice(ctx context.Context, q query) (bool, error) {
+	scans, recursive, err := s.plan(ctx, q)
+	if err != nil {
+		return false, err
+	}
+	if !recursive && scans <= len(q.scans) {
+		return false, nil
+	}
+	q.keep = true
+	if scans, _, err = s.plan(ctx, q); err != nil {
+		return false, err
+	}
+	if scans > len(q.scans) {
+		return false, holdfast.Errorf(holdfast.CodeInvalid, "the SQL reads a streamed relation more often than once").WithHint("keep the relation")
+	}
+	return true, nil
+}
+
+// node is an operator of a plan.
+type node struct {
+	Name     string `json:"name"`
+	Children []node `json:"children"`
+}
+
+// plan counts the operators of a query's plan that read pipes, and finds those that
+// repeat others.
+func (s *Session) plan(ctx context.Context, q query) (scans int, recursive bool, err error) {
+	var key, text string
+	if err := s.db.QueryRowContext(ctx, "EXPLAIN (FORMAT JSON) "+q.text("*"), q.args...).Scan(&key, &text); err != nil {
+		return 0, false, err
+	}
+	var plan []node
+	if err := json.Unmarshal([]byte(text), &plan); err != nil {
+		return 0, false, fmt.Errorf("read the engine's plan: %w", err)
+	}
+	var walk func(all []node)
+	walk = func(all []node) {
+		for _, n := range all {
+			name := strings.TrimSpace(n.Name)
+			if strings.HasPrefix(name, "READ_CSV") {
+				scans++
+			}
+			recursive = recursive || strings.Contains(name, "REC") // REC_CTE, RECURSIVE_CTE and the like
+			walk(n.Children)
+		}
+	}
+	walk(plan)
+	return scans, recursive, nil
+}
