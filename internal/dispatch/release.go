@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/store"
 	"github.com/holdfast-backup/holdfast/internal/wire"
@@ -18,9 +20,10 @@ type release struct {
 }
 
 const (
-	releaseTries = 5
-	releaseWait  = 5 * time.Second
-	releaseLimit = 30 * time.Second
+	releaseTries   = 5
+	releaseWait    = 5 * time.Second
+	releaseLimit   = 30 * time.Second
+	releasesAtOnce = 16
 )
 
 // release has a worker on the site's host end what the execution left on the
@@ -36,13 +39,20 @@ func (d *Dispatcher) release(e holdfast.Execution, f holdfast.Fence) {
 	}
 }
 
+// releaseLoop works on several at once: a server that does not answer, or a host
+// without a worker, must not keep the others waiting.
 func (d *Dispatcher) releaseLoop(ctx context.Context) error {
+	var g errgroup.Group
+	g.SetLimit(releasesAtOnce)
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return g.Wait()
 		case r := <-d.releases:
-			d.releaseOne(ctx, r)
+			g.Go(func() error {
+				d.releaseOne(ctx, r)
+				return nil
+			})
 		}
 	}
 }
