@@ -91,6 +91,8 @@ func ParseType(text string) (Type, error) {
 		mods = append(mods, 0)
 	case (base == "char" || base == "character") && len(mods) == 0:
 		mods = []int{1} // as in SQL
+	case base == "bpchar" && len(mods) == 0:
+		known.name = base // of any length
 	}
 	if array && len(mods) > 0 {
 		return Type{}, errors.New("is an array whose type has a length or a precision: leave that out, or write text[]")

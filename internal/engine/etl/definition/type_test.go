@@ -21,6 +21,8 @@ func TestParseType(t *testing.T) {
 		"numeric(5,2)[]":                "",
 		"char":                          "character(1)",
 		"char(3)":                       "character(3)",
+		"bpchar":                        "bpchar",
+		"bpchar(3)":                     "character(3)",
 		"float":                         "double precision",
 		"varchar(20)":                   "character varying(20)",
 		"character  varying":            "character varying",
