@@ -17,6 +17,9 @@ BENCH_CACHE       ?= $(or $(TMPDIR),/tmp)/holdfast-bench-api
 # the version is stamped by -ldflags.
 export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 
+# holdfast-etl is a module of its own, so that nothing of DuckDB is in holdfast.
+ETL := cmd/holdfast-etl
+
 # Packages whose tests measure time or start the binary itself: the race
 # detector would change what they see.
 NORACE := /test/
@@ -26,27 +29,36 @@ NORACE := /test/
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-deps: ## install what is missing: PostgreSQL 15, restic, curl, jq, a C compiler
+deps: ## install what is missing: PostgreSQL 15, restic, curl, jq, a C and C++ compiler
 	@scripts/deps.sh
 
 tools: ## install the pinned golangci-lint into bin when it is missing
 	@scripts/tools.sh $(GOLANGCI_VERSION) >/dev/null
 
-build: ## build bin/holdfast
+build: ## build bin/holdfast, and bin/holdfast-etl where there is a C++ compiler
 	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
+	@if [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v gcc >/dev/null && command -v g++ >/dev/null; then \
+		set -x; $(GO) -C $(ETL) build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(CURDIR)/bin/ .; \
+	else \
+		echo "build: bin/holdfast-etl is left out: it needs cgo, gcc and g++ (make deps). ETLs with steps in the engine will not run." >&2; \
+	fi
 
 test: deps ## run every test; with the race detector where it changes nothing
 	@all=$$($(GO) list ./...); \
 	raced=$$(grep -v -E '$(NORACE)' <<<"$$all"); plain=$$(grep -E '$(NORACE)' <<<"$$all" || true); \
 	$(GO) test -race -timeout $(TEST_TIMEOUT) $$raced; \
-	if [ -n "$$plain" ]; then $(GO) test -timeout $(TEST_TIMEOUT) $$plain; fi
+	if [ -n "$$plain" ]; then $(GO) test -timeout $(TEST_TIMEOUT) $$plain; fi; \
+	$(GO) -C $(ETL) test -race -timeout $(TEST_TIMEOUT) ./...
 
 lint: ## golangci-lint and go vet
 	$(GO) vet ./...
 	"$$(scripts/tools.sh $(GOLANGCI_VERSION))" run ./...
+	$(GO) -C $(ETL) vet ./...
+	@linter=$$(scripts/tools.sh $(GOLANGCI_VERSION)); cd $(ETL); set -x; "$$linter" run ./...
 
 fmt: ## format the code
 	"$$(scripts/tools.sh $(GOLANGCI_VERSION))" fmt ./...
+	@linter=$$(scripts/tools.sh $(GOLANGCI_VERSION)); cd $(ETL); set -x; "$$linter" fmt ./...
 
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@scripts/fuzz.sh $(FUZZTIME)

@@ -28,6 +28,7 @@ need /usr/bin/python3 python3
 need /usr/lib/python3/dist-packages/requests/__init__.py python3-requests
 need jq jq
 need gcc gcc
+need g++ g++
 need /usr/include/stdlib.h libc6-dev
 need unshare util-linux
 need git git

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the fuzz targets of the module, one after the other.
+# Runs the fuzz targets of both modules, one after the other.
 #
 # Usage: fuzz.sh TIME-PER-TARGET [DIRECTORY [TARGET]]
 #
@@ -11,10 +11,10 @@ cd "$(dirname "$0")/.."
 mapfile -t files < <(git ls-files --cached --others --exclude-standard -- "${2:-.}/*_test.go" | xargs grep -l '^func Fuzz' || true)
 mapfile -t dirs < <(for f in "${files[@]}"; do dirname "$f"; done | sort -u)
 for dir in "${dirs[@]}"; do
-	list=$(go test -list '^Fuzz' "./$dir")
+	list=$(go -C "$dir" test -list '^Fuzz' .)
 	mapfile -t targets < <(grep '^Fuzz' <<<"$list" | grep -E "${3:-.}" || true)
 	for target in "${targets[@]}"; do
 		echo "fuzz: $dir $target"
-		go test -run '^$' -fuzz "^$target\$" -fuzztime "$1" -fuzzminimizetime 2s "./$dir"
+		go -C "$dir" test -run '^$' -fuzz "^$target\$" -fuzztime "$1" -fuzzminimizetime 2s .
 	done
 done

@@ -9,17 +9,19 @@ linter=$1
 cd "$(dirname "$0")/.."
 bad=0
 
-echo "verify: go mod tidy"
-go mod tidy -diff || {
-	echo "verify: go.mod or go.sum is not tidy: run go mod tidy" >&2
-	bad=1
-}
+for module in . cmd/holdfast-etl; do
+	echo "verify: go mod tidy in $module"
+	go -C "$module" mod tidy -diff || {
+		echo "verify: go.mod or go.sum is not tidy: run go mod tidy in $module" >&2
+		bad=1
+	}
 
-echo "verify: format"
-"$linter" fmt --diff ./... || {
-	echo "verify: the code is not formatted: run make fmt" >&2
-	bad=1
-}
+	echo "verify: format in $module"
+	(cd "$module" && "$linter" fmt --diff ./...) || {
+		echo "verify: the code is not formatted: run make fmt" >&2
+		bad=1
+	}
+done
 
 if git grep -q -e '^//go:generate ' -- '*.go'; then
 	echo "verify: generate"
