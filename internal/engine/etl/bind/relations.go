@@ -5,15 +5,19 @@ import (
 	"strings"
 )
 
-// Relations returns the names that SQL reads rows from, one for each place that
-// does, in order: names of tables behind FROM and JOIN, without their schemas and
-// without the names that the SQL defines in WITH. Unquoted ones are in lower case,
-// quoted ones as they are. A few words that are no relations can be among them, so a
-// relation that is not there is not read.
+// Relation is a name that SQL reads rows from.
+type Relation struct {
+	Name      string // unquoted, in lower case; quoted, as it is
+	Qualified bool   // a schema stands before it
+}
+
+// Relations returns what SQL reads rows from, once for each place that does, in
+// order: the tables behind FROM and JOIN, without the names that the SQL defines in
+// WITH.
 //
 // repeats is true when a place may be read more often than once, as through a name of
 // WITH that is used twice.
-func Relations(sql string) (names []string, repeats bool, err error) {
+func Relations(sql string) (all []Relation, repeats bool, err error) {
 	tokens, err := scan(sql)
 	if err != nil {
 		return nil, false, err
@@ -23,7 +27,7 @@ func Relations(sql string) (names []string, repeats bool, err error) {
 	for r.pos = 0; r.pos < len(tokens); r.pos++ {
 		r.token(tokens[r.pos])
 	}
-	return r.names, r.repeats, nil
+	return r.all, r.repeats, nil
 }
 
 // with is a name that WITH defines.
@@ -50,7 +54,7 @@ type relations struct {
 	pos     int
 	stack   []frame
 	used    map[*with]bool
-	names   []string
+	all     []Relation
 	repeats bool
 }
 
@@ -197,11 +201,20 @@ func (r *relations) identifier(name string) {
 	}
 }
 
+// qualified reports whether a schema stands before the current name.
+func (r *relations) qualified() bool {
+	if r.pos == 0 {
+		return false
+	}
+	t := r.tokens[r.pos-1]
+	return r.sql[t.start:t.end] == "."
+}
+
 // read notes a place that reads a relation, or a name that WITH defines.
 func (r *relations) read(name string) {
 	for _, f := range slices.Backward(r.stack) {
 		for _, w := range f.defined {
-			if !w.usable || !strings.EqualFold(w.name, name) {
+			if !w.usable || r.qualified() || !strings.EqualFold(w.name, name) {
 				continue
 			}
 			r.repeats = r.repeats || r.used[w]
@@ -209,5 +222,5 @@ func (r *relations) read(name string) {
 			return
 		}
 	}
-	r.names = append(r.names, name)
+	r.all = append(r.all, Relation{name, r.qualified()})
 }

@@ -24,7 +24,8 @@ func TestRelations(t *testing.T) {
 		{"twice", "select * from a union all select * from a", []string{"a", "a"}, false},
 		{"functions", "select extract(year from day), trim(both x from y) from a, generate_series(b, c) g", []string{"a"}, false},
 		{"distinct", "select x is distinct from y, count(distinct z) from a where u is not distinct from v", []string{"a"}, false},
-		{"a schema", "select * from main.a join memory.main.b on true", []string{"a", "b"}, false},
+		{"a schema", "select * from main.a join memory.main.b on true", []string{".a", ".b"}, false},
+		{"a schema before a name of WITH", "with a as (select 1) select * from a, main.a", []string{".a"}, false},
 		{"lateral", "select * from a, lateral (select * from b where b.x = a.x) l", []string{"a", "b"}, false},
 		{"with", "with x as (select * from a), y (c, d) as materialized (select * from x) select * from y", []string{"a"}, false},
 		{"with a name that is a relation's", "with a as (select * from a where true) select * from a", []string{"a"}, false},
@@ -41,9 +42,15 @@ func TestRelations(t *testing.T) {
 		{"a list in a function in FROM", "select * from a, unnest([b, c]) u, d", []string{"a", "d"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, repeats, err := bind.Relations(c.sql)
+			all, repeats, err := bind.Relations(c.sql)
 			if err != nil {
 				t.Fatal(err)
+			}
+			var got []string
+			for _, r := range all {
+				if got = append(got, r.Name); r.Qualified {
+					got[len(got)-1] = "." + r.Name
+				}
 			}
 			if !slices.Equal(got, c.want) || repeats != c.repeats {
 				t.Errorf("Relations(%q) = %q, %v, want %q, %v", c.sql, got, repeats, c.want, c.repeats)

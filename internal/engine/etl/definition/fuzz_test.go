@@ -19,6 +19,8 @@ func FuzzParse(f *testing.F) {
 	for _, text := range examples(f) {
 		f.Add(text)
 	}
+	f.Add([]byte(sound))
+	f.Add([]byte(plain))
 	schema := compiledSchema(f)
 	f.Fuzz(func(t *testing.T, text []byte) {
 		d, err := definition.Parse(text)

@@ -35,15 +35,13 @@ func (r *relation) sqlAt() string {
 	return r.at + ".sql"
 }
 
-// names returns the names that its SQL reads from, and notes whether it may read
-// some of them several times.
-func (r *relation) names() []string {
-	names, repeats, err := bind.Relations(r.transform.SQL + r.transform.Assert) // one of the two
+// sql returns what its SQL reads from.
+func (r *relation) sql() (reads []bind.Relation, repeats bool) {
+	reads, repeats, err := bind.Relations(r.transform.SQL + r.transform.Assert) // one of the two
 	if err != nil {
-		return nil // Parse has refused it
+		return nil, false // Parse has refused it
 	}
-	r.repeats = repeats
-	return names
+	return reads, repeats
 }
 
 // graph is what the relations of a definition read of each other.
@@ -84,8 +82,10 @@ func (g *graph) connect(r *relation) {
 		}
 		return
 	}
-	for _, name := range r.names() {
-		if read := g.byName[strings.ToLower(name)]; read != nil && !read.assertion() {
+	reads, repeats := r.sql()
+	r.repeats = repeats
+	for _, named := range reads {
+		if read := g.byName[strings.ToLower(named.Name)]; read != nil && !read.assertion() {
 			r.reads = append(r.reads, read)
 		}
 	}

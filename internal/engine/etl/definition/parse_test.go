@@ -156,6 +156,7 @@ func TestFaults(t *testing.T) {
 		{"a step in the source over rows", "in: rows, over: clean, rows: [{mask: {column: card, keep: 4}}]", "in: source, over: ¦rates, sql: select * from rates", "transform[1].over: is a file: a step in the source stands over a table, a query or another step in the source"},
 		{"rows over the engine", "in: target, over: priced, sql: select distinct on (id) * from priced", "in: rows, over: ¦priced, rows: [{drop: [a]}]", "transform[3].over: is a step in the engine: row steps stand over an extract, a step in its source or other row steps"},
 		{"the engine over the target", "in: engine, sql: select * from masked join rates", "in: engine, sql: ¦select * from latest join rates", "transform[2].sql: reads latest, a step in the target: the engine comes before it"},
+		{"a relation that is not", "select * from masked join rates using (day) where day >= $day", "select * from masked join rate using (day)", `transform[2].sql: reads "rate", which is no relation: those are orders, rates, clean, masked, priced, latest`},
 		{"an assertion without a value", ", expect: 0", "", "transform[4].expect: is missing: write the value that the assertion must select"},
 		{"a value without an assertion", "over: latest, assert: select count(*) from latest where rate = 0, expect: 0", "over: latest, sql: select * from latest, expect: ¦0", "transform[4].expect: is for an assertion only"},
 		{"an assertion as a relation", "from: latest", "from: ¦none_free", `load[0].from: is "none_free", an assertion, which has no rows`},

@@ -3,6 +3,8 @@ package definition
 import (
 	"slices"
 	"strings"
+
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/bind"
 )
 
 // placement checks that each transform stands over what it may stand over, and
@@ -13,13 +15,13 @@ func (v *validator) placement() {
 		case r.place == inExtract:
 		case r.place == InEngine:
 			v.engineReads(r)
-		case v.relation(r.at+".over", r.transform.Over) && r.over != nil:
+		case v.relation(r.at+".over", "is", r.transform.Over) && r.over != nil:
 			v.over(r)
 		}
 	}
 	for i, l := range v.d.Load {
 		at := index("load", i) + ".from"
-		if !v.relation(at, l.From) {
+		if !v.relation(at, "is", l.From) {
 			continue
 		}
 		if v.graph.byName[l.From].place == InTarget && l.Output != nil {
@@ -28,13 +30,13 @@ func (v *validator) placement() {
 	}
 }
 
-// relation checks that a name is that of a relation.
-func (v *validator) relation(at, name string) bool {
+// relation checks that a name is that of a relation. verb says what is done to it.
+func (v *validator) relation(at, verb, name string) bool {
 	switch r := v.graph.byName[name]; {
 	case r == nil:
-		v.fault(at, "is %q, which is no relation: those are %s", shorten(name), v.relations())
+		v.fault(at, "%s %q, which is no relation: those are %s", verb, shorten(name), v.relations())
 	case r.assertion():
-		v.fault(at, "is %q, an assertion, which has no rows", name)
+		v.fault(at, "%s %q, an assertion, which has no rows", verb, name)
 	default:
 		return true
 	}
@@ -55,7 +57,7 @@ func (v *validator) relations() string {
 // over checks the place of a transform that stands over one relation.
 func (v *validator) over(r *relation) {
 	at, below := r.at+".over", r.over
-	if r.place != InRows && !slices.ContainsFunc(r.names(), func(n string) bool { return strings.EqualFold(n, below.name) }) {
+	if reads, _ := r.sql(); r.place != InRows && !slices.ContainsFunc(reads, func(b bind.Relation) bool { return strings.EqualFold(b.Name, below.name) }) {
 		v.fault(r.sqlAt(), "does not read %s, which the step is over", below.name)
 	}
 	switch r.place { //nolint:exhaustive // the others stand over nothing, or over anything
@@ -91,8 +93,14 @@ func (r *relation) kind() string {
 
 func (v *validator) engineReads(r *relation) {
 	at := r.sqlAt()
-	if r.assertion() && len(r.reads) == 0 {
-		v.fault(at, "reads none of the relations: those are %s", v.relations())
+	named, _ := r.sql()
+	for _, n := range named {
+		if !n.Qualified {
+			v.relation(at, "reads", strings.ToLower(n.Name))
+		}
+	}
+	if r.assertion() && len(named) == 0 {
+		v.fault(at, "reads no relation: those are %s", v.relations())
 	}
 	for _, read := range r.reads {
 		if read.place == InTarget {
