@@ -1,0 +1,325 @@
+package service_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/service"
+	"github.com/holdfast-backup/holdfast/internal/store"
+)
+
+func TestWhenAnETLIsScheduled(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	now := start.Add(20 * time.Minute)
+	r.clock.add(20 * time.Minute)
+	hourly := &holdfast.Recurrence{Start: start, Period: time.Hour}
+	for _, c := range []struct {
+		name   string
+		stored *holdfast.Recurrence
+		at     time.Time
+		period time.Duration
+		due    time.Time // zero: CodeInvalid
+		then   *holdfast.Recurrence
+	}{
+		{"by the stored timing", hourly, time.Time{}, 0, start.Add(time.Hour), hourly},
+		{"by a stored timing that is to come", &holdfast.Recurrence{Start: now.Add(72 * time.Hour), Period: time.Hour}, time.Time{}, 0, now.Add(72 * time.Hour), nil},
+		{"by a new period", nil, time.Time{}, 5 * time.Minute, now.Add(5 * time.Minute), &holdfast.Recurrence{Start: now, Period: 5 * time.Minute}},
+		{"by another period", hourly, time.Time{}, 15 * time.Minute, start.Add(30 * time.Minute), &holdfast.Recurrence{Start: start, Period: 15 * time.Minute}},
+		{"by a period from a time", hourly, now.Add(time.Minute), 15 * time.Minute, now.Add(time.Minute), &holdfast.Recurrence{Start: now.Add(time.Minute), Period: 15 * time.Minute}},
+		{"at a time", nil, now.Add(time.Second), 0, now.Add(time.Second), nil},
+		{"at a time beside the stored timing", hourly, now.Add(time.Second), 0, now.Add(time.Second), hourly},
+		{"a minute ago", hourly, now.Add(-time.Minute), 0, now, hourly},
+		{"longer ago", hourly, now.Add(-time.Minute - 1), 0, time.Time{}, nil},
+		{"in ten years", nil, now.AddDate(10, 0, 0), 0, now.AddDate(10, 0, 0), nil},
+		{"later", nil, now.AddDate(10, 0, 0).Add(time.Second), 0, time.Time{}, nil},
+		{"every part of a second", nil, time.Time{}, 1500 * time.Millisecond, time.Time{}, nil},
+		{"backwards", nil, time.Time{}, -time.Second, time.Time{}, nil},
+	} {
+		j := must(r.svc.UpdateETL(t.Context(), r.admin, r.etl(newName(), berlinETL).ID, func(j *holdfast.Job) error {
+			if c.stored != nil {
+				rec := *c.stored
+				j.ETL.Recurrence = &rec
+			}
+			return nil
+		}))(t)
+		zone := time.FixedZone("far", -5*3600)
+		at := c.at
+		if !at.IsZero() {
+			at = at.In(zone)
+		}
+		a, err := r.svc.ScheduleETL(t.Context(), r.admin, service.ScheduleETL{RunETL: service.RunETL{Job: j.ID}, At: at, Period: c.period})
+		if c.due.IsZero() {
+			if holdfast.ErrorCode(err) != holdfast.CodeInvalid || holdfast.ErrorMessage(err) == "" {
+				t.Errorf("%s: got %+v and %v, want an invalid request", c.name, a, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: got %v", c.name, err)
+			continue
+		}
+		st := must(r.svc.ETLStatus(t.Context(), r.admin, j.ID))(t)
+		if st.Planned == nil || st.Planned.ID != a.Execution || !st.Planned.Due.Equal(c.due) {
+			t.Errorf("%s: got %+v, want an execution planned for %s", c.name, st.Planned, c.due)
+		}
+		rec := st.Job.ETL.Recurrence
+		if (c.stored != nil || c.period != 0) != (rec != nil && rec.Armed) || c.then != nil && (!rec.Start.Equal(c.then.Start) || rec.Period != c.then.Period) {
+			t.Errorf("%s: got timing %+v, want %+v, armed", c.name, rec, c.then)
+		}
+	}
+	_, err := r.svc.ScheduleETL(t.Context(), r.admin, service.ScheduleETL{RunETL: service.RunETL{Job: r.etl("s", serviceETL).ID}, Period: time.Hour})
+	wantInvalid(t, err)
+}
+
+func TestWhatAnETLIsRunWith(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	j := must(r.svc.CreateETL(ctx, r.admin, service.NewETL{Definition: berlinETL, Properties: map[string]string{"a": "1", "b": "2"}}))(t)
+	before := r.lastEvent().ID
+	a := must(r.svc.RunETL(ctx, r.admin, service.RunETL{
+		Job: j.ID, Properties: map[string]string{"a": "3", "db.Password": "planted", "api.key": "planted"}, Removed: []string{"b", "b"}, Simulate: true,
+	}))(t)
+	e := must(r.svc.Execution(ctx, r.admin, a.Execution))(t)
+	properties := must(j.ETL.PropertiesOf(*e.ETL))(t)
+	if properties["a"] != "3" || properties["db.Password"] != "planted" || len(properties) != 3 || !e.ETL.Simulate || e.State != holdfast.StateQueued {
+		t.Errorf("got %+v with properties %v, want those of the request over the configuration's", e.ETL, properties)
+	}
+	if e.Actor != r.admin.Principal.Name || e.Host != r.hosts[0].ID || !e.Submitted.Equal(start) || !e.Due.Equal(start) {
+		t.Errorf("got %+v, want an execution that is due now at its site's host", e)
+	}
+	events := r.events(before)
+	if len(events) != 1 || events[0].Kind != "etl.run" || events[0].Subject != fmt.Sprintf("job %d", j.ID) || events[0].Site != j.Site ||
+		strings.Contains(string(events[0].Data), "planted") || !strings.Contains(string(events[0].Data), `"db.Password":"***"`) ||
+		!strings.Contains(string(events[0].Data), `"a":"3"`) {
+		t.Errorf("got events %+v, want one without secrets", events)
+	}
+	for _, c := range []struct {
+		name string
+		in   service.RunETL
+	}{
+		{"too many properties", service.RunETL{Properties: manyProperties(65)}},
+		{"a long value", service.RunETL{Properties: map[string]string{"a": strings.Repeat("v", holdfast.MaxPropertyValue+1)}}},
+		{"no name", service.RunETL{Properties: map[string]string{"": "1"}}},
+		{"one both given and removed", service.RunETL{Properties: map[string]string{"a": "1"}, Removed: []string{"a"}}},
+		{"a key that is no text", service.RunETL{IdempotencyKey: "a\x00"}},
+	} {
+		c.in.Job = j.ID
+		if _, err := r.svc.RunETL(ctx, r.admin, c.in); holdfast.ErrorCode(err) != holdfast.CodeInvalid {
+			t.Errorf("%s: got %v, want an invalid request", c.name, err)
+		}
+		_, err := r.svc.ScheduleETL(ctx, r.admin, service.ScheduleETL{RunETL: c.in})
+		wantInvalid(t, err)
+	}
+	if got := r.events(events[0].ID); len(got) != 0 {
+		t.Errorf("got events %+v of what was refused", got)
+	}
+	for name, want := range map[string]bool{
+		"password": true, "db.password": true, "API_KEY": true, "passphrase": true, "refresh.token": true, "client_secret": true, "keys": false, "day": false,
+	} {
+		if got := service.SecretProperty(name); got != want {
+			t.Errorf("%s: got secret %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestARepeatedRequestGetsTheSameAnswer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	j, other := r.etl("orders", berlinETL), r.etl("other", berlinETL)
+	in := service.RunETL{Job: j.ID, Properties: map[string]string{"password": "planted"}, IdempotencyKey: "once"}
+	first := must(r.svc.RunETL(ctx, r.admin, in))(t)
+	e := r.move(r.move(must(r.svc.Execution(ctx, r.admin, first.Execution))(t), holdfast.MoveStart), holdfast.MoveSucceed)
+	before := r.lastEvent().ID
+	if again := must(r.svc.RunETL(ctx, r.admin, in))(t); again != first || e.State != holdfast.StateEnded {
+		t.Errorf("got %+v, want the first answer %+v, also after the execution has ended", again, first)
+	}
+	if got := r.events(before); len(got) != 0 {
+		t.Errorf("got events %+v of a repeated request", got)
+	}
+	changed, elsewhere := in, in
+	changed.Properties = nil
+	elsewhere.Job = other.ID
+	for _, in := range []service.RunETL{changed, elsewhere} {
+		_, err := r.svc.RunETL(ctx, r.admin, in)
+		wantCode(t, err, holdfast.CodeConflict)
+	}
+	_, err := r.svc.ScheduleETL(ctx, r.admin, service.ScheduleETL{RunETL: in})
+	wantCode(t, err, holdfast.CodeConflict)
+	err = r.store.View(ctx, func(rd store.Reader) error {
+		sub, err := rd.SubmissionByKey(ctx, j.Account, "once")
+		if strings.Contains(string(sub.Request), "planted") || sub.Dialect != r.admin.Dialect {
+			t.Errorf("got submission %+v, want it without properties", sub)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	joined := must(r.svc.RunETL(ctx, r.admin, service.RunETL{Job: j.ID}))(t)
+	keyed := must(r.svc.RunETL(ctx, r.admin, service.RunETL{Job: j.ID, IdempotencyKey: "joins"}))(t)
+	must(r.svc.StopETL(ctx, r.admin, j.ID))(t)
+	again := must(r.svc.RunETL(ctx, r.admin, service.RunETL{Job: j.ID, IdempotencyKey: "joins"}))(t)
+	if keyed != joined || again != joined {
+		t.Errorf("got %+v and %+v, want the execution %+v that was joined", keyed, again, joined)
+	}
+	planned := must(r.svc.ScheduleETL(ctx, r.admin, service.ScheduleETL{RunETL: service.RunETL{Job: j.ID, IdempotencyKey: "plan"}, Period: time.Hour}))(t)
+	must(r.svc.KillETL(ctx, r.admin, j.ID))(t)
+	if again := must(r.svc.ScheduleETL(ctx, r.admin, service.ScheduleETL{RunETL: service.RunETL{Job: j.ID, IdempotencyKey: "plan"}, Period: time.Hour}))(t); again != planned {
+		t.Errorf("got %+v, want the first answer %+v", again, planned)
+	}
+	var mu sync.Mutex
+	answers := map[service.ETLAnswer]int{}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			a, err := r.svc.RunETL(ctx, r.admin, service.RunETL{Job: other.ID, IdempotencyKey: "at once"})
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			answers[a]++
+		})
+	}
+	wg.Wait()
+	if len(answers) != 1 {
+		t.Errorf("got answers %v, want one", answers)
+	}
+}
+
+func TestRequestsAboutETLsAreTold(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for _, c := range []struct {
+		given, call  string
+		tells, rings int
+	}{
+		{"", "run", 0, 1},
+		{"queued", "run", 0, 0},
+		{"timed", "schedule", 0, 0},
+		{"queued", "stop", 0, 1},
+		{"current queued", "stop", 1, 1},
+		{"current", "stop", 1, 0},
+		{"current/stop", "stop", 0, 0},
+		{"current/stop", "kill", 1, 0},
+		{"planned", "kill", 0, 1},
+	} {
+		s := r.set(berlinETL, c.given)
+		must(s.call(c.call))(t)
+		if len(r.out.tells) != c.tells || len(r.out.rings) != c.rings {
+			t.Errorf("%s when %s: got tells %v and rings %v, want %d and %d", c.call, c.given, r.out.tells, r.out.rings, c.tells, c.rings)
+		}
+	}
+}
+
+// conflictAlways loses the first races of each move of an execution.
+type conflictAlways struct {
+	conflictOnce
+}
+
+func (c conflictAlways) MoveETLRun(ctx context.Context, prev holdfast.Execution, next holdfast.ETLRun) error {
+	if *c.left > 0 {
+		*c.left--
+		return holdfast.Errorf(holdfast.CodeConflict, "the execution has moved")
+	}
+	return c.Tx.MoveETLRun(ctx, prev, next)
+}
+
+func TestARequestThatLosesARaceBeginsAnew(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for _, c := range []struct {
+		given, call string
+		lost        int
+		want        holdfast.Code
+	}{
+		{"current", "stop", 1, ""},
+		{"current queued", "kill", 4, ""},
+		{"current", "stop", 5, holdfast.CodeConflict},
+		{"planned", "schedule a=1", 2, ""},
+		{"once", "schedule later", 2, ""},
+	} {
+		s := r.set(berlinETL, c.given)
+		left := c.lost
+		r.store.wrap = func(tx store.Tx) store.Tx { return conflictAlways{conflictOnce{tx, &left}} }
+		_, err := s.call(c.call)
+		r.store.wrap = nil
+		wantCode(t, err, c.want)
+	}
+}
+
+func TestAPlannedExecutionThatIsEndedByItselfIsFollowed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	s := r.set(berlinETL, "planned")
+	first := s.order[0]
+	must(r.svc.Stop(ctx, r.admin, first))(t)
+	st := must(r.svc.ETLStatus(ctx, r.admin, s.job.ID))(t)
+	if st.Planned == nil || st.Planned.ID == first || !st.Planned.Due.Equal(start.Add(2*time.Hour)) {
+		t.Errorf("got %+v planned, want the one after it", st.Planned)
+	}
+	if last := r.lastEvent(); last.Kind != "execution.planned" {
+		t.Errorf("got event %s, want the new plan's", last.Kind)
+	}
+	s = r.set(berlinETL, "once")
+	must(r.svc.Kill(ctx, r.admin, s.order[0]))(t)
+	if st := must(r.svc.ETLStatus(ctx, r.admin, s.job.ID))(t); st.Planned != nil {
+		t.Errorf("got %+v planned after what was planned once", st.Planned)
+	}
+}
+
+func TestExecuteOfAnETL(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	j := must(r.svc.CreateETL(ctx, r.admin, service.NewETL{Definition: berlinETL, Properties: map[string]string{"simulation.mode": "true"}}))(t)
+	e := must(r.svc.Execute(ctx, r.admin, service.Run{Job: j.ID}))(t)
+	if e.Type != holdfast.JobETL || e.ETL == nil || !e.ETL.Simulate || e.State != holdfast.StateQueued || e.Repository != 0 || e.RunType != "" {
+		t.Errorf("got %+v, want a simulated execution of the ETL", e)
+	}
+	_, err := r.svc.Execute(ctx, r.admin, service.Run{Job: j.ID})
+	wantCode(t, err, holdfast.CodeConflict)
+	if got := must(r.svc.Execute(ctx, r.admin, service.Run{Job: j.ID, IfBusy: service.Join}))(t); got.ID != e.ID {
+		t.Errorf("got execution %d, want the one that waits", got.ID)
+	}
+	if got := must(r.svc.RunETL(ctx, r.admin, service.RunETL{Job: j.ID}))(t); got.Execution != e.ID {
+		t.Errorf("got %+v, want the one that waits", got)
+	}
+	_, err = r.svc.Execute(ctx, r.admin, service.Run{Job: j.ID, Due: start.Add(time.Hour)})
+	wantInvalid(t, err)
+	held := must(r.svc.Execute(ctx, r.admin, service.Run{Job: j.ID, IfBusy: service.Queue, Suspended: true}))(t)
+	if held.State != holdfast.StateSuspended {
+		t.Errorf("got %s, want an execution that waits for a resume", held.State)
+	}
+	must(r.svc.UpdateETL(ctx, r.admin, j.ID, func(j *holdfast.Job) error { j.ETL.Configurations[0].Active = false; return nil }))(t)
+	_, err = r.svc.Execute(ctx, r.admin, service.Run{Job: j.ID, IfBusy: service.Queue})
+	wantInvalid(t, err)
+}
+
+func TestETLStatus(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	s := r.set(berlinETL, "ended queued queued2 planned")
+	must(r.svc.StopETL(t.Context(), r.admin, s.job.ID))(t)
+	cancelled := s.order[2]
+	_ = s.name("current", must(s.call("run"))(t))
+	_ = s.name("next", must(s.call("run n=2"))(t))
+	r.move(must(r.svc.Execution(t.Context(), r.admin, s.order[4]))(t), holdfast.MoveStart)
+	st := must(r.svc.ETLStatus(t.Context(), r.admin, s.job.ID))(t)
+	if s.names[st.Current.ID] != "current" || s.names[st.Planned.ID] != "planned" || st.Last.ID != cancelled || s.names[st.LastStarted.ID] != "current" ||
+		s.names[st.Finished.ID] != "ended" || st.Waiting != 1 {
+		t.Errorf("got %+v, want what works, is planned, was cancelled, started and ended last", st)
+	}
+	_, err := r.svc.ETLStatus(t.Context(), r.admin, r.job(0, "backup").ID)
+	wantCode(t, err, holdfast.CodeNotFound)
+}
