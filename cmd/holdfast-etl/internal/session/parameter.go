@@ -111,8 +111,8 @@ func exact(text string) (typ, plain string, err error) {
 	plain = value.FloatString(scale)
 	digits := len(strings.TrimLeft(strings.NewReplacer("-", "", ".", "").Replace(plain), "0"))
 	digits = max(digits, min(scale+1, 38)) // a zero before the point
-	if digits > 38 {
-		return "", "", fmt.Errorf("%q has %d digits", text, digits)
+	if digits > 38 || scale > 38 {
+		return "", "", fmt.Errorf("%q has more than 38 digits", text)
 	}
 	return fmt.Sprintf("DECIMAL(%d,%d)", digits, scale), plain, nil
 }
@@ -138,12 +138,13 @@ func (s *Session) rewrite(sql string) (rewritten, error) {
 	if err != nil {
 		return rewritten{}, err
 	}
-	reads, _, err := bind.Relations(sql)
+	relations, _, err := bind.Relations(sql)
 	if err != nil {
 		return rewritten{}, err
 	}
-	for i, name := range reads {
-		reads[i] = fold(name)
+	var reads []string
+	for _, r := range relations {
+		reads = append(reads, fold(r.Name))
 	}
 	return rewritten{sql: text, reads: reads, parameters: used}, nil
 }

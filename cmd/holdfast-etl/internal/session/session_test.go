@@ -1,0 +1,89 @@
+package session
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/duck"
+)
+
+func TestExact(t *testing.T) {
+	for _, c := range []struct{ text, typ, plain string }{
+		{"0", "DECIMAL(1,0)", "0"},
+		{"10.50", "DECIMAL(4,2)", "10.50"},
+		{"-0.001", "DECIMAL(4,3)", "-0.001"},
+		{".5", "DECIMAL(2,1)", "0.5"},
+		{"7.", "DECIMAL(1,0)", "7"},
+		{"+1e3", "DECIMAL(4,0)", "1000"},
+		{"1.25e1", "DECIMAL(3,1)", "12.5"},
+		{"1e-37", "DECIMAL(38,37)", "0." + strings.Repeat("0", 36) + "1"},
+		{strings.Repeat("9", 38), "DECIMAL(38,0)", strings.Repeat("9", 38)},
+	} {
+		typ, plain, err := exact(c.text)
+		if err != nil || typ != c.typ || plain != c.plain {
+			t.Errorf("%s: got %s %s, %v; want %s %s", c.text, typ, plain, err, c.typ, c.plain)
+		}
+	}
+	for _, text := range []string{"", ".", "x", "1x", "NaN", "Infinity", "1e99", "1e-39", "1e100", "0x10", "1_000", strings.Repeat("9", 39), "1;", "--1", "1e"} {
+		if typ, _, err := exact(text); err == nil {
+			t.Errorf("%q is taken for a %s", text, typ)
+		}
+	}
+}
+
+func TestReadable(t *testing.T) {
+	for _, c := range []struct{ msg, want string }{
+		{"Binder Error: no column \"x\"\n\nLINE 1: CREATE TABLE \"s\" AS SELECT\n     ^", `Binder Error: no column "x"`},
+		{
+			"Conversion Error: CSV Error on Line: 2\nOriginal Line: x,secret\nError when converting column \"r.0.id\". Could not convert string \"x\" to 'BIGINT'\n\nColumn r.0.id is being converted as type BIGINT\nThis type was auto-detected",
+			`Conversion Error: CSV Error on Line: 2 Error when converting column "id" of r. Could not convert string "x" to 'BIGINT'`,
+		},
+		{strings.Repeat("ü", 1000), strings.Repeat("ü", maxMessage/2) + "…"},
+	} {
+		if got := readable(c.msg); got != c.want {
+			t.Errorf("got  %q\nwant %q", got, c.want)
+		}
+	}
+}
+
+// FuzzJSONLines compares what it makes of a line with what two other decoders say.
+func FuzzJSONLines(f *testing.F) {
+	f.Add(`{"a": "x\"\n", "b": [1.10, {"c": 1e400}]}`)
+	f.Add(`{"a": 12345678901234.567890123456, "b": null}`)
+	f.Add(`{"A": 1, "a": "\ud800"}`)
+	f.Add(`[1]`)
+	f.Add(`null`)
+	columns := []duck.Column{{Name: "a", Type: "text"}, {Name: "b", Type: "jsonb"}}
+	f.Fuzz(func(t *testing.T, line string) {
+		if strings.ContainsAny(line, "\r\n") {
+			return
+		}
+		var out bytes.Buffer
+		if err := jsonLines(&out, strings.NewReader(line), columns, 1<<20); err != nil || out.Len() == 0 {
+			return
+		}
+		var object map[string]any
+		d := json.NewDecoder(strings.NewReader(line))
+		d.UseNumber()
+		if err := d.Decode(&object); err != nil {
+			t.Fatalf("%q is taken: %v", line, err)
+		}
+		r := csv.NewReader(&out)
+		record, err := r.Read()
+		if err != nil || len(record) != 2 {
+			t.Fatalf("%q became %q, %v", line, record, err)
+		}
+		if want, ok := object["a"].(string); ok && record[0] != strings.ReplaceAll(want, "\r\n", "\n") { // the reader folds these
+			t.Errorf("%q: got the text %q, want %q", line, record[0], want)
+		}
+		if want, ok := object["a"].(json.Number); ok && record[0] != want.String() {
+			t.Errorf("%q: got the number %q, want %q", line, record[0], want)
+		}
+		if object["b"] != nil && !json.Valid([]byte(record[1])) {
+			t.Errorf("%q: got the JSON %q", line, record[1])
+		}
+	})
+}

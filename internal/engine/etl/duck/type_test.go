@@ -1,0 +1,41 @@
+package duck_test
+
+import (
+	"testing"
+
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/duck"
+)
+
+func TestTypeOf(t *testing.T) {
+	for postgres, want := range map[string]string{
+		"integer": "INTEGER", "int4": "INTEGER", "INT": "INTEGER", "pg_catalog.int8": "BIGINT", "double precision": "DOUBLE", "double  precision": "DOUBLE",
+		"numeric": "VARCHAR", "numeric(12,2)": "DECIMAL(12,2)", "numeric( 12 , 2 )": "DECIMAL(12,2)", "decimal(7)": "DECIMAL(7,0)", "numeric(38,38)": "DECIMAL(38,38)",
+		"numeric(39,0)": "VARCHAR", "numeric(5,-2)": "VARCHAR", "numeric(2,5)": "VARCHAR", "numeric(x)": "VARCHAR", "numeric(5,2)[]": "VARCHAR",
+		"timestamp": "TIMESTAMP", "timestamp(3) without time zone": "TIMESTAMP", "timestamp(0) with time zone": "TIMESTAMPTZ", "timestamptz(6)": "TIMESTAMPTZ",
+		"time(3) without time zone": "TIME", "time with time zone": "VARCHAR", "interval": "INTERVAL", "interval(3)": "INTERVAL", "interval year to month": "VARCHAR",
+		"character varying(20)": "VARCHAR", "text[]": "VARCHAR", "integer[]": "VARCHAR", `"Mood"`: "VARCHAR", "public.mood": "VARCHAR", "": "VARCHAR", "(": "VARCHAR", "uuid": "UUID",
+	} {
+		if got := duck.TypeOf(postgres).DuckDB; got != want {
+			t.Errorf("%s: got %s, want %s", postgres, got, want)
+		}
+	}
+}
+
+func TestResultOf(t *testing.T) {
+	for duckdb, want := range map[string][2]string{
+		"BIGINT":                   {"bigint", `"c"`},
+		"DECIMAL(18,3)":            {"numeric(18,3)", `"c"`},
+		"TIMESTAMP WITH TIME ZONE": {"timestamp with time zone", `"c"`},
+		"BLOB":                     {"bytea", `'\x' || lower(hex("c"))`},
+		"INTEGER[]":                {"json", `to_json("c")`},
+		"DECIMAL(18,3)[3]":         {"json", `to_json("c")`},
+		"STRUCT(a INTEGER)":        {"json", `to_json("c")`},
+		"ENUM('a', 'b')":           {"text", `"c"`},
+		"GEOMETRY":                 {"text", `CAST("c" AS VARCHAR)`},
+	} {
+		postgres, expression := duck.ResultOf(duckdb, `"c"`)
+		if postgres != want[0] || expression != want[1] {
+			t.Errorf("%s: got %s, %s; want %q", duckdb, postgres, expression, want)
+		}
+	}
+}
