@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -50,8 +51,16 @@ func (p *Pipeline) onlooker(req engine.ETL) (*execution, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.plan = &definition.Plan{Definition: d}
-	return e, e.replan(req.Properties)
+	for name, p := range d.Parameters {
+		p.Required = false
+		d.Parameters[name] = p
+	}
+	plan, err := d.Plan(nil, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	e.take(plan)
+	return e, nil
 }
 
 // lookOn opens a session for a question about the job, not for an execution.

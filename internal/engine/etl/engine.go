@@ -114,6 +114,11 @@ func (f *flow) engineFeed(ctx context.Context, w *work) (feed, error) {
 	if err != nil {
 		return feed{}, err
 	}
+	return f.drainFeed(ctx, c)
+}
+
+// drainFeed is the feed of what the engine has computed.
+func (f *flow) drainFeed(ctx context.Context, c *duck.Client) (feed, error) {
 	result := f.engineResult()
 	fields, err := c.Columns(ctx, result)
 	if err != nil {
@@ -187,11 +192,14 @@ func (f *flow) computed(ctx context.Context, w *work) (*duck.Client, error) {
 
 func (f *flow) engineStep(ctx context.Context, c *duck.Client, s definition.Step) error {
 	if !s.Assert {
-		n, err := c.Step(ctx, s.Name, s.SQL, s.Streamed)
+		n, err := c.Step(ctx, s.Name, s.SQL, s.Streamed && !f.e.preview)
 		if err == nil && !s.Streamed {
 			f.e.log.InfoContext(ctx, "step computed", "flow", f.plan.Load.Name, "step", s.Name, "rows", n)
 		}
 		return err
+	}
+	if f.e.preview {
+		return nil
 	}
 	got, err := c.Assert(ctx, s.SQL)
 	if err != nil {
@@ -213,7 +221,7 @@ func (e *execution) engineParameters() []duck.Parameter {
 func (f *flow) streamed(readings []*reading) map[*reading]bool {
 	all, busy := map[*reading]bool{}, map[*source]bool{}
 	for _, r := range readings {
-		if !r.in.Streamed || r.src == nil || busy[r.src] {
+		if f.e.preview || !r.in.Streamed || r.src == nil || busy[r.src] {
 			continue
 		}
 		all[r], busy[r.src] = true, true
@@ -242,7 +250,7 @@ func (r *reading) give(ctx context.Context, c *duck.Client, streamed bool) error
 	if err := run(); err != nil {
 		return err
 	}
-	if r.src == nil || len(r.in.Rows) > 0 {
+	if r.src == nil || len(r.in.Rows) > 0 || r.f.e.preview { // the first of many rows are others each time
 		return nil
 	}
 	return r.compare(ctx, c)
@@ -250,7 +258,7 @@ func (r *reading) give(ctx context.Context, c *duck.Client, streamed bool) error
 
 // byEngine reports whether the engine reads the input's files by itself.
 func (r *reading) byEngine() bool {
-	return r.in.Extract.File != nil && r.rejects == nil && len(r.in.Rows) == 0
+	return r.in.Extract.File != nil && len(r.in.Rows) == 0 && r.rejects == nil
 }
 
 // giveFiles has the engine read files.
@@ -258,6 +266,9 @@ func (r *reading) giveFiles(ctx context.Context, c *duck.Client, relation string
 	f := r.in.Extract.File
 	s := duck.Source{Format: duck.Format(f.Format), Header: f.Header, Comma: f.Comma, Null: f.Null}
 	for _, field := range f.Fields {
+		if r.rejects != nil { // what is no value of its type is to be rejected, and not to fail the engine
+			field.Type = "text"
+		}
 		s.Columns = append(s.Columns, duck.Column{Name: field.Name, Type: field.Type})
 	}
 	if len(r.files) == 0 {

@@ -40,14 +40,16 @@ func newFlow(e *execution, plan *definition.Flow) *flow {
 func (f *flow) run(ctx context.Context) error {
 	start := time.Now()
 	f.sources, f.trackers = map[place]*source{}, map[string]*tracker{}
-	defer func() {
-		for _, s := range f.sources {
-			s.close(ctx)
-		}
-	}()
+	defer f.closeSources(ctx)
 	err := f.units(ctx)
 	f.logResult(ctx, time.Since(start), err)
 	return err
+}
+
+func (f *flow) closeSources(ctx context.Context) {
+	for _, s := range f.sources {
+		s.close(ctx)
+	}
 }
 
 func (f *flow) logResult(ctx context.Context, took time.Duration, err error) {

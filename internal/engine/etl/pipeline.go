@@ -50,6 +50,8 @@ type Pipeline struct {
 	step       func(name string)
 }
 
+var _ engine.Pipeline = (*Pipeline)(nil)
+
 // New returns an engine.
 func New(c Config) *Pipeline {
 	if c.Step == nil {
@@ -104,6 +106,7 @@ type execution struct {
 	log   *slog.Logger
 
 	flows   []*flow
+	preview bool         // of the first rows only
 	claimed bool         // the targets, by a service
 	child   *duck.Client // nil: not started
 	// childUses is how many units the process has served.
@@ -127,12 +130,22 @@ func (e *execution) replan(properties map[string]string) error {
 	if err != nil {
 		return err
 	}
-	e.plan = plan
-	e.flows = e.flows[:0]
-	for i := range plan.Flows {
-		e.flows = append(e.flows, newFlow(e, &plan.Flows[i]))
-	}
+	e.take(plan)
 	return nil
+}
+
+// take makes the flows of a plan. Those that were at work before keep what they
+// have counted.
+func (e *execution) take(plan *definition.Plan) {
+	before := e.flows
+	e.plan, e.flows = plan, nil
+	for i := range plan.Flows {
+		f := newFlow(e, &plan.Flows[i])
+		if i < len(before) {
+			f.result = before[i].result
+		}
+		e.flows = append(e.flows, f)
+	}
 }
 
 // result sums up what has been committed.

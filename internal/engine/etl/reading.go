@@ -36,6 +36,9 @@ func (f *flow) read(ctx context.Context, number int, counters map[string]string)
 	if in.Extract.File != nil {
 		var err error
 		r.files, r.after, err = f.openFiles(ctx, in, counters[in.Extract.Name])
+		if f.e.preview {
+			r.files = firstOf(r.files)
+		}
 		r.nothing = in.Extract.Incremental != nil && len(r.files) == 0
 		return r, err
 	}
@@ -44,7 +47,9 @@ func (f *flow) read(ctx context.Context, number int, counters map[string]string)
 		return r, err
 	}
 	base := in.Base
-	if in.Extract.Incremental != nil {
+	if f.e.preview {
+		base = limited(base)
+	} else if in.Extract.Incremental != nil {
 		if base, err = f.readNew(ctx, r, number, counters); err != nil {
 			return r, err
 		}

@@ -24,22 +24,14 @@ func (f *flow) loadByTarget(ctx context.Context, tx pgx.Tx, t *target, fd feed) 
 	made := []string{f.plan.Arrived}
 	result := f.plan.Arrived
 	for _, s := range f.plan.Target {
-		sql, err := f.e.bound(s.SQL)
-		if err != nil {
-			return c, err
-		}
 		if s.Assert {
-			if err := f.assert(ctx, tx, s, sql); err != nil {
+			if err := f.assert(ctx, tx, s); err != nil {
 				return c, err
 			}
 			continue
 		}
-		if _, err := describe(ctx, tx.Conn(), sql, "step "+s.Name); err != nil {
+		if err := f.makeStep(ctx, tx, s); err != nil {
 			return c, err
-		}
-		// Prepared as one statement before: nothing can follow it.
-		if _, err := tx.Exec(ctx, "CREATE TEMP TABLE "+definition.QuoteIdentifier(s.Name)+" ON COMMIT DROP AS SELECT * FROM (\n"+sql+"\n) AS q"); err != nil {
-			return c, queryError(err, "run step "+s.Name)
 		}
 		made, result = append(made, s.Name), s.Name
 	}
@@ -56,6 +48,22 @@ func (f *flow) loadByTarget(ctx context.Context, tx pgx.Tx, t *target, fd feed) 
 		return c, err
 	}
 	return c, drop(ctx, tx, made...)
+}
+
+// makeStep makes the temporary table of a step.
+func (f *flow) makeStep(ctx context.Context, tx pgx.Tx, s definition.Step) error {
+	sql, err := f.e.bound(s.SQL)
+	if err != nil {
+		return err
+	}
+	if _, err := describe(ctx, tx.Conn(), sql, "step "+s.Name); err != nil {
+		return err
+	}
+	// Prepared as one statement before: nothing can follow it.
+	if _, err := tx.Exec(ctx, "CREATE TEMP TABLE "+definition.QuoteIdentifier(s.Name)+" ON COMMIT DROP AS SELECT * FROM (\n"+sql+"\n) AS q"); err != nil {
+		return queryError(err, "run step "+s.Name)
+	}
+	return nil
 }
 
 // loadFrom loads the rows of a temporary table.
@@ -83,7 +91,11 @@ func (f *flow) loadFrom(ctx context.Context, tx pgx.Tx, t *target, m mapping, fr
 }
 
 // assert runs a question that has one answer.
-func (f *flow) assert(ctx context.Context, tx pgx.Tx, s definition.Step, sql string) error {
+func (f *flow) assert(ctx context.Context, tx pgx.Tx, s definition.Step) error {
+	sql, err := f.e.bound(s.SQL)
+	if err != nil {
+		return err
+	}
 	columns, err := describe(ctx, tx.Conn(), sql, "assertion "+s.Name)
 	if err != nil {
 		return err

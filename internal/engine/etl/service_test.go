@@ -1,0 +1,142 @@
+package etl_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl"
+	"github.com/holdfast-backup/holdfast/internal/testkit"
+)
+
+// served is a service at work.
+type served struct {
+	stop, rounds chan struct{}
+	changed      chan map[string]string
+	ended        chan error
+	res          engine.Result // when it has ended
+}
+
+// serve starts a service. It is ended with the test at the latest.
+func serve(t *testing.T, ctx context.Context, req engine.ETL) *served {
+	t.Helper()
+	s := &served{stop: make(chan struct{}), rounds: make(chan struct{}, 10_000), changed: make(chan map[string]string), ended: make(chan error, 1)}
+	req.Stop, req.Changed = s.stop, s.changed
+	req.Round = func() { s.rounds <- struct{}{} }
+	go func() {
+		var err error
+		s.res, err = etl.New(etl.Config{}).Run(ctx, req)
+		s.ended <- err
+	}()
+	return s
+}
+
+// wait waits until the target has so many rows.
+func (s *served) wait(t *testing.T, dwh *testkit.Postgres, sql, want string) {
+	t.Helper()
+	got := ""
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if got = dwh.Value(t, "", sql); got == want {
+			return
+		}
+		select {
+		case err := <-s.ended:
+			t.Fatalf("the service has ended: %v", err)
+		default:
+		}
+	}
+	t.Fatalf("%s: got %s, want %s", sql, got, want)
+}
+
+// end waits for the end.
+func (s *served) end(t *testing.T) error {
+	t.Helper()
+	select {
+	case err := <-s.ended:
+		return err
+	case <-time.After(30 * time.Second):
+		t.Fatal("the service does not end")
+		return nil
+	}
+}
+
+const service = `
+mode: service
+service: {interval: 100ms, idle_backoff: 200ms}
+parameters: {least: {type: integer, default: 0}}
+extract: [{name: a, connection: shop, query: "select * from a where v >= :least", incremental: {strategy: column, column: id}}]
+load: [{from: a, connection: dwh, table: a}]
+`
+
+func TestService(t *testing.T) {
+	p := startPair(t)
+	table := "CREATE TABLE a (id int PRIMARY KEY, v int); "
+	p.shop.Exec(t, "", table+"INSERT INTO a SELECT g, g FROM generate_series(1, 10) AS g")
+	p.dwh.Exec(t, "", table)
+	const count = "SELECT count(*) FROM a"
+
+	s := serve(t, t.Context(), p.order(t, service, testkit.Expect("do not fit")))
+	s.wait(t, p.dwh, count, "10")
+	for i := 11; i <= 15; i++ {
+		p.shop.Exec(t, "", "INSERT INTO a VALUES ($1, $1)", i)
+		s.wait(t, p.dwh, count, fmt.Sprint(i))
+	}
+	s.changed <- map[string]string{"least": "many"} // refused, and the service goes on
+	s.changed <- map[string]string{"least": "1000"}
+	p.shop.Exec(t, "", "INSERT INTO a VALUES (16, 16), (17, 1000)")
+	s.wait(t, p.dwh, count, "16")
+	close(s.stop)
+	if err := s.end(t); err != nil {
+		t.Errorf("a stop is a good end: got %v", err)
+	}
+	same(t, p.shop, "SELECT * FROM a WHERE id <> 16", p.dwh, "SELECT * FROM a")
+	if f := s.res.Flows[0]; f.Loaded != 16 || s.res.Rounds != int64(len(s.rounds)) || s.res.Rounds < 7 {
+		t.Errorf("got flow %+v, %d rounds, %d told", f, s.res.Rounds, len(s.rounds))
+	}
+	p.nothingLeft(t)
+
+	t.Run("the next fence goes on", func(t *testing.T) {
+		req := p.order(t, service)
+		req.Fence = 2
+		ctx, cancel := context.WithCancelCause(t.Context())
+		s := serve(t, ctx, req)
+		p.shop.Exec(t, "", "INSERT INTO a VALUES (18, 18)")
+		s.wait(t, p.dwh, count, "17")
+		cause := fmt.Errorf("killed: %w", engine.ErrWish)
+		cancel(cause)
+		if err := s.end(t); !errors.Is(err, cause) {
+			t.Errorf("got %v, want the context's cause", err)
+		}
+		p.nothingLeft(t)
+	})
+}
+
+func TestServiceComesBackAndGivesUp(t *testing.T) {
+	p := startPair(t)
+	table := "CREATE TABLE a (id int PRIMARY KEY, v int); "
+	p.shop.Exec(t, "", table+"INSERT INTO a VALUES (1, 1)")
+	p.dwh.Exec(t, "", table)
+	const count = "SELECT count(*) FROM a"
+	s := serve(t, t.Context(), p.order(t, service))
+	s.wait(t, p.dwh, count, "1")
+	p.shop.Stop(t, testkit.Fast)
+	time.Sleep(300 * time.Millisecond)
+	p.shop.Start(t)
+	p.shop.Exec(t, "", "INSERT INTO a VALUES (2, 2)")
+	s.wait(t, p.dwh, count, "2")
+	p.dwh.Exec(t, "", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'holdfast%'")
+	p.shop.Exec(t, "", "INSERT INTO a VALUES (3, 3)")
+	s.wait(t, p.dwh, count, "3")
+	p.dwh.Exec(t, "", "ALTER TABLE a RENAME TO gone")
+	err := s.end(t)
+	wantError(t, err, holdfast.CodeInvalid, "given up", "no table")
+	if !strings.Contains(fmt.Sprint(err), "a") || s.res.Flows[0].Loaded != 3 {
+		t.Errorf("got %v, flows %+v", err, s.res.Flows)
+	}
+	p.nothingLeft(t)
+}
