@@ -13,9 +13,11 @@ import (
 
 // benchSteps are steps of each kind, as an ETL has them.
 var benchSteps = []definition.RowStep{
-	{Rename: &definition.Rename{Column: "sku", To: "article"}}, {Drop: []string{"comment"}},
-	{Cast: &definition.Field{Name: "qty", Type: "numeric"}}, {Mask: &definition.Mask{Column: "article", Keep: 4}},
-	{Constant: &definition.Constant{Column: "source", Type: "text", Value: ptr("shop")}},
+	{Rename: &definition.Rename{Column: "sku", To: "article"}},
+	{Drop: []string{"comment"}},
+	{Cast: &definition.Field{Name: "qty", Type: "numeric"}},
+	{Mask: &definition.Mask{Column: "article", Keep: 4}},
+	{Constant: &definition.Constant{Column: "source", Type: "text", Value: new("shop")}},
 	{Filter: &definition.Check{Column: "status", Op: "<>", Values: []string{"cancelled"}}},
 	{Reject: &definition.Check{Column: "price", Op: ">=", Values: []string{"0"}}},
 }
@@ -55,18 +57,18 @@ func BenchmarkCopy(b *testing.B) {
 		}
 		return p
 	}
-	run := func(name string, fn func(b *testing.B)) {
+	run := func(name string, fn func()) {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
 				exec(b, truncate, "truncate copy, changed")
 				b.StartTimer()
-				fn(b)
+				fn()
 			}
 			b.ReportMetric(benchRows*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
 		})
 	}
-	run("psql", func(b *testing.B) {
+	run("psql", func() {
 		psql := func(sql string) []string {
 			return []string{testkit.Require(b, "psql"), "-X", "-q", "-d", pg.ConnString(""), "-c", sql}
 		}
@@ -85,8 +87,8 @@ func BenchmarkCopy(b *testing.B) {
 		}
 	})
 	src, dst := connect(b, pg), connect(b, pg)
-	transfer := func(p *rows.Program, from, to string, in, out rows.Format) func(b *testing.B) {
-		return func(b *testing.B) {
+	transfer := func(p *rows.Program, from, to string, in, out rows.Format) func() {
+		return func() {
 			t := rows.Transfer{From: rows.FromQuery(src.PgConn(), from), To: rows.IntoTable(dst.PgConn(), to), Program: p, In: in, Out: out}
 			if err := t.Run(b.Context()); err != nil {
 				b.Fatal(err)

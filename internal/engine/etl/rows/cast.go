@@ -44,6 +44,8 @@ func decoderOf(c Column) (decoder, bool) {
 		return numericWithin(mod), true
 	case pgtype.TimestampOID, pgtype.TimestamptzOID:
 		return timestampWithin(mod, c.OID == pgtype.TimestamptzOID), true
+	case pgtype.TimeOID:
+		return binaryOfTime(mod), true
 	case pgtype.VarcharOID, pgtype.BPCharOID:
 		return func(dst, text []byte) ([]byte, error) {
 			text, err := textWithin(mod, text)

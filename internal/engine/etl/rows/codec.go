@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
 	"unicode/utf8"
@@ -41,14 +40,15 @@ const (
 
 var errLength = errors.New("does not have the length of its type")
 
-// codecs holds the types that are read and written here; pgtype does the others.
+// codecs holds the types that are read and written here, as are arrays of them. A
+// test compares each with a server.
 var codecs = map[uint32]codec{
 	pgtype.BoolOID:        {textOfBool, binaryOfBool, bytes.Compare, truth},
-	pgtype.Int2OID:        {textOfInt, binaryOfInt(2), compareInts, whole},
-	pgtype.Int4OID:        {textOfInt, binaryOfInt(4), compareInts, whole},
-	pgtype.Int8OID:        {textOfInt, binaryOfInt(8), compareInts, whole},
-	pgtype.Float4OID:      {textOfFloat, binaryOfFloat(4), compareFloats, inexact},
-	pgtype.Float8OID:      {textOfFloat, binaryOfFloat(8), compareFloats, inexact},
+	pgtype.Int2OID:        {textOfInt(2), binaryOfInt(2), compareInts, whole},
+	pgtype.Int4OID:        {textOfInt(4), binaryOfInt(4), compareInts, whole},
+	pgtype.Int8OID:        {textOfInt(8), binaryOfInt(8), compareInts, whole},
+	pgtype.Float4OID:      {textOfFloat(4), binaryOfFloat(4), compareFloats, inexact},
+	pgtype.Float8OID:      {textOfFloat(8), binaryOfFloat(8), compareFloats, inexact},
 	pgtype.NumericOID:     {textOfNumeric, binaryOfNumeric, compareNumerics, exact},
 	pgtype.TextOID:        {asIs, binaryOfText, bytes.Compare, textual},
 	pgtype.VarcharOID:     {asIs, binaryOfText, bytes.Compare, textual},
@@ -60,6 +60,14 @@ var codecs = map[uint32]codec{
 	pgtype.DateOID:        {textOfDate, binaryOfDate, compareInts, moment},
 	pgtype.TimestampOID:   {textOfTimestamp(false), binaryOfTimestamp(false), compareInts, moment},
 	pgtype.TimestamptzOID: {textOfTimestamp(true), binaryOfTimestamp(true), compareInts, moment},
+	pgtype.TimeOID:        {textOfTime, binaryOfTime(modifier{}), compareInts, other},
+	pgtype.IntervalOID:    {textOfInterval, binaryOfInterval, nil, other},
+	pgtype.InetOID:        {textOfInet, binaryOfInet(false), nil, other},
+	pgtype.CIDROID:        {textOfInet, binaryOfInet(true), nil, other},
+	pgtype.MacaddrOID:     {textOfMAC, binaryOfMAC, bytes.Compare, other},
+	pgtype.BitOID:         {textOfBits, binaryOfBits, nil, other},
+	pgtype.VarbitOID:      {textOfBits, binaryOfBits, nil, other},
+	pgtype.OIDOID:         {textOfOID, binaryOfOID, bytes.Compare, other},
 	pgtype.UUIDOID:        {textOfUUID, binaryOfUUID, bytes.Compare, other},
 	pgtype.ByteaOID:       {textOfBytea, binaryOfBytea, bytes.Compare, other},
 }
@@ -73,30 +81,12 @@ func codecOf(c Column) (codec, bool) {
 	if k, ok := codecs[c.OID]; ok {
 		return k, true
 	}
-	if !generic[c.OID] {
-		return codec{}, false
-	}
-	m := pgtype.NewMap() // of its own: maps are not for several goroutines
-	t, ok := m.TypeForOID(c.OID)
-	if !ok {
-		return codec{}, false
-	}
-	convert := func(from, to int16) func(dst, value []byte) ([]byte, error) {
-		return func(dst, value []byte) ([]byte, error) {
-			v, err := t.Codec.DecodeValue(m, c.OID, from, value)
-			if err != nil {
-				return dst, fmt.Errorf("is no %s", t.Name)
-			}
-			return m.Encode(c.OID, to, v, dst)
+	if t, ok := pgtype.NewMap().TypeForOID(c.OID); ok {
+		if a, ok := t.Codec.(*pgtype.ArrayCodec); ok {
+			return arrayOf(a.ElementType.OID)
 		}
 	}
-	return codec{text: convert(pgtype.BinaryFormatCode, pgtype.TextFormatCode), binary: convert(pgtype.TextFormatCode, pgtype.BinaryFormatCode)}, true
-}
-
-// generic are the types whose text pgtype reads and writes as a server does; a test
-// proves it against one.
-var generic = map[uint32]bool{
-	pgtype.MacaddrOID: true, pgtype.BitOID: true, pgtype.VarbitOID: true, pgtype.OIDOID: true,
+	return codec{}, false
 }
 
 // asIs is the text of types whose binary form is their text.
@@ -199,12 +189,14 @@ func fits(n int64, size int) bool {
 
 var errIntRange = errors.New("is out of the range of its type")
 
-func textOfInt(dst, value []byte) ([]byte, error) {
-	n, ok := intOf(value)
-	if !ok {
-		return dst, errLength
+func textOfInt(size int) func(dst, value []byte) ([]byte, error) {
+	return func(dst, value []byte) ([]byte, error) {
+		n, _ := intOf(value)
+		if len(value) != size {
+			return dst, errLength
+		}
+		return strconv.AppendInt(dst, n, 10), nil
 	}
-	return strconv.AppendInt(dst, n, 10), nil
 }
 
 func binaryOfInt(size int) func(dst, text []byte) ([]byte, error) {
@@ -275,12 +267,14 @@ func floatOf(value []byte) (float64, bool) {
 	return 0, false
 }
 
-func textOfFloat(dst, value []byte) ([]byte, error) {
-	f, ok := floatOf(value)
-	if !ok {
-		return dst, errLength
+func textOfFloat(size int) func(dst, value []byte) ([]byte, error) {
+	return func(dst, value []byte) ([]byte, error) {
+		f, _ := floatOf(value)
+		if len(value) != size {
+			return dst, errLength
+		}
+		return appendFloat(dst, f, 8*size), nil
 	}
-	return appendFloat(dst, f, 8*len(value)), nil
 }
 
 // appendFloat writes the shortest text that reads as the same float, as servers do
@@ -353,82 +347,4 @@ func compareFloats(a, b []byte) int {
 		return -1
 	}
 	return 0
-}
-
-const hexDigits = "0123456789abcdef"
-
-func textOfUUID(dst, value []byte) ([]byte, error) {
-	if len(value) != 16 {
-		return dst, errLength
-	}
-	for i, b := range value {
-		if i == 4 || i == 6 || i == 8 || i == 10 {
-			dst = append(dst, '-')
-		}
-		dst = append(dst, hexDigits[b>>4], hexDigits[b&15])
-	}
-	return dst, nil
-}
-
-var errNoUUID = errors.New("is no UUID")
-
-// binaryOfUUID takes what a server takes: 32 digits, braces around them, hyphens
-// behind any four.
-func binaryOfUUID(dst, text []byte) ([]byte, error) {
-	if len(text) > 1 && text[0] == '{' && text[len(text)-1] == '}' {
-		text = text[1 : len(text)-1]
-	}
-	start := len(dst)
-	for digits := 0; digits < 32; digits += 2 {
-		if digits > 0 && digits%4 == 0 && len(text) > 0 && text[0] == '-' {
-			text = text[1:]
-		}
-		if len(text) < 2 {
-			return dst[:start], errNoUUID
-		}
-		high, low := hexValue(text[0]), hexValue(text[1])
-		if high > 15 || low > 15 {
-			return dst[:start], errNoUUID
-		}
-		dst = append(dst, high<<4|low)
-		text = text[2:]
-	}
-	if len(text) > 0 {
-		return dst[:start], errNoUUID
-	}
-	return dst, nil
-}
-
-// hexValue returns what a digit is worth, and more than 15 for none.
-func hexValue(c byte) byte {
-	switch {
-	case c >= '0' && c <= '9':
-		return c - '0'
-	case c|0x20 >= 'a' && c|0x20 <= 'f':
-		return c | 0x20 - 'a' + 10
-	}
-	return 0xff
-}
-
-func textOfBytea(dst, value []byte) ([]byte, error) {
-	dst = append(dst, '\\', 'x')
-	for _, b := range value {
-		dst = append(dst, hexDigits[b>>4], hexDigits[b&15])
-	}
-	return dst, nil
-}
-
-func binaryOfBytea(dst, text []byte) ([]byte, error) {
-	if len(text) < 2 || text[0] != '\\' || text[1] != 'x' || len(text)%2 != 0 {
-		return dst, errors.New(`is no bytea: two hexadecimal digits for each byte follow \x`)
-	}
-	start := len(dst)
-	for i := 2; i < len(text); i += 2 {
-		high, low := hexValue(text[i]), hexValue(text[i+1])
-		if high > 15 || low > 15 {
-			return dst[:start], errors.New("is no bytea: it has characters that are no hexadecimal digits")
-		}
-		dst = append(dst, high<<4|low)
-	}
-	return dst, nil
 }

@@ -66,18 +66,7 @@ func textOfTimestamp(zone bool) func(dst, value []byte) ([]byte, error) {
 			return dst, errDayRange
 		}
 		dst, bc := appendDate(dst, day)
-		seconds, fraction := rest/1_000_000, rest%1_000_000
-		dst = append(dst, ' ')
-		dst = appendTwo(dst, seconds/3600)
-		dst = appendTwo(append(dst, ':'), seconds/60%60)
-		dst = appendTwo(append(dst, ':'), seconds%60)
-		if fraction > 0 {
-			dst = append(dst, '.')
-			for unit := int64(100_000); fraction > 0; unit /= 10 {
-				dst = append(dst, byte('0'+fraction/unit))
-				fraction %= unit
-			}
-		}
+		dst = appendClock(append(dst, ' '), rest)
 		if zone {
 			dst = append(dst, "+00"...)
 		}
@@ -86,6 +75,26 @@ func textOfTimestamp(zone bool) func(dst, value []byte) ([]byte, error) {
 		}
 		return dst, nil
 	}
+}
+
+// appendClock writes hours, minutes and seconds; hours may have more than two digits.
+func appendClock(dst []byte, usecs int64) []byte {
+	seconds, fraction := usecs/1_000_000, usecs%1_000_000
+	if seconds < 100*3600 {
+		dst = appendTwo(dst, seconds/3600)
+	} else {
+		dst = strconv.AppendInt(dst, seconds/3600, 10)
+	}
+	dst = appendTwo(append(dst, ':'), seconds/60%60)
+	dst = appendTwo(append(dst, ':'), seconds%60)
+	if fraction > 0 {
+		dst = append(dst, '.')
+		for unit := int64(100_000); fraction > 0; unit /= 10 {
+			dst = append(dst, byte('0'+fraction/unit))
+			fraction %= unit
+		}
+	}
+	return dst
 }
 
 func appendTwo(dst []byte, n int64) []byte { return append(dst, byte('0'+n/10), byte('0'+n%10)) }

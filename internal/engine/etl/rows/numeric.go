@@ -211,7 +211,8 @@ func (d *decimal) round(scale int) {
 		}
 	}
 	if up { // 9.99 has become 10.0
-		d.digits = append(d.digits[:0], '1')
+		d.digits = d.digits[:1]
+		d.digits[0] = '1'
 		d.point++
 	}
 	d.trim()

@@ -80,7 +80,7 @@ var samples = map[string][]string{
 	"jsonpath":       {`$."a"[*]?(@ > 1)`},
 	"txid_snapshot":  {"1:1:", "10:20:11,12"},
 	"pg_snapshot":    {"1:1:", "10:20:11,12"},
-	"_int4":          {"{}", "{1,NULL,-3}", "{{1,2},{3,4}}", "[2:3]={1,2}"},
+	"_int4":          {"{}", "{1,NULL,-3}", "{{1,2},{3,4}}", "{{{1},{2}},{{3},{4}}}"},
 	"_text":          {"{}", `{"",NULL,"NULL","a,b","\"q\"","\\"," x"}`},
 	"_numeric":       {"{1.50,NaN,NULL}"},
 	"_timestamptz":   {`{"2026-11-21 10:30:00+00"}`},
@@ -201,7 +201,7 @@ func TestEveryBaseTypePassesBothWays(t *testing.T) {
 // textTypes are the types of samples that become text here, and are read from it.
 var textTypes = []string{
 	"bool", "bytea", "int2", "int4", "int8", "float4", "float8", "numeric", "text", "varchar", "bpchar", "name", "json", "jsonb",
-	"date", "timestamp", "timestamptz", "uuid", "macaddr", "bit", "varbit", "oid",
+	"date", "timestamp", "timestamptz", "uuid", "time", "interval", "inet", "cidr", "_int2", "_int4", "_int8", "_text", "_varchar", "_bool", "_uuid", "_numeric", "_timestamptz", "macaddr", "bit", "varbit", "oid",
 }
 
 // TestTextIsTheServers writes each type as CSV and compares with the server's own,

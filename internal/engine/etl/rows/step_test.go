@@ -20,7 +20,9 @@ import (
 
 // people are columns for the tests of steps.
 var people = []rows.Column{
-	{Name: "id", OID: 20, Type: "bigint"}, {Name: "name", OID: 25, Type: "text"}, {Name: "born", OID: 1082, Type: "date"},
+	{Name: "id", OID: 20, Type: "bigint"},
+	{Name: "name", OID: 25, Type: "text"},
+	{Name: "born", OID: 1082, Type: "date"},
 	{Name: "salary", OID: 1700, Type: "numeric(10,2)"},
 }
 
@@ -45,13 +47,11 @@ func apply(t testing.TB, columns []rows.Column, steps []definition.RowStep, para
 	return out.String(), rejects
 }
 
-func ptr(s string) *string { return &s }
-
 func TestSteps(t *testing.T) {
 	sum := func(s string) string { h := sha256.Sum256([]byte(s)); return hex.EncodeToString(h[:]) }
 	mac := func(s string) string {
 		h := hmac.New(sha256.New, []byte("secret"))
-		io.WriteString(h, s)
+		h.Write([]byte(s))
 		return hex.EncodeToString(h.Sum(nil))
 	}
 	drop := func(names ...string) definition.RowStep { return definition.RowStep{Drop: names} }
@@ -68,20 +68,26 @@ func TestSteps(t *testing.T) {
 		{"rename", []definition.RowStep{{Rename: &definition.Rename{Column: "name", To: "first"}}, only}, "id,first\n1,Ada\n2,Grace\n3,\n"},
 		{"rename to itself", []definition.RowStep{{Rename: &definition.Rename{Column: "id", To: "id"}}, only}, "id,name\n1,Ada\n2,Grace\n3,\n"},
 		{"swap names", []definition.RowStep{
-			{Rename: &definition.Rename{Column: "id", To: "x"}}, {Rename: &definition.Rename{Column: "name", To: "id"}},
-			{Rename: &definition.Rename{Column: "x", To: "name"}}, only,
+			{Rename: &definition.Rename{Column: "id", To: "x"}},
+			{Rename: &definition.Rename{Column: "name", To: "id"}},
+			{Rename: &definition.Rename{Column: "x", To: "name"}},
+			only,
 		}, "name,id\n1,Ada\n2,Grace\n3,\n"},
 		{"drop", []definition.RowStep{drop("id"), drop("born", "salary")}, "name\nAda\nGrace\n\n"},
 		{"cast", []definition.RowStep{{Cast: &definition.Field{Name: "salary", Type: "integer"}}, drop("name", "born")}, "id,salary\n1,11\n2,7\n3,\n"},
 		{"cast twice", []definition.RowStep{
-			{Cast: &definition.Field{Name: "salary", Type: "integer"}}, {Cast: &definition.Field{Name: "salary", Type: "text"}},
-			{Mask: &definition.Mask{Column: "salary", Keep: 1}}, drop("name", "born"),
+			{Cast: &definition.Field{Name: "salary", Type: "integer"}},
+			{Cast: &definition.Field{Name: "salary", Type: "text"}},
+			{Mask: &definition.Mask{Column: "salary", Keep: 1}},
+			drop("name", "born"),
 		}, "id,salary\n1,*1\n2,7\n3,\n"},
-		{"constant", []definition.RowStep{only, {Constant: &definition.Constant{Column: "k", Type: "date", Value: ptr("2026-11-21")}}}, "id,name,k\n1,Ada,2026-11-21\n2,Grace,2026-11-21\n3,,2026-11-21\n"},
+		{"constant", []definition.RowStep{only, {Constant: &definition.Constant{Column: "k", Type: "date", Value: new("2026-11-21")}}}, "id,name,k\n1,Ada,2026-11-21\n2,Grace,2026-11-21\n3,,2026-11-21\n"},
 		{"constants of parameters, empty and NULL", []definition.RowStep{
 			drop("name", "born", "salary"),
-			{Constant: &definition.Constant{Column: "a", Type: "text", Value: ptr("")}}, {Constant: &definition.Constant{Column: "b", Type: "text"}},
-			{Constant: &definition.Constant{Column: "c", Type: "integer", Param: "seven"}}, {Constant: &definition.Constant{Column: "d", Type: "integer", Param: "null"}},
+			{Constant: &definition.Constant{Column: "a", Type: "text", Value: new("")}},
+			{Constant: &definition.Constant{Column: "b", Type: "text"}},
+			{Constant: &definition.Constant{Column: "c", Type: "integer", Param: "seven"}},
+			{Constant: &definition.Constant{Column: "d", Type: "integer", Param: "null"}},
 		}, "id,a,b,c,d\n1,\"\",,7,\n2,\"\",,7,\n3,\"\",,7,\n"},
 		{"a constant is cast in each row", []definition.RowStep{
 			drop("name", "born", "salary"), {Constant: &definition.Constant{Column: "c", Type: "integer", Param: "seven"}}, {Cast: &definition.Field{Name: "c", Type: "text"}},
@@ -107,7 +113,7 @@ func TestSteps(t *testing.T) {
 		}, "id,name\n1,*da\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			params := map[string]*string{"seven": ptr("7"), "null": nil, "key": ptr("secret")}
+			params := map[string]*string{"seven": new("7"), "null": nil, "key": new("secret")}
 			got, rejects := apply(t, people, c.steps, params, peopleCSV)
 			if got != c.want || len(rejects) > 0 {
 				t.Errorf("got %q, %v, want %q", got, rejects, c.want)
@@ -173,7 +179,7 @@ func TestStepsThatCannotBe(t *testing.T) {
 		{definition.RowStep{Cast: &definition.Field{Name: "odd", Type: "text"}}, "cannot be cast from point to text"},
 		{definition.RowStep{Constant: &definition.Constant{Column: "id", Type: "text"}}, "there is a column id already"},
 		{definition.RowStep{Constant: &definition.Constant{Column: "k", Type: "nothing"}}, `no type "nothing"`},
-		{definition.RowStep{Constant: &definition.Constant{Column: "k", Type: "integer", Value: ptr("x")}}, "is no whole number"},
+		{definition.RowStep{Constant: &definition.Constant{Column: "k", Type: "integer", Value: new("x")}}, "is no whole number"},
 		{definition.RowStep{Constant: &definition.Constant{Column: "k", Type: "integer", Param: "x"}}, "there is no parameter x"},
 		{definition.RowStep{Hash: &definition.Hash{Column: "x"}}, "there is no column x"},
 		{definition.RowStep{Hash: &definition.Hash{Column: "odd"}}, "cannot become text"},
@@ -207,7 +213,9 @@ func TestIntoATargetsTypes(t *testing.T) {
 		t.Error("a program without steps changes rows")
 	}
 	target := []rows.Column{
-		{Name: "a", OID: 23, Type: "integer"}, {Name: "b", OID: 1043, Type: "character varying(3)"}, {Name: "c", OID: 1184, Type: "timestamp with time zone"},
+		{Name: "a", OID: 23, Type: "integer"},
+		{Name: "b", OID: 1043, Type: "character varying(3)"},
+		{Name: "c", OID: 1184, Type: "timestamp with time zone"},
 		{Name: "d", OID: 1700, Type: "numeric(3,1)"},
 	}
 	if err := p.Into(target[:3]); err == nil || !strings.Contains(err.Error(), "4 columns, and the target takes 3") {
@@ -391,7 +399,7 @@ func TestAnyStepsKeepTheRowsInOrder(t *testing.T) {
 						for j := range max(0, len(r)-k) {
 							r[j] = '*'
 						}
-						m[n] = ptr(string(r))
+						m[n] = new(string(r))
 					}
 				}
 			case 4:
