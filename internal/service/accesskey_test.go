@@ -264,6 +264,11 @@ func TestFailuresLockAnAddress(t *testing.T) {
 		_, err := r.svc.LoginAccessKey(t.Context(), service.AccessLogin{Key: key, Secret: secret, Address: address}, "x")
 		return err
 	}
+	for range 100 { // one script in a loop
+		loginError(t, try("HFAKX", "192.0.2.1"))
+	}
+	r.clock.add(15 * time.Minute)
+	must(0, try(string(k.PublicKey), "192.0.2.1"))(t)
 	for i := range 50 {
 		if _, cause := loginError(t, try(fmt.Sprintf("HFAK%d", i), "192.0.2.1")); cause.Locked {
 			t.Fatalf("locked after %d failures", i+1)

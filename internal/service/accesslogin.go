@@ -3,6 +3,7 @@ package service
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -53,7 +54,8 @@ func (s *Service) LoginAccessKey(ctx context.Context, in AccessLogin, dialect st
 		}
 		defer from.end()
 		session, err := s.loginAccessKey(ctx, in, dialect)
-		if holdfast.ErrorCode(err) == holdfast.CodeUnauthenticated {
+		// One script that goes on with a locked key does not lock its neighbours out.
+		if why, ok := errors.AsType[*LoginError](err); ok && !why.Locked {
 			from.failed(s.now())
 		}
 		return session, err

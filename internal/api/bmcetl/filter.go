@@ -130,6 +130,7 @@ func flatFilter(q url.Values) object {
 	return o
 }
 
+// quote writes a string as JSON.
 func quote(s string) json.RawMessage {
 	b, err := json.Marshal(s)
 	if err != nil {

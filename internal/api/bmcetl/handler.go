@@ -113,6 +113,8 @@ func errRole(has, needs holdfast.Role) error {
 	return holdfast.Errorf(holdfast.CodeForbidden, "the role %q is not enough for this", has).WithHint("use a key or token with the role %q", needs)
 }
 
+const jsonType = "application/json; charset=utf-8"
+
 // writeJSON answers with v, which is one of this package's shapes.
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	var b bytes.Buffer
@@ -121,7 +123,7 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	if err := enc.Encode(v); err != nil {
 		panic(err) // a shape that JSON cannot hold is a fault in this package
 	}
-	write(w, status, "application/json; charset=utf-8", bytes.TrimRight(b.Bytes(), "\n"))
+	write(w, status, jsonType, bytes.TrimRight(b.Bytes(), "\n"))
 }
 
 func write(w http.ResponseWriter, status int, media string, body []byte) {

@@ -157,3 +157,24 @@ func TestEndOfALogin(t *testing.T) {
 		})
 	}
 }
+
+// TestLockedLogIn: after too many wrong secrets the right one is refused, too.
+func TestLockedLogIn(t *testing.T) {
+	w := apitest.NewWorld(t)
+	h := handlerOf(w)
+	k, body := newAccess(t, w, "ada")
+	const path = "/ims/api/v1/access_keys/login"
+	wrong := `{"access_key":"` + string(k.PublicKey) + `","access_secret_key":"wrong"}`
+	for range 4 {
+		if rec := send(t, h, http.MethodPost, path, "", wrong); rec.Code != http.StatusUnauthorized || rec.Header().Get("Www-Authenticate") == "" {
+			t.Fatalf("got %d %s", rec.Code, rec.Body)
+		}
+	}
+	for _, b := range []string{wrong, body} {
+		if rec := send(t, h, http.MethodPost, path, "", b); rec.Code != http.StatusTooManyRequests || rec.Header().Get("Retry-After") != "900" {
+			t.Errorf("got %d %s %s, want it locked", rec.Code, rec.Header(), rec.Body)
+		}
+	}
+	noError(t, w.Give(t.Context(), "clock 15m"))
+	logIn(t, h, body)
+}
