@@ -26,11 +26,12 @@ func (e Extract) base() string {
 // as :name.
 //
 // Each step knows the one below by its name, as a common table expression, and
-// stands in parentheses so that it may have some of its own.
+// stands in a subquery so that it may have some of its own: a server refuses two
+// WITH for one SELECT.
 func (i Input) Query(inner string) string {
 	for _, s := range i.Steps {
 		// A line's end closes the comment that SQL may end with.
-		inner = strings.Join([]string{"with " + QuoteIdentifier(s.Over) + " as (", inner, ")", "(", s.SQL, ")"}, "\n")
+		inner = strings.Join([]string{"with " + QuoteIdentifier(s.Over) + " as (", inner, ")", "select * from (", s.SQL, ") as " + QuoteIdentifier(s.Name)}, "\n")
 	}
 	return inner
 }
