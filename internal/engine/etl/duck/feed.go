@@ -28,12 +28,13 @@ type Feed struct {
 	will     <-chan answer // of a kept relation; nil for a streamed one
 	over     chan struct{} // closed when the rows have been read, or never will be
 	rows     int64
+	buffer   []byte
+	spill    bool // the engine has all that it needs, and writes go nowhere
 
 	mu     sync.Mutex // guards the fields below
 	closed bool       // by Close: no more rows are missing
 	cause  error      // why rows are missing
 	result error      // before over is closed
-	spill  bool       // the engine has all that it needs, and writes go nowhere
 }
 
 // Feed declares a relation that is fed through a pipe. The types of its columns are
@@ -85,45 +86,74 @@ func (c *Client) declare(ctx context.Context, f *Feed, columns []Column, streame
 	return err
 }
 
-// Write gives bytes of rows to the engine; they may end in the middle of one. Its
-// error is that of the request that reads them. When that ended well without them,
-// they are dropped.
+// feedBuffer is what goes through the pipe at once, in bytes: who copies from a server
+// writes row by row.
+const feedBuffer = 256 << 10
+
+// Write gives bytes of rows to the engine; they may end in the middle of one, and go
+// on their way when there are enough of them. Its error is that of the request that
+// reads them. When that ended well without them, they are dropped.
 func (f *Feed) Write(p []byte) (int, error) {
-	f.mu.Lock()
-	spill := f.spill
-	f.mu.Unlock()
-	if spill {
+	if cause := f.cut(); cause != nil {
+		return 0, cause
+	}
+	if len(f.buffer)+len(p) > feedBuffer {
+		if err := f.flush(); err != nil {
+			return 0, err
+		}
+	}
+	if len(p) < feedBuffer {
+		f.buffer = append(f.buffer, p...)
 		return len(p), nil
 	}
-	n, err := f.pipe.Write(p)
+	if err := f.send(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// flush sends what was written.
+func (f *Feed) flush() error {
+	defer func() { f.buffer = f.buffer[:0] }()
+	return f.send(f.buffer)
+}
+
+// send writes into the pipe.
+func (f *Feed) send(p []byte) error {
+	if len(p) == 0 || f.spill {
+		return nil
+	}
+	_, err := f.pipe.Write(p)
 	if err == nil {
-		return n, nil
+		return nil
 	}
 	if !errors.Is(err, syscall.EPIPE) {
 		if cause := f.cut(); cause != nil {
-			return n, cause
+			return cause
 		}
-		return n, fmt.Errorf("feed %s: %w", f.relation, err)
+		err = fmt.Errorf("feed %s: %w", f.relation, err)
+		f.Abort(err) // rows are missing, and nobody is to take this for their end
+		return err
 	}
 	// Its reader has gone, and is about to say why.
 	select {
 	case <-f.over:
 	case <-f.ctx.Done():
-		return n, context.Cause(f.ctx)
+		return context.Cause(f.ctx)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.result != nil {
-		return n, f.result
-	}
-	f.spill = true
-	return len(p), nil
+	f.spill = f.result == nil
+	return f.result
 }
 
 // Close ends the rows. For a kept relation it waits until the engine has them all,
 // and returns its error. For a streamed one it returns the error of what has read
 // them, when that is known by now.
 func (f *Feed) Close() error {
+	if err := f.flush(); err != nil {
+		f.Abort(err)
+	}
 	f.mu.Lock()
 	first := !f.closed && f.cause == nil
 	if first {
