@@ -2,6 +2,7 @@ package bind_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/bind"
@@ -57,4 +58,26 @@ func TestRelations(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Names of relations are parts of the SQL, whatever it is.
+func FuzzRelations(f *testing.F) {
+	for _, s := range []string{
+		"with recursive a(b) as (select 1 from c), d as materialized (select * from a) select * from d, \"E\".f x join (g) on extract(h from i) = 1",
+		"from a select (table b) union (pivot c on d)", "select )) from a, [b, {c}] from d", "with a, b as", "((((select from", "from", "with", ",",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, sql string) {
+		all, _, err := bind.Relations(sql)
+		if err != nil {
+			return
+		}
+		text := strings.ToLower(strings.ReplaceAll(sql, `""`, `"`))
+		for _, r := range all {
+			if !strings.Contains(text, strings.ToLower(strings.ReplaceAll(r.Name, `""`, `"`))) {
+				t.Fatalf("%q reads %q, which is not in it", sql, r.Name)
+			}
+		}
+	})
 }
