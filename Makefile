@@ -24,7 +24,7 @@ ETL := cmd/holdfast-etl
 # detector would change what they see.
 NORACE := /test/
 
-.PHONY: help deps tools build test lint fmt fuzz fuzz-api golden e2e stress soak bench bench-api bench-control cover generate verify demo demo-vendors
+.PHONY: help deps tools build test lint fmt fuzz fuzz-api golden e2e stress soak bench bench-api bench-control cover generate verify demo demo-vendors demo-etl bench-etl
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +103,9 @@ verify: ## fail when go mod tidy, fmt or generate would change a file
 
 demo-vendors: deps build ## send what the vendors' pages document to one server; KEEP=1 leaves it running
 	@KEEP=$(KEEP) scripts/demo-vendors.sh
+
+demo-etl: deps build ## run ETLs through BMC's calls: an aggregate, a dimension, an export, a service
+	@KEEP=$(KEEP) scripts/demo-etl.sh
 
 demo: deps build ## do the main job on a real PostgreSQL and print what it did; KEEP=1 leaves it running
 	@KEEP=$(KEEP) scripts/demo.sh

@@ -88,8 +88,8 @@ var layers = map[string][]string{
 	"internal/scheduler": nil,
 
 	"internal/server":             {"", "internal/certificate", "internal/durable"},
-	"internal/api/native":         dialect,
-	"internal/api/native/client":  {"", "internal/api/native"}, // the wire types are native's
+	"internal/api/native":         append(slices.Clone(dialect), "internal/engine/etl/definition"), // whose schema it hands out
+	"internal/api/native/client":  {"", "internal/api/native"},                                     // the wire types are native's
 	"internal/api/baas":           dialect,
 	"internal/api/baasenterprise": dialect,
 	"internal/api/baaslake":       dialect,

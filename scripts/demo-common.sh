@@ -14,7 +14,7 @@ settle() { # settle SCRIPT
 	here=$(cd "$(dirname "$script")/.." && pwd)
 	DEMO_DIR=$(mktemp -d "/var/tmp/holdfast-$DEMO.XXXXXX")
 	mkdir "$DEMO_DIR/bin" "$DEMO_DIR/scripts"
-	cp "$here/bin/holdfast" "$DEMO_DIR/bin/"
+	cp "$here"/bin/holdfast* "$DEMO_DIR/bin/"
 	cp "$here"/scripts/demo*.sh "$DEMO_DIR/scripts/"
 	script=$DEMO_DIR/scripts/$(basename "$script")
 	export DEMO_DIR KEEP PG_MAJOR PGBIN

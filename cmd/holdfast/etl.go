@@ -20,7 +20,7 @@ import (
 
 func (a *app) etlCommand() *cobra.Command {
 	return group("etl", "Extract, transform, load; ETL is an id, SITE/NAME, or a name that only one job has",
-		a.etlValidateCommand(), a.etlPreviewCommand(), a.etlCreateCommand(), a.etlUpdateCommand(), a.etlListCommand(),
+		a.etlValidateCommand(), a.etlSchemaCommand(), a.etlPreviewCommand(), a.etlCreateCommand(), a.etlUpdateCommand(), a.etlListCommand(),
 		a.etlRunCommand(), a.etlScheduleCommand(), a.etlWishCommand("stop", "Stop an ETL at the end of its unit of work"),
 		a.etlWishCommand("kill", "End an ETL at once, or cancel what is planned"),
 		a.etlStatusCommand(), a.etlLogCommand(), a.etlCounterCommand())
@@ -32,14 +32,14 @@ func (a *app) definitionFrom(path string) (string, error) {
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
-			return "", holdfast.Wrap(holdfast.CodeInvalid, err, "the definition cannot be read: %s", err)
+			return "", holdfast.Wrap(holdfast.CodeInvalid, err, "the definition cannot be read")
 		}
 		defer f.Close()
 		r = f
 	}
 	b, err := io.ReadAll(io.LimitReader(r, definition.MaxText+1))
 	if err != nil {
-		return "", holdfast.Wrap(holdfast.CodeInvalid, err, "the definition cannot be read: %s", err)
+		return "", holdfast.Wrap(holdfast.CodeInvalid, err, "the definition cannot be read")
 	}
 	return string(b), nil
 }
@@ -63,6 +63,16 @@ func (a *app) etlValidateCommand() *cobra.Command {
 				row("transforms", len(d.Transform))
 				row("loads", len(d.Load))
 			})
+		},
+	}
+}
+
+func (a *app) etlSchemaCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "schema", Short: "Print the JSON Schema of definitions, for editors", Args: args(0),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := a.stdout.Write(definition.Schema())
+			return err
 		},
 	}
 }

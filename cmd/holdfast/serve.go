@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/internal/dispatch"
 	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl"
 	"github.com/holdfast-backup/holdfast/internal/engine/pgphysical"
 	"github.com/holdfast-backup/holdfast/internal/scheduler"
 	"github.com/holdfast-backup/holdfast/internal/seal"
@@ -109,6 +111,29 @@ func physicalEngine() engine.Engine { return pgphysical.New(pgphysical.Options{}
 
 func engines() map[holdfast.Engine]engine.Engine {
 	return map[holdfast.Engine]engine.Engine{holdfast.EnginePhysical: physicalEngine()}
+}
+
+// duckName is the program of the ETL engine's transform process. It lies beside this
+// one.
+const duckName = "holdfast-etl"
+
+// pipelines are the ETL engines of a worker. Without the transform process the
+// definitions that need it are refused, and others run.
+func pipelines(c config.Config) map[holdfast.Engine]engine.Pipeline {
+	duck := ""
+	if self, err := os.Executable(); err == nil {
+		if beside := filepath.Join(filepath.Dir(self), duckName); isProgram(beside) {
+			duck = beside
+		}
+	}
+	return map[holdfast.Engine]engine.Pipeline{
+		holdfast.EngineETL: etl.New(etl.Config{DuckBinary: duck, TempDir: filepath.Join(c.State, tempName)}),
+	}
+}
+
+func isProgram(path string) bool {
+	fi, err := os.Stat(path)
+	return err == nil && fi.Mode().IsRegular() && fi.Mode()&0o111 != 0
 }
 
 func (a *app) logger(c config.Log) *slog.Logger {
@@ -344,7 +369,7 @@ func workerConfig(c config.Config, log *slog.Logger) worker.Config {
 		host = "localhost" // only people read it
 	}
 	return worker.Config{
-		Slots: c.Worker.Slots, Version: versionText(), Engines: engines(), OpenBucket: openBucket,
+		Slots: c.Worker.Slots, Version: versionText(), Engines: engines(), Pipelines: pipelines(c), OpenBucket: openBucket,
 		ServiceSlots: c.Worker.ServiceSlots, RestoreRoots: c.Worker.RestoreRoots, ETLRoots: c.Worker.ETLRoots,
 		Hostname: host, Drain: c.Worker.Drain, Log: log,
 	}

@@ -16,6 +16,7 @@ import (
 // Names in the state directory.
 const (
 	lockName     = "holdfast.lock"
+	tempName     = "temp" // of ETLs: what they fetch and spill; may be removed when nothing runs
 	databaseName = "holdfast.db"
 	logsName     = "logs"
 	identityName = "worker.identity"

@@ -2,12 +2,14 @@ package native
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
 	"github.com/holdfast-backup/holdfast/internal/service"
 )
 
@@ -165,6 +167,11 @@ func (a *api) registerETLs() {
 	register(a, operation{
 		id: "preview-etl", method: http.MethodPost, path: "/etls/preview", tag: "etls", summary: "Read the first rows of each relation of a definition",
 	}, a.previewETL)
+	register(a, operation{
+		id: "get-etl-schema", method: http.MethodGet, path: "/etls/schema", tag: "etls", summary: "The JSON Schema of a definition",
+	}, func(context.Context, holdfast.Actor, *struct{}) (*output[json.RawMessage], error) {
+		return &output[json.RawMessage]{Body: definition.Schema()}, nil
+	})
 }
 
 func same[T any](v T) T { return v }
