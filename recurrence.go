@@ -6,6 +6,9 @@ import "time"
 // an ETL is planned.
 const MaxPeriod = 10 * 366 * 24 * time.Hour
 
+// busyLate is how late a busy machine may be without having missed anything.
+const busyLate = time.Minute
+
 // Recurrence is when planned executions of an ETL follow each other.
 type Recurrence struct {
 	Start  time.Time     `json:"start"`           // a time at which one is due; the others are whole periods after it
@@ -40,7 +43,7 @@ func (r Recurrence) Next(after time.Time) time.Time {
 // planned.
 //
 // What recurs is skipped while another works, and when it comes later than a
-// period: then the next one is near. What was planned once waits for its turn,
+// period, and than a busy machine may be: then the next one is near. What was planned once waits for its turn,
 // however late it is; only a service that is on already needs no second start.
 func (j Job) DueETL(now, due time.Time, busy bool) (skip SkipReason, next time.Time) {
 	recurs := false
@@ -50,7 +53,7 @@ func (j Job) DueETL(now, due time.Time, busy bool) (skip SkipReason, next time.T
 	switch {
 	case !j.Active, j.ETL.Active() == nil:
 		return SkipRefused, next
-	case recurs && now.Sub(due) > j.ETL.Recurrence.Period:
+	case recurs && now.Sub(due) > max(j.ETL.Recurrence.Period, busyLate):
 		return SkipMissed, next
 	case busy && (recurs || j.ETL.Service):
 		return SkipBusy, next
