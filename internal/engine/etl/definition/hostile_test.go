@@ -40,6 +40,10 @@ func TestParseHostile(t *testing.T) {
 		"carriage returns":         repeat("a: b\r"),
 		"percent signs":            repeat("%\n"),
 		"a list in a list in line": repeat("- - a\n"),
+		"short entries":            strings.Repeat("- a\n", 19_000),
+		"short keys":               strings.Repeat("- a: b\n", 14_000),
+		"a flow of short keys":     "[" + strings.Repeat("{a: b},", 8_000) + "{}]",
+		"one flow of short keys":   "{" + strings.Repeat("a: b,", 14_000) + "b: c}",
 	} {
 		t.Run(name, func(t *testing.T) {
 			start := time.Now()

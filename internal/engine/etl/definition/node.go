@@ -44,7 +44,7 @@ func (n *node) isScalar() bool {
 // Bounds of a text. A definition needs nine levels.
 const (
 	maxDepth = 16
-	maxNodes = 50_000 // 1,600 fields with all their keys are a fifth of it
+	maxNodes = 20_000 // of 1,600 fields with all their keys are a quarter
 )
 
 // collector counts what a text holds while its nodes are built.

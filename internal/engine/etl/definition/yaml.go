@@ -17,7 +17,7 @@ import (
 // one mapping, and descends a level for each; and in the square of the keys and
 // entries without a value.
 const (
-	maxTokens = 4 * maxNodes
+	maxTokens = 3 * maxNodes
 	maxKeys   = 1024
 	maxEmpty  = 256
 )
@@ -133,8 +133,13 @@ func (b *bounds) take(t *token.Token) string {
 // value is missing when a token no deeper follows.
 func (b *bounds) value(t *token.Token, column int) {
 	maps.DeleteFunc(b.keys, func(c, _ int) bool { return c > column })
-	list := t.Type == token.MappingValueType && t.Next != nil && t.Next.Type == token.SequenceEntryType // which need not be deeper
-	if t.Next == nil || t.Next.Position.Line > t.Position.Line && t.Next.Position.Column <= column && !list {
+	if t.Next == nil {
+		b.empty++
+		return
+	}
+	next := t.Next.Position
+	list := t.Type == token.MappingValueType && t.Next.Type == token.SequenceEntryType && next.Column == column // need not be deeper
+	if next.Line > t.Position.Line && next.Column <= column && !list {
 		b.empty++
 	}
 }
