@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/api/baas"
 	"github.com/holdfast-backup/holdfast/internal/api/baasenterprise"
 	"github.com/holdfast-backup/holdfast/internal/api/baaslake"
+	"github.com/holdfast-backup/holdfast/internal/api/bmcetl"
 	"github.com/holdfast-backup/holdfast/internal/api/commvault"
 )
 
@@ -22,7 +23,9 @@ func unmeasured() []string {
 		// Answered with the documented refusal, because no logical engine exists.
 		"/objects", "/objects-preparation-status", "/databases", "/database-objects", "/notifications/settings",
 		// The answer does not depend on what there is, or is another read's.
-		"/VSAClientAndClientGroupList", "/CommCell/Credentials", "/AdvancedDetails", "/GetId", commandCenter + "/",
+		"/VSAClientAndClientGroupList", "/etls/schema", "/about", "/openapi.yaml", "/checkReportExecutionStatus/{execution}",
+		"/CommCell/Credentials", "/AdvancedDetails", "/GetId", commandCenter + "/",
+		"/etls/{job}/counters", // a worker asks the targets
 	}
 }
 
@@ -75,6 +78,11 @@ func (w *world) gets(t *testing.T) (all []string) {
 			if r.Method == http.MethodGet {
 				all = append(all, r.Pattern)
 			}
+		}
+	}
+	for _, r := range bmcetl.Routes() {
+		if r.Method == http.MethodGet {
+			all = append(all, r.Path)
 		}
 	}
 	for _, r := range commvault.Routes() {

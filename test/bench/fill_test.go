@@ -34,7 +34,8 @@ var (
 // hundredth each, and the others run as schedules of one time make them: round
 // after round, nearly in the order of the jobs; one in a hundred is a restore. They
 // cover 400 days; each lasts a minute to an hour, one in a hundred up to
-// eight hours, a few are old and suspended, and the newest have not ended.
+// eight hours, a few are old and suspended, and the newest have not ended. One job
+// in ten is an ETL of the first account, and one ETL in ten a service.
 func (s scale) statements(now time.Time) []statement {
 	const h = "(i * 2654435761 % 1000003)"
 	n := func(count int) string {
@@ -57,11 +58,15 @@ func (s scale) statements(now time.Time) []statement {
 				'default', CASE WHEN i % 10 = 9 THEN 1010 ELSE 1001 + i % 9 END, 0, ? FROM n`, []any{micros}},
 		{
 			"jobs", n(s.jobs) + fmt.Sprintf(`INSERT INTO jobs (account, site, type, engine, name, description, active, priority, repository, retention_unit,
-				retention_count, auto_abort_active, auto_abort_after, restore, annotations, created, deleted)
+				retention_count, auto_abort_active, auto_abort_after, restore, etl, definition, annotations, created, deleted)
 			SELECT CASE WHEN i %% 2 = 1 AND (1 + i / 2 %% (%[1]d - 1)) %% 10 = 9 THEN 1002 ELSE 1001 END,
 				1001 + CASE WHEN i %% 2 = 0 THEN 0 ELSE 1 + i / 2 %% (%[1]d - 1) END,
-				CASE WHEN i %% 100 = 99 THEN 'RESTORE' ELSE 'BACKUP' END, 'pgphysical', 'job-' || i, 'Made to be read', i %% 10 <> 3, 5, CASE WHEN i %% 4 = 0 THEN 1001 + i / 4 %% 9 END, 'SETS', 7, 1,
+				CASE WHEN i %% 100 = 99 THEN 'RESTORE' WHEN i %% 10 = 4 THEN 'ETL' ELSE 'BACKUP' END, CASE WHEN i %% 10 = 4 THEN 'etl' ELSE 'pgphysical' END, 'job-' || i, 'Made to be read', i %% 10 <> 3, 5, CASE WHEN i %% 4 = 0 THEN 1001 + i / 4 %% 9 END, 'SETS', 7, 1,
 				28800000000, CASE WHEN i %% 100 = 99 THEN '{"set":1001,"host":1001,"directory":"/restore/a"}' END,
+				CASE WHEN i %% 10 = 4 THEN json_object('sites', json('[1001]'), 'service', json(CASE WHEN i %% 100 = 14 THEN 'true' ELSE 'false' END), 'configurations',
+					json_array(json_object('id', 1001 + i, 'name', 'Default', 'active', json('true'),
+						'properties', json_object('general.log.level', CAST(i %% 11 AS TEXT), 'region', 'region-' || (i %% 1000))))) END,
+				CASE WHEN i %% 10 = 4 THEN 'apiVersion: holdfast/etl/v1' || char(10) || 'name: job-' || i || char(10) || replace(hex(zeroblob(500)), '00', '# ') END,
 				CASE WHEN i %% 3 = 0 THEN '{"baas":{"backup_mechanism":"DSA","priority":"MEDIUM"}}' END, ?, CASE WHEN i %% 100 = 57 THEN ? END FROM n`, s.sites),
 			[]any{micros, micros},
 		},
@@ -72,12 +77,15 @@ func (s scale) statements(now time.Time) []statement {
 			SELECT 1001, NULL, 'native', '', ?, '{"taskInfo":{"associations":[{"clientName":"db1"}]}}' FROM n`, []any{micros}},
 		{"executions", n(s.executions) + fmt.Sprintf(`INSERT INTO executions (account, site, job, job_name, submission, type, engine, name, submitted, schedule,
 				actor, state, wanted, outcome, reason, fence, attempts, retries, hand_backs, detail, run_asked, run_type, run_type_reason, priority, pool, host,
-				repository, restore, due, abort_after, worker, request, beat, progress, backup_set, parent, result, started, restarted, wanted_at, ended, stored_size)
-			SELECT j.account, j.site, j.id, j.name, 1001 + i / 5, j.type, 'pgphysical', '', at, NULL, 'scheduler', state, 0,
+				repository, restore, etl, service, due, abort_after, worker, request, beat, progress, backup_set, parent, result, started, restarted, wanted_at, ended, stored_size)
+			SELECT j.account, j.site, j.id, j.name, 1001 + i / 5, j.type, j.engine, '', at, NULL, 'scheduler', state, 0,
 				CASE WHEN state <> 'ENDED' THEN '' WHEN h %% 20 = 0 THEN 'FAILED' WHEN h %% 20 = 1 THEN 'WARNING' WHEN h %% 20 = 2 THEN 'KILLED' ELSE 'SUCCEEDED' END,
 				CASE WHEN state = 'ENDED' AND h %% 20 = 0 THEN 'ERROR' ELSE '' END, CASE WHEN state IN ('QUEUED', 'PLANNED') THEN 0 ELSE 1 END, 0, 0, 0,
 				CASE WHEN h %% 20 = 0 THEN 'connect to the server: connection refused' ELSE '' END,
-				'FULL', 'FULL', '', 5, 'default', 1001, 1001, j.restore, at, 0, CASE WHEN state IN ('QUEUED', 'PLANNED') THEN NULL ELSE 1001 END, '', 7,
+				CASE WHEN j.type = 'ETL' THEN '' ELSE 'FULL' END, CASE WHEN j.type = 'ETL' THEN '' ELSE 'FULL' END, '', 5, 'default', 1001,
+				CASE WHEN j.type = 'ETL' THEN 0 ELSE 1001 END, j.restore,
+				CASE WHEN j.type = 'ETL' THEN CASE WHEN json_extract(j.etl, '$.service') THEN '{"service":true}' ELSE '{"properties":{"region":"north"}}' END END,
+				coalesce(json_extract(j.etl, '$.service'), 0), at, 0, CASE WHEN state IN ('QUEUED', 'PLANNED') THEN NULL ELSE 1001 END, '', 7,
 				'{"phase":"done","done_bytes":104857600,"total_bytes":104857600,"done_files":1012,"total_files":1012,"added_bytes":1048576}',
 				CASE WHEN state = 'ENDED' AND j.type = 'BACKUP' AND h %% 20 NOT IN (0, 2) AND i >= %[2]d THEN 1001 + i END,
 				CASE WHEN j.type = 'RESTORE' AND i > 0 THEN 1001 + h %% i END,

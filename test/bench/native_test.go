@@ -65,7 +65,10 @@ func nativeReads() []read {
 		{api, "users", get(root+"/users", nil)},
 		{api, "keys", get(root+"/keys", nil)},
 		{api, "personal access tokens", get(root+"/pats", nil)},
+		{api, "access keys", get(root+"/access-keys", nil)},
 		{api, "tokens", get(root+"/tokens", nil)},
+		{api, "jobs that are ETLs", get(root+"/jobs?type=ETL&limit=20", nil)},
+		{api, "ETL's status", get(root+"/etls/%d/status", func(w *world, rng *rand.Rand) []any { return []any{pick(rng, w.etls).id} })},
 		{api, "workers", get(root+"/workers", nil)},
 		{api, "events", get(root+"/events?after=%d&limit=100", func(w *world, rng *rand.Rand) []any { return []any{rng.Int64N(w.allEvents)} })},
 	}

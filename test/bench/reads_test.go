@@ -22,7 +22,9 @@ type world struct {
 	schedules  []belonging
 	setsOf     []belonging
 	restores   []belonging // at the site of what they restore
-	executions []int64     // of the first account
+	executions []int64     // of the first account, but those of ETLs
+	etls       []belonging // each with the newest of its executions, or none
+	etlRuns    []int64     // executions of ETLs
 	sets       []int64
 	hosts      []int64
 	siteIDs    []int64
@@ -52,7 +54,9 @@ func (w *world) look(ctx context.Context, t testing.TB, r *rig) {
 	db := r.database()
 	w.sites = one[string](ctx, t, db, "SELECT slug FROM sites WHERE account = 1001 ORDER BY id")
 	w.siteIDs = one[int64](ctx, t, db, "SELECT id FROM sites WHERE account = 1001 ORDER BY id")
-	w.executions = one[int64](ctx, t, db, "SELECT id FROM executions WHERE account = 1001 ORDER BY random() LIMIT 5000")
+	w.executions = one[int64](ctx, t, db, "SELECT id FROM executions WHERE account = 1001 AND type <> 'ETL' ORDER BY random() LIMIT 5000")
+	w.etlRuns = one[int64](ctx, t, db, "SELECT id FROM executions WHERE account = 1001 AND type = 'ETL' ORDER BY random() LIMIT 5000")
+	w.etls = belongings(ctx, t, db, "j.id, j.id, 0, s.slug FROM jobs j JOIN sites s ON s.id = j.site WHERE j.account = 1001 AND j.deleted IS NULL AND j.type = 'ETL'")
 	w.sets = one[int64](ctx, t, db, "SELECT id FROM backup_sets WHERE account = 1001 AND readable > 0 ORDER BY random() LIMIT 5000")
 	w.hosts = one[int64](ctx, t, db, "SELECT id FROM hosts WHERE account = 1001")
 	w.lookAtJobs(ctx, t, db)
@@ -158,7 +162,7 @@ func (r request) http(ctx context.Context, base string) (*http.Request, error) {
 
 // reads lists every read of every API.
 func reads() []read {
-	return slices.Concat(nativeReads(), enterpriseReads(), lakeReads(), commvaultReads())
+	return slices.Concat(nativeReads(), enterpriseReads(), lakeReads(), commvaultReads(), bmcReads())
 }
 
 func bearer(token string) map[string]string {
