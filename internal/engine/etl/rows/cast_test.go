@@ -64,6 +64,7 @@ func compareCast(t *testing.T, conn *pgx.Conn, from, to string, values []string)
 		}
 		return
 	}
+	exec(t, conn, "drop table if exists target; create temp table target (v "+to+")")
 	for _, v := range values {
 		var got string
 		in := texts(t, conn, fmt.Sprintf("select quote_literal(%s::%s)", quoteOne(v), from))[0]
@@ -74,7 +75,7 @@ func compareCast(t *testing.T, conn *pgx.Conn, from, to string, values []string)
 		if err != nil {
 			t.Fatal(err)
 		}
-		exec(t, conn, "drop table if exists target; create table target (v "+to+")")
+		exec(t, conn, "delete from target")
 		if _, err := conn.PgConn().CopyFrom(t.Context(), &out, "copy target from stdin (format binary)"); err != nil {
 			t.Errorf("%q: the server does not take what came out: %v", v, err)
 			continue

@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -97,7 +98,10 @@ func (p *pipe) closeWrite(err error) {
 }
 
 // Read gives what was written.
-func (p *pipe) Read(b []byte) (int, error) {
+func (p *pipe) Read(b []byte) (int, error) { return p.readUntil(b, nil) }
+
+// readUntil is Read that comes back with nothing when tired says so.
+func (p *pipe) readUntil(b []byte, tired <-chan time.Time) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.reading) == 0 {
@@ -108,6 +112,8 @@ func (p *pipe) Read(b []byte) (int, error) {
 				return 0, p.end()
 			}
 			p.chunk, p.reading = c, c
+		case <-tired:
+			return 0, nil
 		case <-p.gone:
 			return 0, io.ErrClosedPipe
 		case <-p.ctx.Done():
@@ -167,12 +173,27 @@ func (m *meter) Write(b []byte) (int, error) {
 
 // gauge counts what is read.
 type gauge struct {
-	r     io.Reader
+	p     *pipe
 	bytes *atomic.Int64
 }
 
-func (g *gauge) Read(b []byte) (int, error) {
-	n, err := g.r.Read(b)
+func (g *gauge) Read(b []byte) (int, error) { return g.readUntil(b, nil) }
+
+func (g *gauge) readUntil(b []byte, tired <-chan time.Time) (int, error) {
+	n, err := g.p.readUntil(b, tired)
 	g.bytes.Add(int64(n))
 	return n, err
+}
+
+// patience is how long a server's error may wait for the next rows to come.
+const patience = time.Second
+
+// restless reads nothing from time to time. CopyFrom looks for the server's error
+// between two reads only, and would wait for a source that is silent for long.
+type restless struct{ g *gauge }
+
+func (r restless) Read(b []byte) (int, error) {
+	tired := time.NewTimer(patience)
+	defer tired.Stop()
+	return r.g.readUntil(b, tired.C)
 }

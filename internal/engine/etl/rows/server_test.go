@@ -108,7 +108,7 @@ var notSamples = []string{
 // server starts a server and returns a session of it that writes text as rows does.
 func server(t testing.TB) (*testkit.Postgres, *pgx.Conn) {
 	t.Helper()
-	pg := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	pg := testkit.StartPostgres(t, testkit.PostgresOptions{Conf: map[string]string{"fsync": "off"}})
 	conn := pg.Connect(t)
 	exec(t, conn, "set timezone = 'UTC'")
 	return pg, conn

@@ -59,9 +59,10 @@ type Transfer struct {
 }
 
 // Run moves all rows. It returns when no goroutine of the transfer is left, and
-// soon after ctx has ended, then with the cause. The error is that of the part
-// which failed first: the others fail in its wake. A session that was interrupted is
-// closed; what the server did for it is cancelled, and its transaction rolled back.
+// soon after ctx has ended, then with the cause; a server that does not answer any
+// more may take 20 s of it. The error is that of the part which failed first: the
+// others fail in its wake. A session that was interrupted is closed; what the server
+// did for it is cancelled, and its transaction rolled back.
 func (t Transfer) Run(ctx context.Context) error {
 	c := t.Counters
 	if c == nil {
@@ -98,7 +99,7 @@ func (t Transfer) Run(ctx context.Context) error {
 		in.closeWrite(err)
 	})
 	wg.Go(func() {
-		rows, err := t.To(inner, &gauge{r: out, bytes: &c.BytesWritten})
+		rows, err := t.To(inner, &gauge{p: out, bytes: &c.BytesWritten})
 		if err != nil {
 			cancel(failure{err})
 		}
@@ -154,6 +155,9 @@ func FromQuery(conn *pgconn.PgConn, sql string) Feed {
 // the session is closed; when the source fails, the server fails the statement.
 func IntoTable(conn *pgconn.PgConn, sql string) Drain {
 	return func(ctx context.Context, r io.Reader) (int64, error) {
+		if g, ok := r.(*gauge); ok {
+			r = restless{g}
+		}
 		tag, err := conn.CopyFrom(ctx, r, sql)
 		if err != nil {
 			gone(conn)

@@ -131,6 +131,10 @@ func TestTheFirstFailureIsTheTransfers(t *testing.T) {
 			sql := "copy (select i::bigint, case when i > 200000 then pg_sleep(60)::text end from (select generate_series(1, 200001) i) s) to stdout (format binary)"
 			return rows.Transfer{From: rows.FromQuery(src, sql), To: rows.IntoTable(dst, copyIn), Program: filter(t, "0"), In: rows.Binary{}, Out: rows.Binary{}}
 		}, "duplicate key"},
+		{"the target's key, when the source has become silent", func(src, dst *pgconn.PgConn) rows.Transfer {
+			sql := "copy (select i::bigint, case when i > 50600 then pg_sleep(60)::text else repeat('x', 1000) end from (select generate_series(1, 50601) i) s) to stdout (format binary)"
+			return rows.Transfer{From: rows.FromQuery(src, sql), To: rows.IntoTable(dst, copyIn)}
+		}, "duplicate key"},
 		{"the rows", func(src, dst *pgconn.PgConn) rows.Transfer {
 			sql := "copy (select i::bigint, 'x' from (select generate_series(1, 100000000) i) s) to stdout (format csv)"
 			return rows.Transfer{From: rows.FromQuery(src, sql), To: rows.IntoTable(dst, copyIn), Program: filter(t, "0"), In: rows.Binary{}, Out: rows.Binary{}}
