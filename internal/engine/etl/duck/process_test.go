@@ -265,6 +265,7 @@ func TestStrangeChildren(t *testing.T) {
 }
 
 func TestAChildThatDoesNotGiveUpIsKilled(t *testing.T) {
+	t.Parallel()
 	c := start(t, testkit.Expect("does not give up and is killed"))
 	if err := syscall.Kill(c.Pid(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
