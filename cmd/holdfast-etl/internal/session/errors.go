@@ -41,6 +41,9 @@ func explain(ctx context.Context, err error) error {
 		return err
 	case is(duckdb.ErrorTypeIO) && strings.Contains(text, "No space left"):
 		return holdfast.Wrap(holdfast.CodeExhausted, err, "the disk is full: %s", text).WithHint("make room on the worker")
+	case strings.Contains(strings.ToLower(text), "maximum line size"):
+		return holdfast.Wrap(holdfast.CodeInvalid, err, "a row is too long for the engine: %s", text).
+			WithHint("a row may have a sixteenth of resources.memory, and at most 64 MiB: raise that, or leave the long column out")
 	case is(duckdb.ErrorTypePermission, duckdb.ErrorTypeInvalidConfiguration):
 		return holdfast.Wrap(holdfast.CodeInvalid, err, "%s", text).
 			WithHint("SQL in the engine reads the relations of its definition, and no files, networks or settings")
@@ -51,17 +54,38 @@ func explain(ctx context.Context, err error) error {
 // Parts of the engine's messages that show more than the fault: a whole row, and the
 // statement that was made around the author's.
 var (
-	originalLine = regexp.MustCompile(`(?m)^Original Line:.*$`)
 	place        = regexp.MustCompile(`(?s)\n\s*\nLINE \d+:.*$`)
 	readOptions  = regexp.MustCompile(`(?s)\n\s*(Column .* is being converted as type|This type was|Possible (fixes|solutions)|Possible Solution).*$`)
 	rawColumn    = regexp.MustCompile(`"([^"\n]*?)\.(?:\x{200b}file\.)?\d+\.([^"\n]*)"`)
 )
 
+// faults begin what the engine says behind a row, which may have several lines.
+var faults = []string{
+	"Error when converting column", "Maximum line size", "Value with unterminated quote", "Expected Number of Columns", "Invalid unicode",
+	"The CSV Parser state machine",
+}
+
+// withoutRow takes out the row that a message quotes.
+func withoutRow(msg string) string {
+	before, row, ok := strings.Cut(msg, "Original Line:")
+	if !ok {
+		return msg
+	}
+	at := -1
+	for _, f := range faults {
+		at = max(at, strings.LastIndex(row, "\n"+f))
+	}
+	if at < 0 {
+		return before + "the row cannot be read"
+	}
+	return before + row[at:]
+}
+
 // readable cuts a message to what its reader needs.
 func readable(msg string) string {
+	msg = withoutRow(msg)
 	msg = place.ReplaceAllString(msg, "")
 	msg = readOptions.ReplaceAllString(msg, "")
-	msg = originalLine.ReplaceAllString(msg, "")
 	msg = rawColumn.ReplaceAllString(msg, `"$2" of $1`)
 	msg = strings.Join(strings.Fields(msg), " ")
 	if len(msg) > maxMessage {

@@ -41,6 +41,11 @@ func TestReadable(t *testing.T) {
 			"Conversion Error: CSV Error on Line: 2\nOriginal Line: x,secret\nError when converting column \"r.0.id\". Could not convert string \"x\" to 'BIGINT'\n\nColumn r.0.id is being converted as type BIGINT\nThis type was auto-detected",
 			`Conversion Error: CSV Error on Line: 2 Error when converting column "id" of r. Could not convert string "x" to 'BIGINT'`,
 		},
+		{
+			"Invalid Input Error: CSV Error on Line: 1\nOriginal Line: a,\"secret\nsecret\"\nMaximum line size of 16 bytes exceeded.\nPossible Solution: more",
+			"Invalid Input Error: CSV Error on Line: 1 Maximum line size of 16 bytes exceeded.",
+		},
+		{"CSV Error on Line: 1\nOriginal Line: secret\nsecret\nsomething that is new", "CSV Error on Line: 1 the row cannot be read"},
 		{strings.Repeat("ü", 1000), strings.Repeat("ü", maxMessage/2) + "…"},
 	} {
 		if got := readable(c.msg); got != c.want {

@@ -1,6 +1,7 @@
 package duck_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -138,5 +139,40 @@ func TestErrorsAreReadable(t *testing.T) {
 	}
 	if _, err := c.Columns(t.Context(), "nobody"); holdfast.ErrorMessage(err) != "there is no relation nobody" {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestLongRows(t *testing.T) {
+	c := start(t) // of 256 MiB
+	for _, e := range []struct {
+		mib  int
+		fits bool
+	}{{12, true}, {20, false}} {
+		f, err := c.Feed(t.Context(), "r", []duck.Column{column("a", "integer"), column("b", "text"), column("c", "text")}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		value := strings.Repeat("x,\"\"\n", e.mib*mib/5)
+		fed := make(chan error, 1)
+		go func() {
+			var err error
+			for i := 0; i < 5 && err == nil; i++ {
+				_, err = f.Write([]byte("1,\"" + value + "\",y\n"))
+			}
+			fed <- errors.Join(err, f.Close())
+		}()
+		counts, err := c.Counts(t.Context(), "r")
+		switch {
+		case e.fits && (err != nil || counts.Rows != 5):
+			t.Errorf("rows of %d MiB: got %+v, %v", e.mib, counts, err)
+		case !e.fits && (holdfast.ErrorCode(err) != holdfast.CodeInvalid || !strings.Contains(holdfast.ErrorHint(err), "resources.memory")):
+			t.Errorf("rows of %d MiB: got %+v, %v (hint %q); want that they are too long", e.mib, counts, err, holdfast.ErrorHint(err))
+		}
+		if err := <-fed; (err == nil) != e.fits {
+			t.Errorf("rows of %d MiB: the feed says %v", e.mib, err)
+		}
+		if err := c.Reset(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
