@@ -54,9 +54,9 @@ func explain(ctx context.Context, err error) error {
 // Parts of the engine's messages that show more than the fault: a whole row, and the
 // statement that was made around the author's.
 var (
-	place        = regexp.MustCompile(`(?s)\n\s*\nLINE \d+:.*$`)
-	readOptions  = regexp.MustCompile(`(?s)\n\s*(Column .* is being converted as type|This type was|Possible (fixes|solutions)|Possible Solution).*$`)
-	rawColumn    = regexp.MustCompile(`"([^"\n]*?)\.(?:\x{200b}file\.)?\d+\.([^"\n]*)"`)
+	place       = regexp.MustCompile(`(?s)\n\s*\nLINE \d+:.*$`)
+	readOptions = regexp.MustCompile(`(?s)\n\s*(Column .* is being converted as type|This type was|Possible (fixes|solutions)|Possible Solution).*$`)
+	rawColumn   = regexp.MustCompile(`"([^"\n]*?)\.(?:\x{200b}file\.)?\d+\.([^"\n]*)"`)
 )
 
 // faults begin what the engine says behind a row, which may have several lines.
