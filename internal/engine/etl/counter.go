@@ -29,6 +29,14 @@ func (p *Pipeline) Counters(ctx context.Context, req engine.ETL) ([]engine.FlowC
 			return nil, err
 		}
 	}
+	for _, f := range e.flows {
+		if f.plan.Load.Output == nil {
+			continue
+		}
+		if err := f.outputCounters(found); err != nil {
+			return nil, err
+		}
+	}
 	var all []engine.FlowCounter
 	for _, f := range e.flows {
 		for _, in := range f.plan.Inputs {
@@ -124,7 +132,44 @@ func (p *Pipeline) SetCounter(ctx context.Context, req engine.ETL, name, extract
 			return err
 		}
 	}
+	if f.plan.Load.Output != nil {
+		return f.setOutputCounter(extract, value)
+	}
 	return f.setCounter(ctx, extract, value)
+}
+
+// outputCounters reads the counters of a flow into files.
+func (f *flow) outputCounters(into map[[2]string]engine.FlowCounter) error {
+	o, err := f.openOutput(false)
+	if err != nil || o == nil {
+		return err
+	}
+	defer o.close()
+	for extract, c := range o.last.Counters {
+		into[[2]string{f.plan.Load.Name, extract}] = engine.FlowCounter{Value: c.Value, Updated: c.Updated, Execution: c.Execution}
+	}
+	return nil
+}
+
+// setOutputCounter writes a counter into the newest version's manifest. An
+// execution that runs meanwhile commits the counter that it found.
+func (f *flow) setOutputCounter(extract, value string) error {
+	o, err := f.openOutput(false)
+	if err != nil {
+		return err
+	}
+	if o == nil || o.newest == 0 {
+		if o != nil {
+			o.close()
+		}
+		if value == "" {
+			return nil
+		}
+		return holdfast.Errorf(holdfast.CodeConflict, "the flow has written no version yet, and its counter stands in the newest one").
+			WithHint("run the ETL once, or let the extract say where to start")
+	}
+	defer o.close()
+	return o.setCounter(extract, value)
 }
 
 // checkCounter returns a value as it is stored.

@@ -231,6 +231,13 @@ func (f *flow) streamed(readings []*reading) map[*reading]bool {
 
 // resultColumns are the engine's columns as the target's server knows their types.
 func resultColumns(ctx context.Context, conn *pgx.Conn, columns []duck.Column) ([]column, error) {
+	if conn == nil { // they go to files
+		all := make([]column, len(columns))
+		for i, c := range columns {
+			all[i] = column{name: c.Name, full: c.Type}
+		}
+		return all, nil
+	}
 	fields := make([]definition.Field, len(columns))
 	for i, c := range columns {
 		fields[i] = definition.Field{Name: c.Name, Type: c.Type}

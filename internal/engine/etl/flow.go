@@ -70,6 +70,9 @@ func (f *flow) logResult(ctx context.Context, took time.Duration, err error) {
 }
 
 func (f *flow) units(ctx context.Context) error {
+	if f.plan.Load.Output != nil {
+		return f.writeFiles(ctx)
+	}
 	conn, err := f.e.connect(ctx, placeOf(f.e.plan.Definition.Connections[f.plan.Load.Connection]))
 	if err != nil {
 		return err

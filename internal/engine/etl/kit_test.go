@@ -116,6 +116,7 @@ type child struct {
 	Definition string
 	Execution  holdfast.ExecutionID
 	Fence      holdfast.Fence
+	Roots      []string
 	FreezeAt   string // step at which the process stops itself, until it is told to go on
 }
 
@@ -145,7 +146,7 @@ func (c child) run() error {
 	}})
 	_, err := p.Run(context.Background(), engine.ETL{
 		Installation: "here", Job: 1001, JobName: "test", Execution: c.Execution, Fence: c.Fence, Definition: c.Definition,
-		Sites:  map[string]engine.Site{"shop": c.Shop, "dwh": c.DWH},
+		Sites: map[string]engine.Site{"shop": c.Shop, "dwh": c.DWH}, Roots: c.Roots,
 		Report: &enginetest.Report{}, Log: slog.New(slog.DiscardHandler), Stop: make(chan struct{}),
 	})
 	return err

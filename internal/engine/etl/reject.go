@@ -101,15 +101,13 @@ func where(part string, bad rows.Reject) string {
 	return s + ": " + clip(bad.Reason, 200)
 }
 
-// store writes the rejects to their table, in the unit's transaction, and checks
-// how many there are.
+// store writes the rejects to their table, in the unit's transaction.
 func (r *rejects) store(ctx context.Context, tx pgx.Tx) error {
 	if r == nil || r.count == 0 {
 		return nil
 	}
-	if r.on.MaxRatio > 0 && float64(r.count) > r.on.MaxRatio*float64(r.read) {
-		return holdfast.Errorf(holdfast.CodeInvalid, "extract %s: %d of %d rows were rejected, more than the share of %g", r.extract.Name, r.count, r.read, r.on.MaxRatio).
-			WithHint("mend the rows, or raise max_ratio; nothing of this unit was loaded")
+	if err := r.limits(); err != nil {
+		return err
 	}
 	into := "holdfast_etl.reject"
 	if r.on.To != "" {
@@ -128,18 +126,36 @@ func (r *rejects) store(ctx context.Context, tx pgx.Tx) error {
 			}
 		}
 	}
-	if err := r.w.Flush(); err != nil {
-		return fmt.Errorf("keep rejected rows: %w", err)
+	text, err := r.text()
+	if err != nil {
+		return err
 	}
-	if _, err := r.file.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("read rejected rows: %w", err)
-	}
-	_, err := tx.Conn().PgConn().CopyFrom(ctx, r.file, "COPY "+into+
+	_, err = tx.Conn().PgConn().CopyFrom(ctx, text, "COPY "+into+
 		" (installation, job, job_name, flow, execution, extract, line, column_name, reason, raw) FROM STDIN (FORMAT csv)")
 	if err != nil {
 		return queryError(err, "write rejected rows to "+into)
 	}
 	return nil
+}
+
+// limits checks how many there are.
+func (r *rejects) limits() error {
+	if r == nil || r.on.MaxRatio == 0 || float64(r.count) <= r.on.MaxRatio*float64(r.read) {
+		return nil
+	}
+	return holdfast.Errorf(holdfast.CodeInvalid, "extract %s: %d of %d rows were rejected, more than the share of %g", r.extract.Name, r.count, r.read, r.on.MaxRatio).
+		WithHint("mend the rows, or raise max_ratio; nothing of this unit was loaded")
+}
+
+// text is the rejects, as CSV.
+func (r *rejects) text() (io.Reader, error) {
+	if err := r.w.Flush(); err != nil {
+		return nil, fmt.Errorf("keep rejected rows: %w", err)
+	}
+	if _, err := r.file.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("read rejected rows: %w", err)
+	}
+	return r.file, nil
 }
 
 // saw adds to the rows that were read.

@@ -1,0 +1,230 @@
+package etl_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/engine/enginetest"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl"
+	"github.com/holdfast-backup/holdfast/internal/testkit"
+)
+
+// toFiles asks for an execution of a definition that writes files.
+func toFiles(t testing.TB, shop *testkit.Postgres, root, definition string, log ...testkit.LogOption) engine.ETL {
+	t.Helper()
+	return engine.ETL{
+		Installation: "here", Job: 1001, JobName: "test", Execution: 1001, Fence: 1,
+		Definition: "apiVersion: holdfast/etl/v1\nname: test\nconnections: {shop: {site: shop}, lake: {directory: " + root + "}, dwh: {site: dwh}}\n" + definition,
+		Sites:      map[string]engine.Site{"shop": siteOf(shop, "shop"), "dwh": siteOf(shop, "dwh")}, Roots: []string{root},
+		Report: &enginetest.Report{}, Log: testkit.Logger(t, log...), Stop: make(chan struct{}),
+	}
+}
+
+// versionOf checks a version against its manifest, and returns the manifest and the
+// path of its rows.
+func versionOf(t *testing.T, dir string) (map[string]any, string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m map[string]any
+	if err := json.Unmarshal(text, &m); err != nil {
+		t.Fatal(err)
+	}
+	file := m["files"].([]any)[0].(map[string]any)
+	name := filepath.Join(dir, file["name"].(string))
+	content, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(content)
+	if file["sha256"] != hex.EncodeToString(sum[:]) || file["size"] != float64(len(content)) {
+		t.Errorf("%s: the manifest says %v, which is wrong", name, file)
+	}
+	return m, name
+}
+
+func entries(t *testing.T, dir string) string {
+	t.Helper()
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range all {
+		names = append(names, e.Name())
+	}
+	return strings.Join(names, " ")
+}
+
+func TestOutputCSV(t *testing.T) {
+	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop.Exec(t, "", "CREATE TABLE a (id int, s text); INSERT INTO a VALUES (1, 'x'), (2, ''), (3, NULL), (4, E'a,\"b\"\\nc')")
+	root := t.TempDir()
+	def := `
+extract: [{name: a, connection: shop, table: a, incremental: {strategy: column, column: id}}]
+load: [{from: a, connection: lake, output: {path: out/a, format: csv, max_kept: 2}}]
+`
+	dir := filepath.Join(root, "out/a")
+	req := toFiles(t, shop, root, def)
+	if f := run(t, req).Flows[0]; f.Loaded != 4 || f.Units != 1 || f.Target != dir {
+		t.Errorf("got flow %+v", f)
+	}
+	m, name := versionOf(t, filepath.Join(dir, "v000000001"))
+	content, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "\"id\",\"s\"\n1,x\n2,\"\"\n3,\n4,\"a,\"\"b\"\"\nc\"\n"; string(content) != want {
+		t.Errorf("got %q, want %q", content, want)
+	}
+	if got := fmt.Sprint(m["execution"], m["fence"], m["rows"], m["counters"].(map[string]any)["a"].(map[string]any)["value"]); got != `1001 1 4{"column":"4"}` && got != `1001 1 4 {"column":"4"}` {
+		t.Errorf("got manifest %s", got)
+	}
+
+	t.Run("the same execution writes nothing more", func(t *testing.T) {
+		req.Fence = 2
+		if f := run(t, req).Flows[0]; f.Loaded != 4 {
+			t.Errorf("got flow %+v", f)
+		}
+		req.Execution = 1002
+		if f := run(t, req).Flows[0]; f.Units != 0 {
+			t.Errorf("nothing is new: got flow %+v", f)
+		}
+		if got := entries(t, dir); got != "v000000001" {
+			t.Errorf("got %s, want one version", got)
+		}
+	})
+	t.Run("a simulation leaves nothing", func(t *testing.T) {
+		shop.Exec(t, "", "INSERT INTO a VALUES (5, 'y')")
+		req := req
+		req.Execution, req.Simulate = 1003, true
+		if f := run(t, req).Flows[0]; f.Loaded != 1 || f.Units != 0 {
+			t.Errorf("got flow %+v", f)
+		}
+		if got := entries(t, dir); got != "v000000001" {
+			t.Errorf("got %s, want one version", got)
+		}
+	})
+	t.Run("old versions go", func(t *testing.T) {
+		for i := range 3 {
+			req.Execution = holdfast.ExecutionID(1004 + i)
+			shop.Exec(t, "", "INSERT INTO a VALUES ($1)", 6+i)
+			run(t, req)
+		}
+		if got := entries(t, dir); got != "v000000003 v000000004" {
+			t.Errorf("got %s, want the last two versions", got)
+		}
+	})
+	t.Run("counters", func(t *testing.T) {
+		p := etl.New(etl.Config{})
+		if err := p.SetCounter(t.Context(), req, "a", "a", "5"); err != nil {
+			t.Fatal(err)
+		}
+		all, err := p.Counters(t.Context(), req)
+		if err != nil || len(all) != 1 || all[0].Value != `{"column":"5"}` || all[0].Execution != 0 {
+			t.Errorf("got %+v, %v", all, err)
+		}
+		req.Execution = 1010
+		if f := run(t, req).Flows[0]; f.Loaded != 3 {
+			t.Errorf("got flow %+v, want the three rows behind the counter", f)
+		}
+	})
+	t.Run("another flow's directory", func(t *testing.T) {
+		req := req
+		req.Job = 1002
+		fail(t, req, holdfast.CodeConflict, "belongs to")
+	})
+	t.Run("outside", func(t *testing.T) {
+		req := req
+		req.Roots = []string{t.TempDir()}
+		fail(t, req, holdfast.CodeForbidden, "etl_roots")
+	})
+}
+
+// TestOutputThawed freezes an execution before its rename, lets the next fence
+// write the version, and thaws it.
+func TestOutputThawed(t *testing.T) {
+	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
+	for _, step := range []string{"locked", "loaded", "booked"} {
+		t.Run(step, func(t *testing.T) {
+			root := t.TempDir()
+			req := toFiles(t, shop, root, "\nextract: [{name: a, connection: shop, table: a}]\nload: [{from: a, connection: lake, output: {path: a, format: csv}}]\n")
+			c := child{Shop: siteOf(shop, "shop"), DWH: siteOf(shop, "dwh"), Definition: req.Definition, Execution: 1001, Fence: 1, FreezeAt: step, Roots: req.Roots}
+			frozen := c.start(t)
+			for s := range frozen.steps {
+				if s == step {
+					break
+				}
+			}
+			c.Fence, c.FreezeAt = 2, ""
+			if out, err := c.start(t).wait(); err != nil {
+				t.Errorf("the next fence: %v\n%s", err, out)
+			}
+			if err := frozen.thaw(); err == nil {
+				t.Error("the thawed one succeeded")
+			}
+			if got := entries(t, filepath.Join(root, "a")); got != "v000000001" {
+				t.Errorf("got %s, want one version", got)
+			}
+			if m, _ := versionOf(t, filepath.Join(root, "a/v000000001")); m["fence"] != 2.0 {
+				t.Errorf("got the version of fence %v", m["fence"])
+			}
+		})
+	}
+}
+
+func TestOutputParquet(t *testing.T) {
+	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop.Exec(t, "", manyTypes)
+	shop.Exec(t, "", orders(3000))
+	shop.Exec(t, "", "INSERT INTO orders (id) VALUES (0); INSERT INTO orders (id, p, q, at, d) VALUES (-1, -12345.678901, -1e20, '0044-03-15 BC', '0044-03-15 BC')")
+	shop.Exec(t, "", "CREATE TABLE back AS SELECT id, n, q::text, p, s, v, c, at, ts, d, tm::text, i::text, b, f, r, u, j, jb::text, raw, arr::text FROM orders WITH NO DATA")
+	for i, way := range []string{"", "transform: [{name: b, in: engine, sql: \"select * from a\"}]\n"} {
+		root := t.TempDir()
+		from := "a"
+		if way != "" {
+			from = "b"
+		}
+		query := "select id, n, q, p, s, v, c, at, ts, d, tm, i, b, f, r, u, j, jb, raw, arr from orders"
+		if way != "" { // DuckDB has no years before Christ here, and writes its own types
+			query = "select id, n, p, s, v, at, ts, d, b, f, r, u from orders where id >= 0"
+		}
+		req := toFiles(t, shop, root, "\nextract: [{name: a, connection: shop, query: \""+query+"\"}]\n"+way+"load: [{from: "+from+", connection: lake, output: {path: a, format: parquet}}]\n")
+		req.Execution += holdfast.ExecutionID(i)
+		if f := mustRunEngine(t, req).Flows[0]; f.Read < 3000 || f.Read != f.Loaded {
+			t.Errorf("got flow %+v", f)
+		}
+		_, name := versionOf(t, filepath.Join(root, "a/v000000001"))
+		// Read it back by the engine, which is not who wrote the first one.
+		fields := "{name: id, type: bigint}, {name: n, type: integer}, {name: p, type: 'numeric(18,6)'}, {name: s, type: text}, {name: v, type: text}, {name: at, type: timestamptz}, " +
+			"{name: ts, type: timestamp}, {name: d, type: date}, {name: b, type: boolean}, {name: f, type: double precision}, {name: r, type: real}, {name: u, type: uuid}"
+		back := toFiles(t, shop, root, "\nextract: [{name: a, connection: lake, file: {path: "+strings.TrimPrefix(name, root+"/")+", format: parquet, fields: ["+fields+"]}}]\n"+
+			"transform: [{name: b, in: engine, sql: \"select * from a where id >= 0\"}]\nload: [{from: b, connection: dwh, table: back, mode: replace}]\n")
+		back.Execution += holdfast.ExecutionID(100 + i)
+		mustRunEngine(t, back)
+		const columns = "id, n, p, s, v, at, ts, d, b, f, r, u"
+		same(t, shop, "SELECT "+columns+" FROM orders WHERE id >= 0", shop, "SELECT "+columns+" FROM back")
+	}
+	t.Run("what Parquet has no value for", func(t *testing.T) {
+		root := t.TempDir()
+		for i, query := range []string{"select 'infinity'::timestamptz as x", "select 'NaN'::numeric(10,2) as x", "select '-infinity'::date as x"} {
+			req := toFiles(t, shop, root, "\nextract: [{name: a, connection: shop, query: \""+query+"\"}]\nload: [{from: a, connection: lake, output: {path: a, format: parquet}}]\n")
+			req.Execution += holdfast.ExecutionID(200 + i)
+			fail(t, req, holdfast.CodeInvalid, "row 1, column x")
+			if got := entries(t, filepath.Join(root, "a")); got != "" {
+				t.Errorf("%s is left", got)
+			}
+		}
+	})
+}

@@ -1,0 +1,332 @@
+package etl
+
+import (
+	"bufio"
+	stdbinary "encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/big"
+	"reflect"
+	"regexp"
+	"strconv"
+
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/holdfast-backup/holdfast"
+)
+
+// Sizes of what is written at once.
+const (
+	parquetBatch    = 1024    // values of a column that are handed over together
+	parquetRowGroup = 256_000 // rows
+)
+
+// Distance of PostgreSQL's epoch, 2000-01-01, from Unix's. Source:
+// POSTGRES_EPOCH_JDATE in src/include/datatype/timestamp.h.
+const (
+	epochDays   = 10957
+	epochMicros = epochDays * 86_400_000_000
+)
+
+// parquetType is how a PostgreSQL type stands in Parquet.
+type parquetType struct {
+	node  parquet.Node
+	value func(b []byte) (parquet.Value, error) // of the type's binary form
+}
+
+var errParquetLength = errors.New("a value has a wrong length")
+
+// fixed makes the value of a type whose binary form has a fixed length.
+func fixed(length int, value func(b []byte) (parquet.Value, error)) func([]byte) (parquet.Value, error) {
+	return func(b []byte) (parquet.Value, error) {
+		if len(b) != length {
+			return parquet.Value{}, errParquetLength
+		}
+		return value(b)
+	}
+}
+
+func plainBytes(b []byte) (parquet.Value, error) { return parquet.ByteArrayValue(b), nil }
+
+var numericModifier = regexp.MustCompile(`^numeric\(([0-9]+),([0-9]+)\)$`)
+
+// parquetOf returns how a column stands in Parquet; false when its text does.
+func parquetOf(c column) (parquetType, bool) {
+	switch c.oid {
+	case pgtype.BoolOID:
+		return parquetType{parquet.Leaf(parquet.BooleanType), fixed(1, func(b []byte) (parquet.Value, error) { return parquet.BooleanValue(b[0] != 0), nil })}, true
+	case pgtype.Int2OID:
+		return parquetType{parquet.Int(16), fixed(2, func(b []byte) (parquet.Value, error) {
+			return parquet.Int32Value(int32(int16(stdbinary.BigEndian.Uint16(b)))), nil
+		})}, true
+	case pgtype.Int4OID:
+		return parquetType{parquet.Int(32), fixed(4, func(b []byte) (parquet.Value, error) {
+			return parquet.Int32Value(int32(stdbinary.BigEndian.Uint32(b))), nil
+		})}, true
+	case pgtype.Int8OID:
+		return parquetType{parquet.Int(64), fixed(8, func(b []byte) (parquet.Value, error) {
+			return parquet.Int64Value(int64(stdbinary.BigEndian.Uint64(b))), nil
+		})}, true
+	case pgtype.Float4OID:
+		return parquetType{parquet.Leaf(parquet.FloatType), fixed(4, func(b []byte) (parquet.Value, error) {
+			return parquet.FloatValue(math.Float32frombits(stdbinary.BigEndian.Uint32(b))), nil
+		})}, true
+	case pgtype.Float8OID:
+		return parquetType{parquet.Leaf(parquet.DoubleType), fixed(8, func(b []byte) (parquet.Value, error) {
+			return parquet.DoubleValue(math.Float64frombits(stdbinary.BigEndian.Uint64(b))), nil
+		})}, true
+	case pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID, pgtype.NameOID:
+		return parquetType{parquet.String(), plainBytes}, true
+	case pgtype.ByteaOID:
+		return parquetType{parquet.Leaf(parquet.ByteArrayType), plainBytes}, true
+	case pgtype.JSONOID:
+		return parquetType{parquet.JSON(), plainBytes}, true
+	case pgtype.UUIDOID:
+		return parquetType{parquet.UUID(), fixed(16, func(b []byte) (parquet.Value, error) { return parquet.FixedLenByteArrayValue(b), nil })}, true
+	case pgtype.DateOID:
+		return parquetType{parquet.Date(), fixed(4, parquetDate)}, true
+	case pgtype.TimestampOID:
+		return parquetType{parquet.TimestampAdjusted(parquet.Microsecond, false), fixed(8, parquetTime)}, true
+	case pgtype.TimestamptzOID:
+		return parquetType{parquet.Timestamp(parquet.Microsecond), fixed(8, parquetTime)}, true
+	case pgtype.NumericOID:
+		return parquetNumeric(c)
+	}
+	return parquetType{parquet.String(), plainBytes}, false
+}
+
+func parquetDate(b []byte) (parquet.Value, error) {
+	days := int32(stdbinary.BigEndian.Uint32(b))
+	if days == math.MaxInt32 || days == math.MinInt32 || days > math.MaxInt32-epochDays {
+		return parquet.Value{}, errors.New("infinity is no date of Parquet")
+	}
+	return parquet.Int32Value(days + epochDays), nil
+}
+
+func parquetTime(b []byte) (parquet.Value, error) {
+	micros := int64(stdbinary.BigEndian.Uint64(b))
+	if micros == math.MaxInt64 || micros == math.MinInt64 || micros > math.MaxInt64-epochMicros {
+		return parquet.Value{}, errors.New("infinity is no time of Parquet")
+	}
+	return parquet.Int64Value(micros + epochMicros), nil
+}
+
+// parquetNumeric is a decimal when the column says how many digits it has, at most
+// 38.
+func parquetNumeric(c column) (parquetType, bool) {
+	m := numericModifier.FindStringSubmatch(c.full)
+	if m == nil {
+		return parquetType{parquet.String(), plainBytes}, false
+	}
+	precision, _ := strconv.Atoi(m[1])
+	scale, _ := strconv.Atoi(m[2])
+	switch {
+	case precision <= 18:
+		return parquetType{parquet.Decimal(scale, precision, parquet.Int64Type), func(b []byte) (parquet.Value, error) {
+			n, err := scaled(b, scale, 63)
+			if err != nil {
+				return parquet.Value{}, err
+			}
+			return parquet.Int64Value(n.Int64()), nil
+		}}, true
+	case precision <= 38:
+		return parquetType{parquet.Decimal(scale, precision, parquet.FixedLenByteArrayType(16)), func(b []byte) (parquet.Value, error) {
+			n, err := scaled(b, scale, 127)
+			if err != nil {
+				return parquet.Value{}, err
+			}
+			if n.Sign() < 0 { // two's complement
+				n.Add(n, new(big.Int).Lsh(big.NewInt(1), 128))
+			}
+			return parquet.FixedLenByteArrayValue(n.FillBytes(make([]byte, 16))), nil
+		}}, true
+	}
+	return parquetType{parquet.String(), plainBytes}, false
+}
+
+// scaled returns the number of numeric's binary form times ten to the scale, when
+// its size takes so many bits at most. Source of the form:
+// numeric_send in src/backend/utils/adt/numeric.c.
+func scaled(b []byte, scale, bits int) (*big.Int, error) {
+	if len(b) < 8 {
+		return nil, errParquetLength
+	}
+	digits, weight := int(stdbinary.BigEndian.Uint16(b)), int(int16(stdbinary.BigEndian.Uint16(b[2:])))
+	sign := stdbinary.BigEndian.Uint16(b[4:])
+	if sign != 0 && sign != 0x4000 {
+		return nil, errors.New("NaN and infinity are no decimals of Parquet")
+	}
+	if len(b) != 8+2*digits {
+		return nil, errParquetLength
+	}
+	n := new(big.Int)
+	base := big.NewInt(10_000)
+	var d big.Int
+	for i := range digits {
+		n.Mul(n, base).Add(n, d.SetInt64(int64(stdbinary.BigEndian.Uint16(b[8+2*i:]))))
+	}
+	// n counts units of 10,000 to the power of weight-digits+1.
+	exponent := 4*(weight-digits+1) + scale
+	ten := func(e int) *big.Int { return new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(e)), nil) }
+	if exponent >= 0 {
+		n.Mul(n, ten(exponent))
+	} else {
+		n.Quo(n, ten(-exponent)) // the column's scale leaves nothing but zeros there
+	}
+	if n.BitLen() > bits {
+		return nil, errors.New("the number has more digits than its column says")
+	}
+	if sign == 0x4000 {
+		n.Neg(n)
+	}
+	return n, nil
+}
+
+// orderedGroup is a group whose fields stay in order.
+type orderedGroup struct {
+	parquet.Group
+	fields []parquet.Field
+}
+
+func (g orderedGroup) Fields() []parquet.Field { return g.fields }
+
+// leaf is a field of an orderedGroup.
+type leaf struct {
+	parquet.Node
+	name string
+}
+
+func (l leaf) Name() string                           { return l.name }
+func (l leaf) Value(base reflect.Value) reflect.Value { return base }
+
+// parquetWriter makes Parquet of a binary COPY stream.
+type parquetWriter struct {
+	r       *bufio.Reader
+	columns []column
+	types   []parquetType
+	out     *parquet.GenericWriter[any]
+	pending [][]parquet.Value // by column
+	arena   []byte            // what pending values refer to
+	rows    int64
+}
+
+func newParquetWriter(w io.Writer, columns []column) *parquetWriter {
+	p := &parquetWriter{columns: columns, pending: make([][]parquet.Value, len(columns))}
+	g := orderedGroup{Group: parquet.Group{}}
+	for i, c := range columns {
+		t, _ := parquetOf(c)
+		p.types = append(p.types, t)
+		node := parquet.Optional(parquet.Compressed(t.node, &parquet.Zstd))
+		g.Group[c.name] = node
+		g.fields = append(g.fields, leaf{node, c.name})
+		p.pending[i] = make([]parquet.Value, 0, parquetBatch)
+	}
+	p.out = parquet.NewGenericWriter[any](w, parquet.NewSchema("rows", g))
+	return p
+}
+
+// copySignature begins a binary COPY stream. Source: the manual's page on COPY,
+// "Binary Format".
+const copySignature = "PGCOPY\n\xff\r\n\x00"
+
+// run reads a stream to its end, and returns how many rows it had.
+func (p *parquetWriter) run(r io.Reader) (int64, error) {
+	p.r = bufio.NewReaderSize(r, 1<<20)
+	before := p.rows
+	head := make([]byte, len(copySignature)+8)
+	if _, err := io.ReadFull(p.r, head); err != nil {
+		return 0, fmt.Errorf("read rows: %w", err)
+	}
+	if string(head[:len(copySignature)]) != copySignature {
+		return 0, errors.New("read rows: this is no COPY stream")
+	}
+	if _, err := p.r.Discard(int(stdbinary.BigEndian.Uint32(head[len(head)-4:]))); err != nil {
+		return 0, fmt.Errorf("read rows: %w", err)
+	}
+	for {
+		more, err := p.row()
+		if err != nil {
+			return 0, err
+		}
+		if !more {
+			break
+		}
+		p.rows++
+		if p.rows%parquetBatch == 0 {
+			if err := p.hand(); err != nil {
+				return 0, err
+			}
+		}
+		if p.rows%parquetRowGroup == 0 {
+			if err := p.out.Flush(); err != nil {
+				return 0, fmt.Errorf("write Parquet: %w", err)
+			}
+		}
+	}
+	return p.rows - before, nil
+}
+
+// close writes what is pending, and the end of the file.
+func (p *parquetWriter) close() error {
+	if err := p.hand(); err != nil {
+		return err
+	}
+	if err := p.out.Close(); err != nil {
+		return fmt.Errorf("write Parquet: %w", err)
+	}
+	return nil
+}
+
+// row reads one row; false at the end.
+func (p *parquetWriter) row() (bool, error) {
+	var b [4]byte
+	if _, err := io.ReadFull(p.r, b[:2]); err != nil {
+		return false, fmt.Errorf("read rows: %w", err)
+	}
+	n := int16(stdbinary.BigEndian.Uint16(b[:2]))
+	if n == -1 {
+		_, err := io.Copy(io.Discard, p.r) // what comes behind is the end of the stream
+		return false, err
+	}
+	if int(n) != len(p.types) {
+		return false, fmt.Errorf("read rows: a row has %d values, want %d", n, len(p.types))
+	}
+	for i := range p.types {
+		if _, err := io.ReadFull(p.r, b[:]); err != nil {
+			return false, fmt.Errorf("read rows: %w", err)
+		}
+		length := int32(stdbinary.BigEndian.Uint32(b[:]))
+		if length < 0 {
+			p.pending[i] = append(p.pending[i], parquet.Value{}.Level(0, 0, i))
+			continue
+		}
+		at := len(p.arena)
+		p.arena = append(p.arena, make([]byte, length)...)
+		raw := p.arena[at:]
+		if _, err := io.ReadFull(p.r, raw); err != nil {
+			return false, fmt.Errorf("read rows: %w", err)
+		}
+		v, err := p.types[i].value(raw)
+		if err != nil {
+			return false, holdfast.Errorf(holdfast.CodeInvalid, "row %d, column %s: %s", p.rows+1, p.columns[i].name, err).
+				WithHint("cast the column to text in the extract's query, or give it a value that Parquet has")
+		}
+		p.pending[i] = append(p.pending[i], v.Level(0, 1, i))
+	}
+	return true, nil
+}
+
+// hand gives pending values to their columns.
+func (p *parquetWriter) hand() error {
+	for i, w := range p.out.ColumnWriters() {
+		if _, err := w.WriteRowValues(p.pending[i]); err != nil {
+			return fmt.Errorf("write Parquet: %w", err)
+		}
+		p.pending[i] = p.pending[i][:0]
+	}
+	p.arena = p.arena[:0]
+	return nil
+}
