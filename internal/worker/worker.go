@@ -222,8 +222,8 @@ func (s *slot) run() {
 		w.execute(order)
 		w.mu.Lock()
 		s.keep(free{})
-		if !w.draining && w.asking < maxAsking {
-			s.held = w.reserve()
+		if !w.draining {
+			s.held = w.reserve() // however many ask: where work was, there is more
 		}
 		if s.held == (free{}) {
 			w.mu.Unlock()
