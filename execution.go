@@ -129,8 +129,9 @@ type Execution struct {
 	Job        JobID
 	JobName    string // as it was when the run was asked for
 	Submission SubmissionID
-	Schedule   ScheduleID // that made it; zero: asked for by hand
-	Actor      string     // who asked for it
+	Schedule   ScheduleID  // that made it; zero: none
+	Cause      ExecutionID // whose good end made it, by a trigger; zero: none
+	Actor      string      // who asked for it
 	Type       JobType
 	Engine     Engine
 	Name       string
@@ -166,4 +167,38 @@ type Execution struct {
 	WantedAt   time.Time // when Wanted last rose
 	Ended      time.Time
 	StoredSize int64 // bytes of its set when it has one
+}
+
+// NewExecution returns an execution of a job that is not stored yet, without what
+// only one type of job has: PLANNED when it is due after now, else QUEUED. site is
+// the job's.
+func NewExecution(j Job, site Site, due, now time.Time, actor string) Execution {
+	e := Execution{
+		Account: j.Account, Site: j.Site, Job: j.ID, JobName: j.Name, Type: j.Type, Engine: j.Engine,
+		Status: Status{State: StateQueued}, Priority: j.Priority, Pool: site.Pool, Host: site.Host,
+		Due: due.UTC(), Submitted: now.UTC(), Actor: actor,
+	}
+	if due.After(now) {
+		e.State = StatePlanned
+	}
+	if j.AutoAbort.Active {
+		e.AbortAfter = j.AutoAbort.After
+	}
+	return e
+}
+
+// NewBackupExecution is [NewExecution] for a backup. CodeInvalid when neither job
+// nor site names a repository.
+func NewBackupExecution(j Job, site Site, run RunType, due, now time.Time, actor string) (Execution, error) {
+	e := NewExecution(j, site, due, now, actor)
+	e.RunAsked, e.RunType = run, run // the start decides anew what runs
+	e.Repository = j.Repository
+	if e.Repository == 0 {
+		e.Repository = site.Repository
+	}
+	if e.Repository == 0 {
+		return Execution{}, Errorf(CodeInvalid, "neither job %d nor site %q names a repository", j.ID, site.Slug).
+			WithHint("give one of them a repository")
+	}
+	return e, nil
 }

@@ -2,7 +2,8 @@ package holdfast
 
 import "time"
 
-// SkipReason is why a schedule that is due makes no execution: a fixed word.
+// SkipReason is why a schedule that is due, or a trigger that fires, makes no
+// execution: a fixed word.
 type SkipReason string
 
 // The reasons to skip.
@@ -13,6 +14,8 @@ const (
 	SkipRefused  SkipReason = "refused"        // the job cannot run as it is
 	SkipSame     SkipReason = "same_job"       // another schedule of the job was due as well, and takes more
 	SkipPriority SkipReason = "lower_priority" // a job of the site with a higher priority runs, or was due as well
+	SkipQueued   SkipReason = "queued"         // an execution that will do the same waits already
+	SkipFull     SkipReason = "queue_full"     // too many executions of the ETL wait
 )
 
 // DefaultGrace is how late a scheduled run may begin when nothing else is set.

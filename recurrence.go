@@ -68,20 +68,12 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// NewETLExecution returns an execution of an ETL job that is not stored yet:
-// PLANNED when it is due after now, else QUEUED. site is the job's. A service has
-// no time limit.
+// NewETLExecution is [NewExecution] for an ETL. A service has no time limit.
 func NewETLExecution(j Job, site Site, run ETLRun, due, now time.Time, actor string) Execution {
-	e := Execution{
-		Account: j.Account, Site: j.Site, Job: j.ID, JobName: j.Name, Type: j.Type, Engine: j.Engine,
-		Status: Status{State: StateQueued}, Priority: j.Priority, Pool: site.Pool, Host: site.Host,
-		ETL: &run, Due: due.UTC(), Submitted: now.UTC(), Actor: actor,
-	}
-	if due.After(now) {
-		e.State = StatePlanned
-	}
-	if j.AutoAbort.Active && !run.Service {
-		e.AbortAfter = j.AutoAbort.After
+	e := NewExecution(j, site, due, now, actor)
+	e.ETL = &run
+	if run.Service {
+		e.AbortAfter = 0
 	}
 	return e
 }

@@ -182,11 +182,7 @@ func etlExecution(site holdfast.Site, j holdfast.Job, in Run, now time.Time, act
 	if _, err := j.ETL.PropertiesOf(holdfast.ETLRun{}); err != nil {
 		return holdfast.Execution{}, err
 	}
-	e := holdfast.NewETLExecution(j, site, j.ETL.RunOf(nil, nil, false), in.Due, now, actor)
-	if in.Suspended {
-		e.State, e.Wanted = holdfast.StateSuspended, holdfast.WantSuspend
-	}
-	return e, nil
+	return in.begin(holdfast.NewETLExecution(j, site, j.ETL.RunOf(nil, nil, false), in.Due, now, actor)), nil
 }
 
 // newExecution is the execution that the request makes of the job.
@@ -197,34 +193,22 @@ func (s *Service) newExecution(
 	if err != nil {
 		return holdfast.Execution{}, err
 	}
-	if j.Type == holdfast.JobETL {
+	switch j.Type {
+	case holdfast.JobETL:
 		return etlExecution(site, j, in, now, actor.Principal.Name)
+	case holdfast.JobRestore:
+		e := holdfast.NewExecution(j, site, in.Due, now, actor.Principal.Name)
+		return s.restoreExecution(ctx, r, actor, op, site, j, in.begin(e))
+	case holdfast.JobBackup:
 	}
-	e := holdfast.Execution{
-		Account: j.Account, Site: j.Site, Job: j.ID, JobName: j.Name, Type: j.Type, Engine: j.Engine,
-		Status:   holdfast.Status{State: holdfast.StateQueued},
-		Priority: j.Priority, Pool: site.Pool, Host: site.Host, Due: in.Due, Submitted: now, Actor: actor.Principal.Name,
-	}
-	switch {
-	case in.Due.After(now):
-		e.State = holdfast.StatePlanned
-	case in.Suspended:
+	e, err := holdfast.NewBackupExecution(j, site, in.RunType, in.Due, now, actor.Principal.Name)
+	return in.begin(e), err
+}
+
+// begin lets a new execution begin as the request says.
+func (in Run) begin(e holdfast.Execution) holdfast.Execution {
+	if in.Suspended {
 		e.State, e.Wanted = holdfast.StateSuspended, holdfast.WantSuspend
 	}
-	if j.AutoAbort.Active {
-		e.AbortAfter = j.AutoAbort.After
-	}
-	if j.Type == holdfast.JobRestore {
-		return s.restoreExecution(ctx, r, actor, op, site, j, e)
-	}
-	e.RunAsked, e.RunType = in.RunType, in.RunType // the start decides anew what runs
-	e.Repository = j.Repository
-	if e.Repository == 0 {
-		e.Repository = site.Repository
-	}
-	if e.Repository == 0 {
-		return holdfast.Execution{}, holdfast.Errorf(holdfast.CodeInvalid, "neither job %d nor site %q names a repository", j.ID, site.Slug).
-			WithHint("give one of them a repository")
-	}
-	return e, nil
+	return e
 }

@@ -148,7 +148,7 @@ type Reader interface {
 	Schedule(ctx context.Context, a holdfast.AccountID, id holdfast.ScheduleID) (holdfast.Schedule, error)
 	// Schedules lists the schedules of a job, by id.
 	Schedules(ctx context.Context, a holdfast.AccountID, job holdfast.JobID) ([]holdfast.Schedule, error)
-	// SiteSchedules lists the schedules of the sites' jobs that are not deleted, of
+	// SiteSchedules lists the schedules of the sites' backup jobs that are not deleted, of
 	// every site when none is named, by job and then by id.
 	SiteSchedules(ctx context.Context, a holdfast.AccountID, sites []holdfast.SiteID, p Page) ([]holdfast.Schedule, error)
 	// DueSchedules lists schedules of every account whose next run is not after
@@ -156,6 +156,11 @@ type Reader interface {
 	DueSchedules(ctx context.Context, now time.Time, limit int) ([]holdfast.Schedule, error)
 	// NextRuns returns the earliest next run of each job that has one.
 	NextRuns(ctx context.Context, a holdfast.AccountID, jobs []holdfast.JobID) (map[holdfast.JobID]time.Time, error)
+
+	// Triggers lists the triggers that wait for a job, by id.
+	Triggers(ctx context.Context, a holdfast.AccountID, job holdfast.JobID) ([]holdfast.Trigger, error)
+	// TriggersThatRun lists the triggers that run a job, by id.
+	TriggersThatRun(ctx context.Context, a holdfast.AccountID, run holdfast.JobID) ([]holdfast.Trigger, error)
 
 	Execution(ctx context.Context, a holdfast.AccountID, id holdfast.ExecutionID) (holdfast.Execution, error)
 	// Executions lists the newest first, and says how many there are without the
@@ -269,6 +274,11 @@ type Tx interface {
 	// time of change; else CodeConflict.
 	MoveSchedule(ctx context.Context, prev, next holdfast.Schedule) error
 	DeleteSchedule(ctx context.Context, a holdfast.AccountID, id holdfast.ScheduleID) error
+
+	InsertTrigger(ctx context.Context, t *holdfast.Trigger) error
+	// UpdateTrigger writes everything but id, account, jobs and time.
+	UpdateTrigger(ctx context.Context, t holdfast.Trigger) error
+	DeleteTrigger(ctx context.Context, a holdfast.AccountID, id holdfast.TriggerID) error
 
 	InsertSubmission(ctx context.Context, s *holdfast.Submission) error
 	InsertExecution(ctx context.Context, e *holdfast.Execution) error

@@ -7,20 +7,20 @@ import (
 )
 
 const (
-	executionColumns = "id, account, site, job, job_name, submission, type, engine, name, submitted, schedule, actor, etl, service, " + executionChanging
+	executionColumns = "id, account, site, job, job_name, submission, type, engine, name, submitted, schedule, cause, actor, etl, service, " + executionChanging
 	// executionChanging is what a move writes. The columns before are what the
 	// execution is, and stay; etl has a move of its own.
 	executionChanging = "state, wanted, outcome, reason, fence, attempts, retries, hand_backs, detail, run_asked, run_type, run_type_reason, " +
 		"priority, pool, host, repository, restore, due, abort_after, worker, request, beat, progress, backup_set, parent, result, " +
 		"started, restarted, wanted_at, ended, stored_size"
-	executionKept = 14 // how many columns stay
+	executionKept = 15 // how many columns stay
 )
 
 func executionFields(e *holdfast.Execution) []any {
 	return []any{
 		idOf(&e.ID), &e.Account, &e.Site, &e.Job, &e.JobName, idOf(&e.Submission), &e.Type, &e.Engine, &e.Name,
 		micros{&e.Submitted},
-		idOf(&e.Schedule), &e.Actor, optionalOf(&e.ETL),
+		idOf(&e.Schedule), idOf(&e.Cause), &e.Actor, optionalOf(&e.ETL),
 		service{&e.ETL},
 		&e.State, &e.Wanted, &e.Outcome, &e.Reason, bitsOf(&e.Fence), &e.Attempts, &e.Retries, &e.HandBacks, &e.Detail,
 		&e.RunAsked, &e.RunType, &e.RunTypeReason, &e.Priority, &e.Pool, &e.Host, &e.Repository, optionalOf(&e.Restore),
@@ -120,7 +120,7 @@ func (t tx) InsertExecution(ctx context.Context, e *holdfast.Execution) error {
 		return holdfast.Wrap(holdfast.CodeInternal, err, "an execution cannot begin like this")
 	}
 	n, err := t.s.insert(ctx, "INSERT INTO executions ("+executionColumns+
-		") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", executionFields(e)...)
+		") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", executionFields(e)...)
 	if err != nil {
 		return taken(err, "execution %d", e.ID)
 	}

@@ -152,6 +152,12 @@ func checkOldRows(t *testing.T, s *sqlite.Store) {
 		check(t, "active backup jobs", jobs, 1, err)
 		schedules, err := r.Schedules(ctx, account, 1001)
 		check(t, "schedules", len(schedules), 1, err)
+		triggers, err := r.TriggersThatRun(ctx, account, 1001)
+		check(t, "triggers", triggers, []holdfast.Trigger{{
+			ID: 1001, Account: account, Job: 1005, Run: 1001, On: holdfast.OnDone, RunType: holdfast.RunDelta, Active: true, Created: at(45),
+		}}, err)
+		caused, err := r.Execution(ctx, account, 1007)
+		check(t, "cause of an execution", caused.Cause, 1006, err)
 		old, err := r.Execution(ctx, account, 1001)
 		check(t, "actor of an old execution", old.Actor, "", err)
 		for what, c := range map[string]struct {

@@ -66,6 +66,8 @@ func readerCalls() map[string][]asked {
 		"RepositoryUsers":        get(func(c ctx, r reader) (any, error) { return r.RepositoryUsers(c, a) }),
 		"Schedule":               get(func(c ctx, r reader) (any, error) { return r.Schedule(c, a, 1001) }),
 		"Schedules":              get(func(c ctx, r reader) (any, error) { return r.Schedules(c, a, 1001) }),
+		"Triggers":               get(func(c ctx, r reader) (any, error) { return r.Triggers(c, a, 1001) }),
+		"TriggersThatRun":        get(func(c ctx, r reader) (any, error) { return r.TriggersThatRun(c, a, 1001) }),
 		"DueSchedules":           get(func(c ctx, r reader) (any, error) { return r.DueSchedules(c, farFuture(), 10) }),
 		"NextRuns":               get(func(c ctx, r reader) (any, error) { return r.NextRuns(c, a, []holdfast.JobID{1001}) }),
 		"Execution":              get(func(c ctx, r reader) (any, error) { return r.Execution(c, a, 1001) }),
@@ -316,7 +318,7 @@ func TestQueryPlans(t *testing.T) {
 }
 
 // whole matches the line of a plan that reads all of a table that may be long.
-var whole = regexp.MustCompile(`^SCAN (executions|execution_totals|restores|jobs|job_blocks|schedules|backup_sets|set_blocks|copies|events|event_totals|` +
+var whole = regexp.MustCompile(`^SCAN (executions|execution_totals|restores|jobs|job_blocks|schedules|triggers|backup_sets|set_blocks|copies|events|event_totals|` +
 	`submissions|credentials|[eonqrs])( USING|$)`)
 
 // describe writes a query and its plan.

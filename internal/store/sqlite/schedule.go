@@ -35,7 +35,7 @@ func (r reader) Schedules(ctx context.Context, a holdfast.AccountID, job holdfas
 	return many(ctx, r.s, scheduleFields, "SELECT "+scheduleColumns+" FROM schedules WHERE job = ? AND "+mine+" ORDER BY id", job, a, a)
 }
 
-// SiteSchedules lists the schedules of the sites' jobs, by job and then by id: of
+// SiteSchedules lists the schedules of the sites' backup jobs, by job and then by id: of
 // some sites by their jobs, of all by the schedules themselves. Of one site, the
 // index on jobs is in that order, so that a page reads no more than itself.
 func (r reader) SiteSchedules(ctx context.Context, a holdfast.AccountID, sites []holdfast.SiteID, p store.Page) ([]holdfast.Schedule, error) {
@@ -49,6 +49,7 @@ func (r reader) SiteSchedules(ctx context.Context, a holdfast.AccountID, sites [
 		w.add("s.account = ?", a)
 	}
 	w.add("j.deleted IS NULL")
+	w.add("j.type = 'BACKUP'")
 	if a != 0 {
 		w.add("j.account = ?", a)
 	}

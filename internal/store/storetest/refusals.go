@@ -75,6 +75,10 @@ func testNotFound(t *testing.T, f *fixture) {
 			return tx.MoveSchedule(ctx, r, r)
 		},
 		"delete schedule": func(ctx context.Context, tx store.Tx) error { return tx.DeleteSchedule(ctx, f.account, none) },
+		"trigger": func(ctx context.Context, tx store.Tx) error {
+			return tx.UpdateTrigger(ctx, holdfast.Trigger{ID: none, Account: f.account})
+		},
+		"delete trigger": func(ctx context.Context, tx store.Tx) error { return tx.DeleteTrigger(ctx, f.account, none) },
 		"credential": func(ctx context.Context, tx store.Tx) error {
 			return tx.UpdateCredential(ctx, holdfast.Credential{ID: none, Account: f.account, Principal: none, Hash: []byte("h")})
 		},
@@ -268,6 +272,13 @@ func testDelete(t *testing.T, f *fixture) {
 	f.refused(t, "schedule of a missing job", holdfast.CodeConflict, func(ctx context.Context, tx store.Tx) error {
 		return tx.InsertSchedule(ctx, &holdfast.Schedule{Account: f.account, Job: 999999})
 	})
+	for what, tr := range map[string]holdfast.Trigger{
+		"waits for": {Account: f.account, Job: 999999, Run: f.job.ID}, "runs": {Account: f.account, Job: f.job.ID, Run: 999999},
+	} {
+		f.refused(t, "trigger that "+what+" a missing job", holdfast.CodeConflict, func(ctx context.Context, tx store.Tx) error {
+			return tx.InsertTrigger(ctx, &tr)
+		})
+	}
 	f.refused(t, "account of a missing organisation", holdfast.CodeConflict, func(ctx context.Context, tx store.Tx) error {
 		return tx.InsertAccount(ctx, &holdfast.Account{Organisation: 999999, Name: "lost"})
 	})
@@ -301,6 +312,9 @@ func testIsolation(t *testing.T, f *fixture) {
 		code[holdfast.Submission](t, "submission by key", missing)(r.SubmissionByKey(ctx, other, "once"))
 		same(t, "principals", []holdfast.Principal(nil))(r.Principals(ctx, other))
 		same(t, "schedules", []holdfast.Schedule(nil))(r.Schedules(ctx, other, f.job.ID))
+		same(t, "triggers", []holdfast.Trigger(nil))(r.Triggers(ctx, other, rows.job.ID))
+		same(t, "triggers that run", []holdfast.Trigger(nil))(r.TriggersThatRun(ctx, other, f.job.ID))
+		same(t, "triggers of any account", []holdfast.Trigger{rows.trigger})(r.Triggers(ctx, 0, rows.job.ID))
 		same(t, "next runs", map[holdfast.JobID]time.Time{})(r.NextRuns(ctx, other, []holdfast.JobID{f.job.ID}))
 		same(t, "credentials", []holdfast.Credential(nil))(r.Credentials(ctx, other))
 		same(t, "hosts", []holdfast.Host(nil))(r.Hosts(ctx, other))
@@ -345,6 +359,14 @@ func testIsolation(t *testing.T, f *fixture) {
 	})
 	f.refused(t, "end of a schedule", missing, func(ctx context.Context, tx store.Tx) error {
 		return tx.DeleteSchedule(ctx, other, rows.schedule.ID)
+	})
+	f.refused(t, "change of a trigger", missing, func(ctx context.Context, tx store.Tx) error {
+		tr := rows.trigger
+		tr.Account = other
+		return tx.UpdateTrigger(ctx, tr)
+	})
+	f.refused(t, "end of a trigger", missing, func(ctx context.Context, tx store.Tx) error {
+		return tx.DeleteTrigger(ctx, other, rows.trigger.ID)
 	})
 	e := f.add(t, f.job, nil)
 	f.refused(t, "move of an execution", missing, func(ctx context.Context, tx store.Tx) error {

@@ -45,6 +45,7 @@ func testFirstIDs(t *testing.T, f *fixture) {
 	v := holdfast.Event{Account: f.account, Kind: "host.created"}
 	e := f.execution(f.job)
 	r := holdfast.Schedule{Account: f.account, Job: f.job.ID}
+	g := holdfast.Trigger{Account: f.account, Job: f.job.ID, Run: f.job.ID}
 	var c holdfast.Credential
 	var copied holdfast.Copy
 	f.update(t, func(ctx context.Context, tx store.Tx) error {
@@ -55,6 +56,7 @@ func testFirstIDs(t *testing.T, f *fixture) {
 				return tx.InsertCredential(ctx, &c)
 			},
 			func() error { return tx.InsertSchedule(ctx, &r) },
+			func() error { return tx.InsertTrigger(ctx, &g) },
 			func() error { return tx.InsertSubmission(ctx, &s) },
 			func() error { return tx.InsertExecution(ctx, &e) },
 			func() error { return tx.InsertSet(ctx, &b) },
@@ -69,7 +71,7 @@ func testFirstIDs(t *testing.T, f *fixture) {
 	for name, id := range map[string]int64{
 		"host": int64(f.host.ID), "repository": int64(f.repository.ID), "site": int64(f.site.ID), "job": int64(f.job.ID),
 		"principal": int64(p.ID), "credential": int64(c.ID), "submission": int64(s.ID), "execution": int64(e.ID),
-		"backup set": int64(b.ID), "copy": int64(copied.ID), "worker": int64(w.ID), "event": int64(v.ID), "schedule": int64(r.ID),
+		"backup set": int64(b.ID), "copy": int64(copied.ID), "worker": int64(w.ID), "event": int64(v.ID), "schedule": int64(r.ID), "trigger": int64(g.ID),
 	} {
 		if id != holdfast.FirstID {
 			t.Errorf("got %s %d first, want %d", name, id, holdfast.FirstID)
@@ -102,6 +104,7 @@ type fullRows struct {
 	site         holdfast.Site
 	job          holdfast.Job
 	schedule     holdfast.Schedule
+	trigger      holdfast.Trigger // the fixture's job runs after the job
 	submission   holdfast.Submission
 	execution    holdfast.Execution
 	set          holdfast.BackupSet
@@ -145,12 +148,15 @@ func makeFullRows(f *fixture) *fullRows {
 			Account: f.account, Job: f.job.ID, Expression: "30 2 * * 1-5", TimeZone: "Europe/Berlin", RunType: holdfast.RunCumulative,
 			Active: true, NextRun: at(30), Created: at(31), Changed: at(32),
 		},
+		trigger: holdfast.Trigger{
+			Account: f.account, Run: f.job.ID, On: holdfast.OnDone, RunType: holdfast.RunDelta, Active: true, Created: at(33),
+		},
 		submission: holdfast.Submission{
 			Account: f.account, Principal: 1500, Dialect: "baas", IdempotencyKey: "once", Request: json.RawMessage(`{"a":[1, "ß"]}`), Time: at(11),
 		},
 		execution: holdfast.Execution{
 			Account: f.account, Site: f.site.ID, Job: f.job.ID, JobName: "before", Type: holdfast.JobRestore, Engine: holdfast.EnginePhysical, Name: "n",
-			Schedule: 1600, Actor: "scheduler",
+			Schedule: 1600, Cause: 1601, Actor: "scheduler",
 			Status: holdfast.Status{
 				State: holdfast.StateEnded, Wanted: holdfast.WantStop, Outcome: holdfast.OutcomeWarning, Reason: holdfast.ReasonDamaged,
 				Fence: 7, Attempts: 2, Retries: 3, HandBacks: 4,
@@ -206,6 +212,7 @@ func (rows *fullRows) insert(ctx context.Context, tx store.Tx) error {
 		},
 		func() error { rows.job.Repository = rows.repository.ID; return tx.InsertJob(ctx, &rows.job) },
 		func() error { return tx.InsertSchedule(ctx, &rows.schedule) },
+		func() error { rows.trigger.Job = rows.job.ID; return tx.InsertTrigger(ctx, &rows.trigger) },
 		func() error { return tx.InsertSubmission(ctx, &rows.submission) },
 		func() error {
 			rows.execution.Submission = rows.submission.ID
@@ -246,6 +253,8 @@ func (rows *fullRows) check(t *testing.T, f *fixture) {
 		same(t, "job", rows.job)(r.Job(ctx, f.account, rows.job.ID))
 		same(t, "schedule", rows.schedule)(r.Schedule(ctx, f.account, rows.schedule.ID))
 		same(t, "schedules", []holdfast.Schedule{rows.schedule})(r.Schedules(ctx, f.account, f.job.ID))
+		same(t, "triggers", []holdfast.Trigger{rows.trigger})(r.Triggers(ctx, f.account, rows.job.ID))
+		same(t, "triggers that run", []holdfast.Trigger{rows.trigger})(r.TriggersThatRun(ctx, f.account, f.job.ID))
 		same(t, "execution", rows.execution)(r.Execution(ctx, f.account, rows.execution.ID))
 		same(t, "executions of submission", []holdfast.Execution{rows.execution})(r.ExecutionsOfSubmission(ctx, rows.submission.ID))
 		same(t, "submission", rows.submission)(r.Submission(ctx, f.account, rows.submission.ID))
@@ -292,6 +301,7 @@ func testUpdate(t *testing.T, f *fixture) {
 	rows.site.Name, rows.site.Password, rows.site.MaxRunning, rows.site.Repository = "other", nil, 9, 0
 	rows.job.Description, rows.job.Priority, rows.job.Restore, rows.job.Annotations, rows.job.Deleted = "", 5, nil, nil, time.Time{}
 	rows.job.ETL.Definition, rows.job.ETL.Recurrence = "", nil
+	rows.trigger.On, rows.trigger.RunType, rows.trigger.Active = holdfast.OnSucceeded, "", false
 	rows.set.Damaged, rows.set.Protected = "", false
 	rows.worker.Seen, rows.worker.Removed, rows.worker.Pools = at(98), time.Time{}, nil
 	f.update(t, func(ctx context.Context, tx store.Tx) error {
@@ -303,6 +313,7 @@ func testUpdate(t *testing.T, f *fixture) {
 			func() error { return tx.UpdateHost(ctx, rows.host) },
 			func() error { return tx.UpdateSite(ctx, rows.site) },
 			func() error { return tx.UpdateJob(ctx, rows.job) },
+			func() error { return tx.UpdateTrigger(ctx, rows.trigger) },
 			func() error { return tx.UpdateSet(ctx, rows.set) },
 			func() error { return tx.UpdateWorker(ctx, rows.worker) },
 		)

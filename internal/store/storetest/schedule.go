@@ -32,10 +32,13 @@ func testSchedules(t *testing.T, f *fixture) {
 	same10 := f.addSchedule(t, second, 10)
 	tomorrow := f.addSchedule(t, second, 24*60)
 	never := f.addSchedule(t, idle, -1)
+	etl := f.addETL(t, f.site, "etl", nil) // its schedules are none of backups
+	other := f.addSchedule(t, etl, -1)
 	type list = []holdfast.Schedule
 	f.view(t, func(ctx context.Context, r store.Reader) error {
 		same(t, "schedules of a job", list{late, early})(r.Schedules(ctx, f.account, f.job.ID))
 		same(t, "schedules of a job of any account", list{same10, tomorrow})(r.Schedules(ctx, 0, second.ID))
+		same(t, "schedules of an ETL", list{other})(r.Schedules(ctx, f.account, etl.ID))
 		same(t, "schedules of no job", list(nil))(r.Schedules(ctx, f.account, 5))
 		same(t, "schedules of a site", list{late, early, same10, tomorrow, never})(r.SiteSchedules(ctx, f.account, []holdfast.SiteID{f.site.ID}, store.Page{}))
 		same(t, "schedules of every site", list{late, early, same10, tomorrow, never})(r.SiteSchedules(ctx, f.account, nil, store.Page{}))

@@ -39,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		"schedules move by compare-and-set":          testMoveSchedule,
 		"one of many schedulers fires":               testScheduleRace,
 		"a deleted job's schedules":                  testSchedulesOfDeletedJob,
+		"triggers are listed":                        testTriggers,
 		"accounts of several organisations":          testAccounts,
 		"principals are listed":                      testPrincipals,
 		"credentials of a principal":                 testCredentials,
