@@ -5,15 +5,21 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/duck/ducktest"
 	"github.com/holdfast-backup/holdfast/internal/testkit"
 )
 
@@ -30,6 +36,7 @@ const (
 	killed     cut = "killed"     // kill -9 of the process
 	terminated cut = "terminated" // its sessions, by pg_terminate_backend
 	frozen     cut = "frozen"     // the process, while the next fence works; thawed then
+	childless  cut = "childless"  // kill -9 of its transform process
 )
 
 // TestExactlyOnce cuts executions off at random moments and lets the next fence go
@@ -52,18 +59,41 @@ batch: {rows: 4000}
 extract: [{name: a, connection: shop, table: a}]
 load: [{name: one, from: a, connection: dwh, table: a}, {name: two, from: a, connection: dwh, table: b}]
 `},
+		{"engine", `
+extract: [{name: a, connection: shop, table: a, incremental: {strategy: column, column: at, tie: id}}, {name: k, connection: shop, query: "select generate_series(0, 2) as k"}]
+transform: [{name: j, in: engine, sql: "select a.id, a.at, a.s from a join k on a.id % 3 = k.k"}]
+load: [{from: j, connection: dwh, table: a}]
+batch: {rows: 20000}
+`},
+		{"files", `
+extract: [{name: a, connection: shop, table: a}]
+load: [{from: a, connection: dwh, table: a}, {from: a, name: out, connection: lake, output: {path: a, format: csv}}]
+`},
 	}
 	p.dwh.Exec(t, "", "CREATE TABLE b (id int, at timestamptz, s text)")
+	binary, root := ducktest.Binary(t), t.TempDir()
+	ends := map[string]int{} // how executions were cut off, and the last step that they came to
 	rng := rand.New(rand.NewPCG(crashSeed, 1))
 	cuts := []cut{killed, terminated, frozen}
+	engineCuts := append(cuts, childless, childless)
 	done := 0
 	for round := 0; done < *crashes; round++ {
 		m := modes[round%len(modes)]
 		p.dwh.Exec(t, "", "TRUNCATE a, b; DROP SCHEMA IF EXISTS holdfast_etl CASCADE")
-		c := child{Shop: siteOf(p.shop, "shop"), DWH: siteOf(p.dwh, "dwh"), Definition: connections + m.definition, Execution: 1001}
+		c := child{
+			Shop: siteOf(p.shop, "shop"), DWH: siteOf(p.dwh, "dwh"), Execution: 1001, Roots: []string{root}, DuckBinary: binary,
+			Definition: strings.Replace(connections, "dwh: {site: dwh}", "dwh: {site: dwh}, lake: {directory: "+root+"}", 1) + m.definition,
+		}
+		if err := os.RemoveAll(filepath.Join(root, "a")); err != nil {
+			t.Fatal(err)
+		}
 		for range 4 {
 			c.Fence += 2 // a frozen one is followed by the odd one
-			c.cutOff(t, p, cuts[rng.IntN(len(cuts))], time.Duration(rng.Int64N(int64(250*time.Millisecond))))
+			how := cuts[rng.IntN(len(cuts))]
+			if m.name == "engine" {
+				how = engineCuts[rng.IntN(len(engineCuts))]
+			}
+			ends[string(how)+" at "+c.cutOff(t, p, how, time.Duration(rng.Int64N(int64(220*time.Millisecond))))]++
 			if done++; done == *crashes {
 				break
 			}
@@ -76,10 +106,21 @@ load: [{name: one, from: a, connection: dwh, table: a}, {name: two, from: a, con
 		if m.name == "two loads" {
 			same(t, p.shop, "SELECT * FROM a", p.dwh, "SELECT * FROM b")
 		}
+		if m.name == "files" {
+			if got := entries(t, filepath.Join(root, "a")); got != "v000000001" {
+				t.Errorf("got %s, want one version", got)
+			}
+			if m, _ := versionOf(t, filepath.Join(root, "a/v000000001")); m["rows"] != 60000.0 {
+				t.Errorf("got %v rows in the version", m["rows"])
+			}
+		}
 		if t.Failed() {
 			t.Fatalf("round %d, %s, %d fences", round, m.name, c.Fence)
 		}
 		p.nothingLeft(t)
+	}
+	for _, how := range slices.Sorted(maps.Keys(ends)) {
+		t.Logf("%s: %d", how, ends[how])
 	}
 }
 
@@ -139,10 +180,13 @@ func (p *process) thaw() error {
 }
 
 // cutOff runs the execution and cuts it off some time after it has begun to claim.
-func (c child) cutOff(t *testing.T, servers pair, how cut, after time.Duration) {
+// It returns the last step that the execution came to, and "the end" when nothing
+// was cut off.
+func (c child) cutOff(t *testing.T, servers pair, how cut, after time.Duration) string {
 	t.Helper()
 	p := c.start(t)
-	if _, ok := <-p.steps; !ok {
+	var ok bool
+	if p.last, ok = <-p.steps; !ok {
 		out, err := p.wait()
 		t.Fatalf("the process ended before it began: %v\n%s", err, out)
 	}
@@ -153,6 +197,10 @@ func (c child) cutOff(t *testing.T, servers pair, how cut, after time.Duration) 
 	case terminated:
 		for _, server := range []*testkit.Postgres{servers.shop, servers.dwh} {
 			server.Exec(t, "", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'holdfast %execution%'")
+		}
+	case childless:
+		for _, pid := range childrenOf(p.cmd.Process.Pid) {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended already
 		}
 	case frozen:
 		if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
@@ -168,7 +216,25 @@ func (c child) cutOff(t *testing.T, servers pair, how cut, after time.Duration) 
 			t.Error(err)
 		}
 	}
-	_, _ = p.wait() // it fails, or had ended
+	if _, err := p.wait(); err == nil {
+		return "the end"
+	}
+	return p.last
+}
+
+// childrenOf returns the processes that a process has started, and that live.
+func childrenOf(pid int) []int {
+	var all []int
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // the pattern is good
+	for _, name := range threads {
+		text, _ := os.ReadFile(name) // what cannot be read has ended
+		for _, f := range strings.Fields(string(text)) {
+			if n, err := strconv.Atoi(f); err == nil {
+				all = append(all, n)
+			}
+		}
+	}
+	return all
 }
 
 // TestThawed freezes an execution at each of its steps, lets the next fence do all

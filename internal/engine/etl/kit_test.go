@@ -117,6 +117,7 @@ type child struct {
 	Execution  holdfast.ExecutionID
 	Fence      holdfast.Fence
 	Roots      []string
+	DuckBinary string
 	FreezeAt   string // step at which the process stops itself, until it is told to go on
 }
 
@@ -137,7 +138,7 @@ func TestMain(m *testing.M) {
 
 // run works in the child. It says its steps, so that the parent can choose a moment.
 func (c child) run() error {
-	p := etl.New(etl.Config{TempDir: os.TempDir(), Step: func(name string) {
+	p := etl.New(etl.Config{DuckBinary: c.DuckBinary, TempDir: os.TempDir(), Step: func(name string) {
 		_, _ = fmt.Fprintln(os.Stdout, name)
 		if name == c.FreezeAt {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
