@@ -21,6 +21,8 @@ func (r Recurrence) Validate() error {
 	switch {
 	case r.Start.IsZero():
 		return Errorf(CodeInvalid, "the start of the recurrence is missing")
+	case r.Start.UTC().Year() < 1 || r.Start.UTC().Year() > 9999: // RFC 3339 has no others
+		return Errorf(CodeInvalid, "the start of the recurrence is out of range").WithHint("use a time in the years 1 to 9999 in UTC")
 	case r.Period < time.Second || r.Period > MaxPeriod || r.Period%time.Second != 0:
 		return Errorf(CodeInvalid, "a period of %s is out of range", r.Period).
 			WithHint("use whole seconds, from 1 to %d", int64(MaxPeriod/time.Second))
@@ -30,11 +32,12 @@ func (r Recurrence) Validate() error {
 
 // Next returns the first time of a valid recurrence that is later than after.
 func (r Recurrence) Next(after time.Time) time.Time {
-	since := after.Sub(r.Start)
-	if since < 0 {
-		return r.Start.UTC()
+	next := r.Start
+	for !next.After(after) {
+		// A duration holds 292 years: of a longer time one step leads part of the way.
+		next = next.Add(after.Sub(next) / r.Period * r.Period).Add(r.Period)
 	}
-	return r.Start.Add((since/r.Period + 1) * r.Period).UTC()
+	return next.UTC()
 }
 
 // DueETL says what becomes of an execution of an ETL job that was planned for a

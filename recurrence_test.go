@@ -29,9 +29,27 @@ func TestRecurrenceNext(t *testing.T) {
 		{"every second", holdfast.Recurrence{Start: noon, Period: time.Second}, noon.Add(90*time.Minute + 1), noon.Add(90*time.Minute + time.Second)},
 		{"in another zone", holdfast.Recurrence{Start: noon.In(berlin), Period: time.Hour}, noon.In(berlin), noon.Add(time.Hour)},
 		{"the longest period", holdfast.Recurrence{Start: noon, Period: holdfast.MaxPeriod}, noon.AddDate(100, 0, 0), noon.Add(10 * holdfast.MaxPeriod)},
+		{
+			"more than a duration after", holdfast.Recurrence{Start: time.Date(1601, 1, 1, 12, 0, 0, 0, time.UTC), Period: 24 * time.Hour},
+			noon, noon.AddDate(0, 0, 1),
+		},
+		{
+			"two thousand years after", holdfast.Recurrence{Start: time.Date(2, 1, 1, 12, 0, 0, 0, time.UTC), Period: time.Second},
+			noon, noon.Add(time.Second),
+		},
 	} {
 		if got := c.r.Next(c.after); got != c.want {
 			t.Errorf("%s: got %s, want %s", c.name, got, c.want)
+		}
+	}
+}
+
+func TestRecurrenceOfYearsThatNoTextHas(t *testing.T) {
+	for _, start := range []time.Time{
+		time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("far west", -3600)), time.Date(1, 1, 1, 0, 0, 0, 0, time.FixedZone("east", 3600)),
+	} {
+		if err := (holdfast.Recurrence{Start: start, Period: time.Hour}).Validate(); holdfast.ErrorCode(err) != holdfast.CodeInvalid {
+			t.Errorf("got %v for a start at %s, want it refused", err, start.UTC())
 		}
 	}
 }
