@@ -26,7 +26,8 @@ type Pipeline interface {
 	// it returns an error when it has given up.
 	Run(ctx context.Context, req ETL) (Result, error)
 	// Release ends what this execution, with any fence up to the given one, left on
-	// the servers. It is called when an execution ends without its engine.
+	// the servers, and keeps those fences from committing: their worker is silent, and
+	// may wake up. A later fence of the execution may go on.
 	Release(ctx context.Context, req ETL) error
 	// Counters reads from the targets how far each flow has been loaded.
 	Counters(ctx context.Context, req ETL) ([]FlowCounter, error)

@@ -1,12 +1,14 @@
 package etl_test
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine"
 	"github.com/holdfast-backup/holdfast/internal/engine/etl"
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/duck/ducktest"
 )
@@ -103,14 +105,44 @@ func TestRelease(t *testing.T) {
 	if err := frozen.thaw(); err == nil {
 		t.Error("the thawed one succeeded")
 	}
-	req.Fence = 4
-	fail(t, req, holdfast.CodeInternal) // its execution has ended
+	if _, err := etl.New(etl.Config{}).Run(t.Context(), req); !errors.Is(err, engine.ErrStale) {
+		t.Errorf("the released fence claimed again: got %v, want %v", err, engine.ErrStale)
+	}
 	if got := p.dwh.Value(t, "", "SELECT count(*) FROM a"); got != "0" {
 		t.Errorf("got %s rows, want none", got)
 	}
-	req.Execution, req.Fence = 1002, 1
+	req.Fence = 4 // silence has ended the other, and its execution goes on
 	run(t, req)
 	same(t, p.shop, "SELECT * FROM a", p.dwh, "SELECT * FROM a")
+}
+
+// A fence that is released between two flows has claimed the second already.
+func TestReleaseBetweenFlows(t *testing.T) {
+	p := startPair(t)
+	p.shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
+	p.dwh.Exec(t, "", "CREATE TABLE a (id int); CREATE TABLE b (id int)")
+	def := "\nextract: [{name: a, connection: shop, table: a}]\nload: [{name: one, from: a, connection: dwh, table: a}, {name: two, from: a, connection: dwh, table: b}]\n"
+	c := child{Shop: siteOf(p.shop, "shop"), DWH: siteOf(p.dwh, "dwh"), Definition: connections + def, Execution: 1001, Fence: 1, FreezeAt: "committed"}
+	frozen := c.start(t)
+	for s := range frozen.steps {
+		if s == "committed" {
+			break
+		}
+	}
+	req := p.order(t, def)
+	if err := etl.New(etl.Config{}).Release(t.Context(), req); err != nil {
+		t.Error(err)
+	}
+	if err := frozen.thaw(); err == nil {
+		t.Error("the thawed one succeeded")
+	}
+	if got := p.dwh.Value(t, "", "SELECT count(*) FROM b"); got != "0" {
+		t.Errorf("got %s rows in the second flow's table, want none", got)
+	}
+	req.Fence = 2
+	run(t, req)
+	same(t, p.shop, "SELECT * FROM a", p.dwh, "SELECT * FROM a")
+	same(t, p.shop, "SELECT * FROM a", p.dwh, "SELECT * FROM b")
 }
 
 func TestPreview(t *testing.T) {

@@ -84,6 +84,9 @@ func (e *execution) claimTarget(ctx context.Context, t place) error {
 	return nil
 }
 
+// allFences closes an execution for good.
+const allFences = "9223372036854775807"
+
 // claimIn writes our execution and fence into the rows of flows.
 //
 // Numbers of executions do not tell which is the newer one: a planned execution
@@ -102,18 +105,18 @@ func (e *execution) claimIn(ctx context.Context, tx pgx.Tx, flows []string) erro
 	var ours bool
 	err = tx.QueryRow(ctx, `INSERT INTO holdfast_etl.execution AS x (installation, job, execution, fence) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (installation, job, execution) DO UPDATE SET fence = greatest(x.fence, excluded.fence), updated = now()
-		RETURNING NOT closed AND fence = $4`, args...).Scan(&ours)
+		RETURNING closed < $4 AND fence = $4`, args...).Scan(&ours)
 	switch {
 	case err != nil:
 		return book(err)
 	case !ours:
 		return engine.ErrStale
 	}
-	_, err = tx.Exec(ctx, "UPDATE holdfast_etl.execution SET closed = true, updated = now() WHERE installation = $1 AND job = $2 AND execution <> $3 AND NOT closed", args[:3]...)
+	_, err = tx.Exec(ctx, "UPDATE holdfast_etl.execution SET closed = "+allFences+", updated = now() WHERE installation = $1 AND job = $2 AND execution <> $3 AND closed < "+allFences, args[:3]...)
 	if err != nil {
 		return book(err)
 	}
-	_, err = tx.Exec(ctx, "DELETE FROM holdfast_etl.execution WHERE installation = $1 AND job = $2 AND closed AND updated < now() - interval '90 days'", args[:2]...)
+	_, err = tx.Exec(ctx, "DELETE FROM holdfast_etl.execution WHERE installation = $1 AND job = $2 AND closed = "+allFences+" AND updated < now() - interval '90 days'", args[:2]...)
 	if err != nil {
 		return book(err)
 	}
@@ -142,7 +145,7 @@ func (e *execution) endSuperseded(ctx context.Context, conn *pgx.Conn) error {
 	if !there {
 		return nil
 	}
-	rows, err := conn.Query(ctx, "SELECT execution FROM holdfast_etl.execution WHERE installation = $1 AND job = $2 AND execution <> $3 AND NOT closed",
+	rows, err := conn.Query(ctx, "SELECT execution FROM holdfast_etl.execution WHERE installation = $1 AND job = $2 AND execution <> $3 AND closed < "+allFences,
 		e.req.Installation, int64(e.req.Job), int64(e.req.Execution))
 	if err != nil {
 		return bookError(conn, err, "read holdfast_etl")
@@ -160,9 +163,9 @@ func (e *execution) endSuperseded(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// closeExecution keeps an execution that has ended without its engine from
-// claiming later, when a frozen worker goes on.
-func (e *execution) closeExecution(ctx context.Context, t place) error {
+// closeFence keeps a fence that has ended without its engine from claiming later,
+// when a frozen worker goes on. A later fence of the same execution may claim.
+func (e *execution) closeFence(ctx context.Context, t place) error {
 	conn, err := e.connect(ctx, t)
 	if err != nil {
 		return err
@@ -173,18 +176,26 @@ func (e *execution) closeExecution(ctx context.Context, t place) error {
 		return queryError(err, "begin a transaction")
 	}
 	defer rollback(ctx, tx)
+	if err := setLockLimit(ctx, tx); err != nil {
+		return err
+	}
 	there, err := hasSchema(ctx, tx)
 	if err != nil || !there {
 		return err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO holdfast_etl.execution AS x (installation, job, execution, fence, closed) VALUES ($1, $2, $3, $4, true)
-		ON CONFLICT (installation, job, execution) DO UPDATE SET closed = true, fence = greatest(x.fence, excluded.fence), updated = now()`,
+	_, err = tx.Exec(ctx, `INSERT INTO holdfast_etl.execution AS x (installation, job, execution, fence, closed) VALUES ($1, $2, $3, $4, $4)
+		ON CONFLICT (installation, job, execution) DO UPDATE SET closed = greatest(x.closed, excluded.closed), fence = greatest(x.fence, excluded.fence), updated = now()`,
 		e.req.Installation, int64(e.req.Job), int64(e.req.Execution), int64(e.req.Fence))
+	if err == nil {
+		// Nobody's: what it claimed before it froze is no longer its own.
+		_, err = tx.Exec(ctx, "UPDATE holdfast_etl.flow SET fence = 0 WHERE installation = $1 AND job = $2 AND execution = $3 AND fence <= $4",
+			e.req.Installation, int64(e.req.Job), int64(e.req.Execution), int64(e.req.Fence))
+	}
 	if err == nil {
 		err = tx.Commit(ctx)
 	}
 	if err != nil {
-		return bookError(conn, err, "close the execution in holdfast_etl")
+		return bookError(conn, err, "close the fence in holdfast_etl")
 	}
 	return nil
 }

@@ -92,7 +92,7 @@ func (p *Pipeline) Release(ctx context.Context, req engine.ETL) error {
 	}
 	err = e.endSessions(ctx)
 	for _, t := range e.targets() {
-		err = errors.Join(err, e.closeExecution(ctx, t))
+		err = errors.Join(err, e.closeFence(ctx, t))
 	}
 	return err
 }

@@ -17,12 +17,12 @@ import (
 const schemaLock = 0x686f6c6466617374
 
 // schemaSQL makes the bookkeeping of a target. Table execution says which
-// executions of a job have claimed it, with the newest fence of each; a closed one
-// may not claim again. Table flow says who may commit now, and how far it is.
+// executions of a job have claimed it, with the newest fence of each; fences up
+// to the closed one may not claim again. Table flow says who may commit now, and how far it is.
 const schemaSQL = `
 CREATE TABLE IF NOT EXISTS holdfast_etl.execution (
 	installation text NOT NULL, job bigint NOT NULL, execution bigint NOT NULL, fence bigint NOT NULL,
-	closed boolean NOT NULL DEFAULT false, updated timestamptz NOT NULL DEFAULT now(),
+	closed bigint NOT NULL DEFAULT 0, updated timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (installation, job, execution));
 CREATE TABLE IF NOT EXISTS holdfast_etl.flow (
 	installation text NOT NULL, job bigint NOT NULL, flow text NOT NULL, execution bigint NOT NULL, fence bigint NOT NULL,
