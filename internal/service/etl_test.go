@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -358,6 +359,21 @@ func TestETLCounters(t *testing.T) {
 	wantCode(t, err, holdfast.CodeConflict)
 	if conflict, ok := errors.AsType[*holdfast.Error](err); !ok || conflict.Execution != e.ID {
 		t.Errorf("got %v, want the execution that stands in the way", err)
+	}
+}
+
+func TestACounterThatIsSetIsToldOfWhoeverGoesAway(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	j := r.etl("orders", berlinETL)
+	before := r.lastEvent().ID
+	ctx, cancel := context.WithCancel(t.Context())
+	r.out.meanwhile = cancel
+	if err := r.svc.SetETLCounter(ctx, r.admin, j.ID, "orders", "orders", "5"); err != nil {
+		t.Error(err)
+	}
+	if events := r.events(before); len(events) != 1 || events[0].Kind != "etl.counter_set" {
+		t.Errorf("got events %+v, want who set the counter", events)
 	}
 }
 

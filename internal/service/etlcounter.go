@@ -91,9 +91,12 @@ func (s *Service) SetETLCounter(ctx context.Context, actor holdfast.Actor, id ho
 	if err != nil {
 		return err
 	}
-	wctx, cancel := context.WithTimeout(ctx, counterTimeout)
+	// A caller who goes away meanwhile takes nothing back: who set it is told all the same.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), counterTimeout+storeTimeout)
 	defer cancel()
-	if err := s.cfg.Pipelines.SetETLCounter(wctx, t, flow, extract, value); err != nil {
+	asked, cancelAsked := context.WithTimeout(ctx, counterTimeout)
+	defer cancelAsked()
+	if err := s.cfg.Pipelines.SetETLCounter(asked, t, flow, extract, value); err != nil {
 		return err
 	}
 	s.cfg.Log.InfoContext(ctx, "counter of an ETL set", "job", id, "flow", flow, "extract", extract, "actor", actor.String())

@@ -76,6 +76,7 @@ type recorder struct {
 	createErr    error
 	log          []byte
 	etlCalls     []etlCall
+	meanwhile    func() // while a counter is set
 	counters     []engine.FlowCounter
 	relations    []engine.Relation
 	etlErr       error
@@ -95,10 +96,16 @@ func (d *recorder) ETLCounters(_ context.Context, t service.ETLTask) ([]engine.F
 	return d.counters, d.etlErr
 }
 
-func (d *recorder) SetETLCounter(_ context.Context, t service.ETLTask, flow, extract, value string) error {
+func (d *recorder) SetETLCounter(ctx context.Context, t service.ETLTask, flow, extract, value string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.etlCalls = append(d.etlCalls, etlCall{task: t, flow: flow, extract: extract, value: value})
+	if d.meanwhile != nil {
+		d.meanwhile()
+	}
+	if ctx.Err() != nil {
+		return ctx.Err() // as of one who waits for an answer
+	}
 	return d.etlErr
 }
 
