@@ -40,12 +40,13 @@ func (d *Dispatcher) handleFinish(ctx context.Context, m *nats.Msg) {
 var errRepeated = errors.New("the same finish was taken before")
 
 // finish ends the order in one transaction with the set and the copy that it
-// completes. The same finish again is success; anything else of a closed fence
+// completes, what expires for it, and what runs after it. The same finish again is success; anything else of a closed fence
 // is CodeConflict.
 func (d *Dispatcher) finish(ctx context.Context, from holdfast.WorkerID, id holdfast.ExecutionID, f wire.Finish) (holdfast.Wanted, error) {
 	d.cfg.Step("finish.received")
 	var prev, next holdfast.Execution
 	var plan expire.Plan
+	var after []holdfast.Execution
 	err := d.update(ctx, func(tx store.Tx) (err error) {
 		prev, err = current(ctx, tx, from, id, f.Fence)
 		if holdfast.ErrorCode(err) == holdfast.CodeConflict {
@@ -60,8 +61,14 @@ func (d *Dispatcher) finish(ctx context.Context, from holdfast.WorkerID, id hold
 		if next, err = d.finishCurrent(ctx, tx, prev, f); err != nil {
 			return err
 		}
-		plan, err = d.expire(ctx, tx, next)
-		return err
+		if plan, err = d.expire(ctx, tx, next); err != nil {
+			return err
+		}
+		if after, err = d.trigger(ctx, tx, next); err != nil {
+			return err
+		}
+		d.cfg.Step("finish.decided")
+		return nil
 	})
 	switch {
 	case errors.Is(err, errRepeated):
@@ -78,6 +85,7 @@ func (d *Dispatcher) finish(ctx context.Context, from holdfast.WorkerID, id hold
 		"state", string(next.State), "outcome", string(next.Outcome))
 	d.logExpired(ctx, plan)
 	d.Ring(next.Pool)
+	d.ringFor(ctx, after)
 	d.kickReaper()
 	return next.Wanted, nil
 }
