@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -27,8 +29,11 @@ type RunConfiguration struct {
 	ID         holdfast.RunConfigurationID `json:"id"`
 	Name       string                      `json:"name"`
 	Active     bool                        `json:"active" doc:"The one that executions use"`
-	Properties map[string]string           `json:"properties,omitempty"`
+	Properties map[string]string           `json:"properties,omitempty" doc:"Those whose name ends in password, passphrase, secret, token or key have ******** as their value"`
 }
+
+// maskedProperty stands for the value of a property that is a secret.
+const maskedProperty = "********"
 
 // Recurrence is when planned executions of an ETL follow each other.
 type Recurrence struct {
@@ -51,7 +56,7 @@ type NewETL struct {
 // ETLChange changes what it names and leaves the rest.
 type ETLChange struct {
 	Definition *string            `json:"definition,omitempty" maxLength:"262144"`
-	Properties *map[string]string `json:"properties,omitempty" doc:"Of the active run configuration: all of them"`
+	Properties *map[string]string `json:"properties,omitempty" doc:"Of the active run configuration: all of them; ******** leaves a secret as it is"`
 }
 
 // NewETLRun asks for an execution of an ETL.
@@ -107,7 +112,14 @@ func (n names) etl(s *holdfast.ETLSpec) *ETL {
 	}
 	out := &ETL{Service: s.Service, Sites: n.slugs(s.Sites), Configurations: []RunConfiguration{}}
 	for _, c := range s.Configurations {
-		out.Configurations = append(out.Configurations, RunConfiguration(c))
+		shown := RunConfiguration(c)
+		shown.Properties = maps.Clone(c.Properties)
+		for name := range shown.Properties {
+			if service.SecretProperty(name) {
+				shown.Properties[name] = maskedProperty
+			}
+		}
+		out.Configurations = append(out.Configurations, shown)
 	}
 	if r := s.Recurrence; r != nil {
 		out.Recurrence = &Recurrence{Start: utc(r.Start), PeriodSeconds: int64(r.Period / time.Second), Armed: r.Armed}
@@ -219,13 +231,31 @@ func (a *api) updateETL(ctx context.Context, actor holdfast.Actor, in *struct {
 		if c == nil {
 			return holdfast.Errorf(holdfast.CodeConflict, "the ETL has no active run configuration").WithHint("make one active first")
 		}
-		c.Properties = *in.Body.Properties
-		return nil
+		properties, err := unmasked(*in.Body.Properties, c.Properties)
+		c.Properties = properties
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return a.oneJob(ctx, actor, id)
+}
+
+// unmasked puts the stored secrets back where the given properties have the mask.
+func unmasked(given, stored map[string]string) (map[string]string, error) {
+	out := maps.Clone(given)
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if given[name] != maskedProperty || !service.SecretProperty(name) {
+			continue
+		}
+		value, ok := stored[name]
+		if !ok {
+			return nil, holdfast.Errorf(holdfast.CodeInvalid, "the property %q is masked, and no secret is stored under this name", name).
+				WithHint("give the secret itself, or leave the property out")
+		}
+		out[name] = value
+	}
+	return out, nil
 }
 
 func (a *api) runETL(ctx context.Context, actor holdfast.Actor, in *struct {

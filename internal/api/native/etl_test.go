@@ -2,10 +2,12 @@ package native_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/api/native"
+	"github.com/holdfast-backup/holdfast/internal/store"
 )
 
 // definitionOf is an ETL of the sites that setUp makes.
@@ -54,6 +56,31 @@ func TestETLExchanges(t *testing.T) {
 	r.want(404, "POST", "/api/v1/etls/nightly-copy/run", `{}`)
 	r.want(404, "GET", "/api/v1/etls/nightly/status", "")
 	r.golden("etls")
+}
+
+// Whoever reads a job gets no secret of it, and who writes back what it has read
+// loses none.
+func TestSecretsOfAnETLAreMasked(t *testing.T) {
+	r := newRig(t)
+	r.setUp()
+	r.want(201, "POST", "/api/v1/etls", `{"definition":`+definitionOf(t, "copy", "")+`,"properties":{"region":"north","db.password":"planted-1"}}`)
+	id := r.want(200, "PATCH", "/api/v1/etls/copy", `{"properties":{"region":"south","db.password":"********","Api_Key":"planted-2"}}`)
+	for _, a := range []answer{id, r.want(200, "GET", "/api/v1/jobs/copy", ""), r.want(200, "GET", "/api/v1/jobs?type=ETL", "")} {
+		if strings.Contains(string(a.body), "planted") || !strings.Contains(string(a.body), `"db.password":"********"`) {
+			t.Errorf("got %s, want its secrets masked", a.body)
+		}
+	}
+	r.want(400, "PATCH", "/api/v1/etls/copy", `{"properties":{"new.token":"********"}}`)
+	var job native.Job
+	id.decode(t, &job)
+	var stored holdfast.Job
+	noError(t, r.store.View(t.Context(), func(tx store.Reader) (err error) {
+		stored, err = tx.Job(t.Context(), 0, job.ID)
+		return err
+	}))
+	if got := stored.ETL.Configurations[0].Properties; got["db.password"] != "planted-1" || got["Api_Key"] != "planted-2" || got["region"] != "south" {
+		t.Errorf("got %v, want the secret that was masked as it was", got)
+	}
 }
 
 // The client speaks the same words.
