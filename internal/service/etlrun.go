@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -69,11 +70,12 @@ const (
 // on; when it is on, properties that are given apply from its next round, and one
 // that is coming to rest is switched on again afterwards.
 //
-// CodeInvalid for properties that no execution can have, CodeConflict for a key
-// that another request was made with.
+// CodeInvalid for properties that no execution can have, CodeForbidden for one that
+// is a secret by its name from who may not write run configurations, CodeConflict
+// for a key that another request was made with.
 func (s *Service) RunETL(ctx context.Context, actor holdfast.Actor, in RunETL) (ETLAnswer, error) {
 	return s.askETL(ctx, actor, opRunETL, in.Job, in.IdempotencyKey, in, func(ctx context.Context, tx store.Tx, t *turn) (ETLAnswer, error) {
-		run, err := t.asked(in)
+		run, err := t.asked(actor, in)
 		if err != nil {
 			return ETLAnswer{}, err
 		}
@@ -98,7 +100,7 @@ func (s *Service) ScheduleETL(ctx context.Context, actor holdfast.Actor, in Sche
 		if err != nil {
 			return ETLAnswer{}, err
 		}
-		run, err := t.asked(in.RunETL)
+		run, err := t.asked(actor, in.RunETL)
 		if err != nil {
 			return ETLAnswer{}, err
 		}
@@ -222,10 +224,20 @@ func (t *turn) keep(ctx context.Context, tx store.Tx, actor holdfast.Actor, key,
 	}))
 }
 
-// asked is what the request says of its execution.
-func (t *turn) asked(in RunETL) (holdfast.ETLRun, error) {
+// asked is what the request says of its execution. Secrets are for those alone who
+// may write the run configuration.
+func (t *turn) asked(actor holdfast.Actor, in RunETL) (holdfast.ETLRun, error) {
 	run := t.job.ETL.RunOf(in.Properties, in.Removed, in.Simulate)
-	return run, run.Validate()
+	if err := run.Validate(); err != nil || actor.Credential.Role.Includes(rules[opUpdateETL].role) {
+		return run, err
+	}
+	for _, name := range slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(run.Properties)), run.Removed...))) {
+		if SecretProperty(name) {
+			return run, holdfast.Errorf(holdfast.CodeForbidden, "the property %q holds a secret, which the role %q may not give", name, actor.Credential.Role).
+				WithHint("use a token with the role %q, or leave the property out", rules[opUpdateETL].role)
+		}
+	}
+	return run, nil
 }
 
 // runBatch makes an execution that is due now, or joins the same one.

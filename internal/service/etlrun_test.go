@@ -278,6 +278,27 @@ func TestAPlannedExecutionThatIsEndedByItselfIsFollowed(t *testing.T) {
 	}
 }
 
+func TestSecretsAreGivenByWhoMayWriteThem(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	j := r.etl("orders", berlinETL)
+	for name, in := range map[string]service.RunETL{
+		"given":      {Job: j.ID, Properties: map[string]string{"db.Password": "x", "day": "1"}},
+		"taken away": {Job: j.ID, Removed: []string{"api_key"}},
+	} {
+		_, err := r.svc.RunETL(t.Context(), r.actor(holdfast.RoleOperator), in)
+		if holdfast.ErrorCode(err) != holdfast.CodeForbidden {
+			t.Errorf("%s for a run: got %v, want forbidden", name, err)
+		}
+		_, err = r.svc.ScheduleETL(t.Context(), r.actor(holdfast.RoleOperator), service.ScheduleETL{RunETL: in, Period: time.Hour})
+		if holdfast.ErrorCode(err) != holdfast.CodeForbidden {
+			t.Errorf("%s for a plan: got %v, want forbidden", name, err)
+		}
+		must(r.svc.RunETL(t.Context(), r.admin, in))(t)
+	}
+	must(r.svc.RunETL(t.Context(), r.actor(holdfast.RoleOperator), service.RunETL{Job: j.ID, Properties: map[string]string{"day": "2"}}))(t)
+}
+
 func TestExecuteOfAnETL(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
