@@ -228,7 +228,7 @@ func childrenOf(pid int) []int {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // the pattern is good
 	for _, name := range threads {
 		text, _ := os.ReadFile(name) // what cannot be read has ended
-		for _, f := range strings.Fields(string(text)) {
+		for f := range strings.FieldsSeq(string(text)) {
 			if n, err := strconv.Atoi(f); err == nil {
 				all = append(all, n)
 			}

@@ -126,6 +126,9 @@ func parquetNumeric(c column) (parquetType, bool) {
 	switch {
 	case precision <= 18:
 		return parquetType{parquet.Decimal(scale, precision, parquet.Int64Type), func(b []byte) (parquet.Value, error) {
+			if n, ok := scaledSmall(b, scale); ok {
+				return parquet.Int64Value(n), nil
+			}
 			n, err := scaled(b, scale, 63)
 			if err != nil {
 				return parquet.Value{}, err
@@ -147,6 +150,40 @@ func parquetNumeric(c column) (parquetType, bool) {
 	return parquetType{parquet.String(), plainBytes}, false
 }
 
+var errParquetDigits = errors.New("the number has more digits than its column says")
+
+// maxGroups is more groups of four digits than 38 digits need on both sides of the
+// point.
+const maxGroups = 24
+
+// scaledSmall is [scaled] for numbers that need no big one on the way.
+func scaledSmall(b []byte, scale int) (int64, bool) {
+	if len(b) < 8 {
+		return 0, false
+	}
+	digits, weight := int(stdbinary.BigEndian.Uint16(b)), int(int16(stdbinary.BigEndian.Uint16(b[2:])))
+	sign := stdbinary.BigEndian.Uint16(b[4:])
+	exponent := 4*(weight-digits+1) + scale
+	// Four groups of four digits, and less than four digits more, fit.
+	if digits > 4 || len(b) != 8+2*digits || sign != 0 && sign != 0x4000 || exponent < -3 || exponent > 18-4*digits {
+		return 0, false
+	}
+	var n int64
+	for i := range digits {
+		n = n*10_000 + int64(stdbinary.BigEndian.Uint16(b[8+2*i:]))
+	}
+	for ; exponent > 0; exponent-- {
+		n *= 10
+	}
+	for ; exponent < 0; exponent++ {
+		n /= 10
+	}
+	if sign == 0x4000 {
+		n = -n
+	}
+	return n, true
+}
+
 // scaled returns the number of numeric's binary form times ten to the scale, when
 // its size takes so many bits at most. Source of the form:
 // numeric_send in src/backend/utils/adt/numeric.c.
@@ -162,14 +199,17 @@ func scaled(b []byte, scale, bits int) (*big.Int, error) {
 	if len(b) != 8+2*digits {
 		return nil, errParquetLength
 	}
+	// n counts units of 10,000 to the power of weight-digits+1.
+	exponent := 4*(weight-digits+1) + scale
+	if digits > maxGroups || exponent > 4*maxGroups || exponent < -4*maxGroups {
+		return nil, errParquetDigits
+	}
 	n := new(big.Int)
 	base := big.NewInt(10_000)
 	var d big.Int
 	for i := range digits {
 		n.Mul(n, base).Add(n, d.SetInt64(int64(stdbinary.BigEndian.Uint16(b[8+2*i:]))))
 	}
-	// n counts units of 10,000 to the power of weight-digits+1.
-	exponent := 4*(weight-digits+1) + scale
 	ten := func(e int) *big.Int { return new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(e)), nil) }
 	if exponent >= 0 {
 		n.Mul(n, ten(exponent))
@@ -177,7 +217,7 @@ func scaled(b []byte, scale, bits int) (*big.Int, error) {
 		n.Quo(n, ten(-exponent)) // the column's scale leaves nothing but zeros there
 	}
 	if n.BitLen() > bits {
-		return nil, errors.New("the number has more digits than its column says")
+		return nil, errParquetDigits
 	}
 	if sign == 0x4000 {
 		n.Neg(n)
@@ -303,10 +343,8 @@ func (p *parquetWriter) row() (bool, error) {
 			p.pending[i] = append(p.pending[i], parquet.Value{}.Level(0, 0, i))
 			continue
 		}
-		at := len(p.arena)
-		p.arena = append(p.arena, make([]byte, length)...)
-		raw := p.arena[at:]
-		if _, err := io.ReadFull(p.r, raw); err != nil {
+		raw, err := p.read(int(length))
+		if err != nil {
 			return false, fmt.Errorf("read rows: %w", err)
 		}
 		v, err := p.types[i].value(raw)
@@ -317,6 +355,21 @@ func (p *parquetWriter) row() (bool, error) {
 		p.pending[i] = append(p.pending[i], v.Level(0, 1, i))
 	}
 	return true, nil
+}
+
+// read reads the bytes of a value. Memory grows with what comes, not with what was
+// announced.
+func (p *parquetWriter) read(length int) ([]byte, error) {
+	const step = 64 << 10
+	at := len(p.arena)
+	for left := length; left > 0; left -= step {
+		from := len(p.arena)
+		p.arena = append(p.arena, make([]byte, min(left, step))...)
+		if _, err := io.ReadFull(p.r, p.arena[from:]); err != nil {
+			return nil, err
+		}
+	}
+	return p.arena[at:], nil
 }
 
 // hand gives pending values to their columns.
