@@ -88,6 +88,9 @@ bench: deps ## run the Go benchmarks
 bench-api: ## fill 100,000 jobs and 1,000,000 executions, read through every API, and fail when one of 100 reads takes over 20 ms
 	$(GO) test -v -count=1 -timeout 60m -run '^TestReads$$' ./test/bench -args -full -cache $(BENCH_CACHE) -results $(CURDIR)/bench/RESULTS-api.md
 
+bench-etl: deps build ## move 5,000,000 rows on every route of an ETL, each beside psql, three times
+	$(GO) test -v -count=1 -timeout 90m -run '^TestRoutes$$' ./test/etlbench -args -rows 5000000 -rounds 3 -duck $(CURDIR)/bin/holdfast-etl -results $(CURDIR)/bench/RESULTS-etl.md
+
 bench-control: ## measure the control plane: executions a second, latency, how soon a stop arrives
 	$(GO) test -run '^$$' -bench '^BenchmarkControl' -benchtime 5s -count 1 -timeout 10m ./internal/dispatch
 
