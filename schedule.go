@@ -11,9 +11,9 @@ type Schedule struct {
 	ID         ScheduleID
 	Account    AccountID
 	Job        JobID
-	Expression string // as internal/cron reads it
-	TimeZone   string // IANA name
-	RunType    RunType
+	Expression string  // as internal/cron reads it
+	TimeZone   string  // IANA name
+	RunType    RunType // empty for an ETL
 	Active     bool
 	// NextRun is when it makes the next execution; zero while the schedule or its
 	// job is not active, and after the last run.

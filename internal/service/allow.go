@@ -55,6 +55,10 @@ const (
 	opSiteSchedules    Operation = "SiteSchedules"
 	opPreviewSchedule  Operation = "PreviewSchedule"
 	opNextRuns         Operation = "NextRuns"
+	opCreateTrigger    Operation = "CreateTrigger"
+	opTriggers         Operation = "Triggers"
+	opSetTriggerActive Operation = "SetTriggerActive"
+	opDeleteTrigger    Operation = "DeleteTrigger"
 	opExecute          Operation = "Execute"
 	opExecuteAll       Operation = "ExecuteAll"
 	opMayRun           Operation = "MayRun"
@@ -224,6 +228,11 @@ var rules = map[Operation]rule{
 	opSiteSchedules:   {holdfast.RoleReader, scopeList},
 	opPreviewSchedule: {holdfast.RoleReader, scopeTarget},
 	opNextRuns:        {holdfast.RoleReader, scopeTarget},
+
+	opCreateTrigger:    {holdfast.RoleAdmin, scopeTarget},
+	opTriggers:         {holdfast.RoleReader, scopeTarget},
+	opSetTriggerActive: {holdfast.RoleAdmin, scopeTarget},
+	opDeleteTrigger:    {holdfast.RoleAdmin, scopeTarget},
 
 	opExecute:    {holdfast.RoleOperator, scopeTarget},
 	opExecuteAll: {holdfast.RoleOperator, scopeTarget},

@@ -339,6 +339,21 @@ func operations() map[string]operation {
 			_, err := r.svc.PreviewSchedule(ctx, a, holdfast.Schedule{Job: holdfast.JobID(id), Expression: "@daily"}, 1)
 			return err
 		}},
+		"CreateTrigger": {admin, target, newJob, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.CreateTrigger(ctx, a, holdfast.Trigger{Job: holdfast.JobID(id), Run: r.job(0, newName()).ID})
+			return err
+		}},
+		"Triggers": {reader, target, newTriggered, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.Triggers(ctx, a, holdfast.JobID(id))
+			return err
+		}},
+		"SetTriggerActive": {admin, target, newTriggered, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.SetTriggerActive(ctx, a, holdfast.JobID(id), r.triggerOf(id), false)
+			return err
+		}},
+		"DeleteTrigger": {admin, target, newTriggered, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			return r.svc.DeleteTrigger(ctx, a, holdfast.JobID(id), r.triggerOf(id))
+		}},
 		"NextRuns": {reader, target, newScheduled, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
 			_, err := r.svc.NextRuns(ctx, a, holdfast.JobID(id), 1)
 			return err

@@ -292,6 +292,11 @@ func (s *Service) updateETL(ctx context.Context, tx store.Tx, actor holdfast.Act
 	if err := t.replan(ctx, tx, old.ETL.Recurrence, actor.Principal.Name); err != nil {
 		return err
 	}
+	if t.job.Active != old.Active {
+		if err := replanSchedules(ctx, tx, actor, t.job, t.now); err != nil {
+			return err
+		}
+	}
 	data := etlFacts(t.job)
 	data["definition_changed"] = old.ETL.Definition != t.job.ETL.Definition
 	return record(ctx, tx, actor, t.now, jobWord(old.ID), "etl.updated", data)

@@ -264,8 +264,8 @@ func sameJob(old, j holdfast.Job) error {
 	return holdfast.Errorf(holdfast.CodeInvalid, "the %s of job %d cannot change", field, old.ID).WithHint("make another job")
 }
 
-// DeleteJob deletes a job and its schedules: planned runs are cancelled, history
-// and backup sets stay. CodeConflict, with Error.Execution, while it is busy.
+// DeleteJob deletes a job with its schedules and the triggers that wait for it or
+// run it: planned runs are cancelled, history and backup sets stay. CodeConflict, with Error.Execution, while it is busy.
 func (s *Service) DeleteJob(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) error {
 	now := s.now()
 	err := s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
@@ -296,6 +296,9 @@ func deleteJob(ctx context.Context, tx store.Tx, actor holdfast.Actor, op Operat
 		}
 	}
 	if err := dropSchedules(ctx, tx, actor, j, now); err != nil {
+		return err
+	}
+	if err := dropTriggers(ctx, tx, actor, j, now); err != nil {
 		return err
 	}
 	j.Deleted = now

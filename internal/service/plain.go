@@ -37,8 +37,8 @@ type JobSchedule struct {
 	JobName string
 }
 
-// SiteSchedules lists the schedules of the jobs of the sites, of every site when
-// none is named, that the credential covers: by job, then by id.
+// SiteSchedules lists the schedules of the backup jobs of the sites, of every site
+// when none is named, that the credential covers: by job, then by id.
 func (s *Service) SiteSchedules(ctx context.Context, actor holdfast.Actor, sites []holdfast.SiteID, p store.Page) ([]JobSchedule, error) {
 	if err := allow(actor, opSiteSchedules, account()); err != nil {
 		return nil, err

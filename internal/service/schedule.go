@@ -16,8 +16,8 @@ const defaultZone = "UTC"
 
 func scheduleWord(id holdfast.ScheduleID) string { return fmt.Sprintf("schedule %d", id) }
 
-// CreateSchedule makes a schedule of a backup job. Left out, its time zone is UTC
-// and its run type FULL. CodeInvalid for an expression or a zone that cannot be
+// CreateSchedule makes a schedule of a backup job, or of a batch ETL, which has no
+// run type. Left out, its time zone is UTC and its run type FULL. CodeInvalid for an expression or a zone that cannot be
 // read, for one that never runs, and for a job of another type; CodeConflict when
 // the job has [holdfast.MaxSchedules].
 func (s *Service) CreateSchedule(ctx context.Context, actor holdfast.Actor, in holdfast.Schedule) (holdfast.Schedule, error) {
@@ -149,9 +149,14 @@ func (s *Service) Schedules(ctx context.Context, actor holdfast.Actor, job holdf
 // schedulable is liveJob for a job that may have schedules.
 func schedulable(ctx context.Context, r store.Reader, actor holdfast.Actor, op Operation, id holdfast.JobID) (holdfast.Job, error) {
 	j, err := liveJob(ctx, r, actor, op, id)
-	if err == nil && j.Type != holdfast.JobBackup {
+	switch {
+	case err != nil:
+	case j.Type == holdfast.JobRestore:
 		err = holdfast.Errorf(holdfast.CodeInvalid, "job %d is a %s job, which is run by hand", id, j.Type).
 			WithHint("schedules are for BACKUP jobs")
+	case j.ETL != nil && j.ETL.Service:
+		err = holdfast.Errorf(holdfast.CodeInvalid, "job %d is a service, which is switched on by hand", id).
+			WithHint("schedules are for ETLs that end by themselves")
 	}
 	return j, err
 }
@@ -188,6 +193,9 @@ func planSchedule(sc *holdfast.Schedule, j holdfast.Job, now time.Time) error {
 	var err error
 	if sc.RunType, err = holdfast.ParseRunType(string(sc.RunType)); err != nil {
 		return err
+	}
+	if j.Type == holdfast.JobETL {
+		sc.RunType = "" // whatever a client fills in
 	}
 	rule, err := ruleOf(*sc)
 	if err != nil {
