@@ -33,6 +33,7 @@ const (
 	refusedQueueFull = "queue full"
 	refusedNoActive  = "no active run configuration"
 	refusedInactive  = "the ETL is not active"
+	refusedSimulate  = "the service is on; stop it before it begins or ends to simulate"
 )
 
 // RunETL asks for an execution of an ETL, or for a service to be switched on.
@@ -67,8 +68,9 @@ const (
 // A batch has a new execution, which waits for its turn behind others of the same
 // ETL; what is planned stays. One that waits with the same properties is joined, and
 // when [holdfast.MaxFollowUps] wait the request is refused. A service is switched
-// on; when it is on, properties that are given apply from its next round, and one
-// that is coming to rest is switched on again afterwards.
+// on; when it is on, properties that are given apply from its next round, but
+// whether it simulates stays, and one that is coming to rest is switched on again
+// afterwards.
 //
 // CodeInvalid for properties that no execution can have, CodeForbidden for one that
 // is a secret by its name from who may not write run configurations, CodeConflict
@@ -116,6 +118,13 @@ func (s *Service) ScheduleETL(ctx context.Context, actor holdfast.Actor, in Sche
 
 // clean checks the timing of a request.
 func (in ScheduleETL) clean(now time.Time) (ScheduleETL, error) {
+	if in.Simulate { // what is planned finds out when it is due
+		in.Properties = maps.Clone(in.Properties)
+		if in.Properties == nil {
+			in.Properties = map[string]string{}
+		}
+		in.Properties[holdfast.PropertySimulation] = "true"
+	}
 	if !in.At.IsZero() {
 		in.At = in.At.UTC()
 		switch {
@@ -293,6 +302,9 @@ func (t *turn) runService(ctx context.Context, tx store.Tx, actor holdfast.Actor
 	}
 	if !in.given() || on.ETL.Same(run) {
 		return ETLAnswer{Execution: on.ID, Effect: EffectNone}, nil
+	}
+	if on.Fence > 0 && run.Simulate != on.ETL.Simulate {
+		return ETLAnswer{Execution: on.ID, Refused: refusedSimulate}, nil // its rounds go on as they began
 	}
 	if err := t.give(ctx, tx, *on, run); err != nil {
 		return ETLAnswer{}, err

@@ -299,6 +299,36 @@ func TestSecretsAreGivenByWhoMayWriteThem(t *testing.T) {
 	must(r.svc.RunETL(t.Context(), r.actor(holdfast.RoleOperator), service.RunETL{Job: j.ID, Properties: map[string]string{"day": "2"}}))(t)
 }
 
+// Rounds that have begun to load do not become a simulation, and nobody is told so.
+func TestAServiceThatIsOnKeepsWhetherItSimulates(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	simulated := map[string]string{"simulation.mode": "true"}
+	for _, c := range []struct {
+		first, then map[string]string
+		refused     bool
+	}{
+		{nil, simulated, true},
+		{simulated, map[string]string{"simulation.mode": "false"}, true},
+		{simulated, map[string]string{"simulation.mode": "true", "day": "2"}, false},
+	} {
+		j := r.etl(newName(), serviceETL)
+		on := must(r.svc.RunETL(ctx, r.admin, service.RunETL{Job: j.ID, Properties: c.first}))(t)
+		was := r.move(must(r.svc.Execution(ctx, r.admin, on.Execution))(t), holdfast.MoveStart)
+		got := must(r.svc.RunETL(ctx, r.admin, service.RunETL{Job: j.ID, Properties: c.then}))(t)
+		is := must(r.svc.Execution(ctx, r.admin, on.Execution))(t)
+		if (got.Refused != "") != c.refused || is.ETL.Simulate != was.ETL.Simulate || c.refused != (is.ETL.Version == was.ETL.Version) {
+			t.Errorf("%v, then %v: got %+v and %+v, want refused %t", c.first, c.then, got, is.ETL, c.refused)
+		}
+	}
+	j := r.etl(newName(), serviceETL)
+	on := must(r.svc.RunETL(ctx, r.admin, service.RunETL{Job: j.ID}))(t)
+	if got := must(r.svc.RunETL(ctx, r.admin, service.RunETL{Job: j.ID, Properties: simulated}))(t); got.Refused != "" || got.Execution != on.Execution {
+		t.Errorf("got %+v for a service that has not begun, want it to take the property", got)
+	}
+}
+
 func TestExecuteOfAnETL(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
