@@ -159,6 +159,10 @@ func (d *Dispatcher) start(ctx context.Context, tx store.Tx, w holdfast.Worker, 
 			return e, orderParts{}, err
 		}
 	}
+	e, err := simulateAtStart(ctx, tx, e)
+	if err != nil {
+		return e, orderParts{}, err
+	}
 	started, err := d.settle(ctx, tx, actor, holdfast.MoveStart, e, func(e *holdfast.Execution) {
 		e.Worker, e.Request, e.Set = w.ID, request, set
 		e.Beat, e.Progress, e.Detail = 0, holdfast.Progress{}, ""

@@ -57,6 +57,39 @@ func sitesOf(ctx context.Context, r store.Reader, a holdfast.AccountID, ids []ho
 	return sites, nil
 }
 
+// simulateAsOf lets an execution that has not started be a simulation, or none, as
+// the property of the run configuration has it by now: it gets its other properties
+// of that one, too. One that was asked for as a simulation stays one once it waits
+// for its turn.
+func simulateAsOf(ctx context.Context, tx store.Tx, j holdfast.Job, e holdfast.Execution) (holdfast.Execution, error) {
+	run := j.ETL.RunOf(e.ETL.Properties, e.ETL.Removed, false)
+	if run.Simulate == e.ETL.Simulate || !run.Simulate && e.State != holdfast.StatePlanned {
+		return e, nil
+	}
+	next := *e.ETL
+	next.Simulate, next.Version = run.Simulate, e.ETL.Version+1
+	if err := tx.MoveETLRun(ctx, e, next); err != nil {
+		return e, err
+	}
+	e.ETL = &next
+	return e, nil
+}
+
+// simulateAtStart is simulateAsOf for an execution that a worker is to have.
+func simulateAtStart(ctx context.Context, tx store.Tx, e holdfast.Execution) (holdfast.Execution, error) {
+	if e.ETL == nil {
+		return e, nil
+	}
+	j, err := tx.Job(ctx, e.Account, e.Job)
+	if holdfast.ErrorCode(err) == holdfast.CodeNotFound || err == nil && j.ETL == nil {
+		return e, nil // its order says what is wrong
+	}
+	if err != nil {
+		return e, fmt.Errorf("read job %d: %w", e.Job, err)
+	}
+	return simulateAsOf(ctx, tx, j, e)
+}
+
 // wireETL is the part of a message that says what an ETL does.
 func wireETL(spec holdfast.ETLSpec, sites []holdfast.Site) *wire.ETL {
 	out := &wire.ETL{Definition: spec.Definition, Service: spec.Service, Sites: make([]wire.Site, 0, len(sites))}

@@ -17,7 +17,7 @@ func (d *Dispatcher) dueETL(ctx context.Context, tx store.Tx, e holdfast.Executi
 	if err != nil {
 		return e, fmt.Errorf("read job %d: %w", e.Job, err)
 	}
-	if j.ETL == nil {
+	if j.ETL == nil || e.ETL == nil {
 		return d.settle(ctx, tx, actorDispatch, holdfast.MoveDue, e, nil) // its start says what is wrong
 	}
 	live, err := tx.LiveOfJob(ctx, e.Job)
@@ -37,7 +37,9 @@ func (d *Dispatcher) dueETL(ctx context.Context, tx store.Tx, e holdfast.Executi
 		skip, next = holdfast.SkipRefused, time.Time{}
 	}
 	if skip == holdfast.SkipNone {
-		e, err = d.settle(ctx, tx, actorDispatch, holdfast.MoveDue, e, nil)
+		if e, err = simulateAsOf(ctx, tx, j, e); err == nil {
+			e, err = d.settle(ctx, tx, actorDispatch, holdfast.MoveDue, e, nil)
+		}
 	} else {
 		e, err = d.settle(ctx, tx, actorDispatch, holdfast.MoveSkip, e, func(e *holdfast.Execution) {
 			e.Detail = skipText(skip, j, *e, busy, now)

@@ -113,6 +113,47 @@ func TestPlannedETL(t *testing.T) {
 	}
 }
 
+// TestSimulationIsAsOfTheStart changes the run configuration between the request for
+// an execution and its start.
+func TestSimulationIsAsOfTheStart(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		asked    holdfast.ETLRun
+		planned  bool
+		mode     string // of the run configuration, by the start
+		simulate bool
+	}{
+		"planned, then made a simulation":       {planned: true, mode: "Yes", simulate: true},
+		"waiting, then made a simulation":       {mode: "yes", simulate: true},
+		"planned as one, then made a real one":  {asked: holdfast.ETLRun{Simulate: true}, planned: true, mode: "no"},
+		"planned as one by its own property":    {asked: holdfast.ETLRun{Simulate: true, Properties: map[string]string{"simulation.mode": "1"}}, planned: true, mode: "no", simulate: true},
+		"asked for as a simulation, waiting":    {asked: holdfast.ETLRun{Simulate: true}, mode: "no", simulate: true},
+		"asked for as a real one by a property": {asked: holdfast.ETLRun{Properties: map[string]string{"simulation.mode": "no"}}, mode: "yes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &stand{world: newWorld(t, false)}
+			j := s.newETL(t, "orders", "x", func(j *holdfast.Job) { j.ETL.Configurations[0].Properties[holdfast.PropertySimulation] = c.mode })
+			now := time.Now()
+			due := now
+			if c.planned {
+				due = now.Add(time.Second)
+			}
+			id := s.submitETL(t, j, c.asked, due, now)
+			s.start(t, nil)
+			started := make(chan engine.ETL, 1)
+			s.startWorker(t, "local", script{}, newShelf(), etlWorker(pipe{run: func(_ context.Context, req engine.ETL) (engine.Result, error) {
+				started <- req
+				return engine.Result{}, nil
+			}}))
+			e := s.waitEnded(t, id, 10*time.Second, holdfast.OutcomeSucceeded)
+			if req := <-started; req.Simulate != c.simulate || e.ETL.Simulate != c.simulate {
+				t.Errorf("simulate: got %t for the worker and %t in the record, want %t", req.Simulate, e.ETL.Simulate, c.simulate)
+			}
+		})
+	}
+}
+
 // TestPlannedTwoControlPlanes runs two control planes on one database: each time of
 // a recurrence makes one execution.
 func TestPlannedTwoControlPlanes(t *testing.T) {
