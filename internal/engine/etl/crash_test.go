@@ -167,7 +167,8 @@ func (p *process) wait() (string, error) {
 	for step := range p.steps { // the pipe has to be read to its end first
 		p.last = step
 	}
-	return p.errs.String(), p.cmd.Wait()
+	err := p.cmd.Wait() // it writes to errs until then
+	return p.errs.String(), err
 }
 
 // thaw lets a frozen process go on, and waits for its end.
