@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -25,6 +26,7 @@ import (
 var (
 	count   = flag.Int("rows", 20_000, "rows of the source table")
 	rounds  = flag.Int("rounds", 1, "how often each route is measured, each time beside its baseline")
+	only    = flag.String("only", "", "regular expression of the routes to measure")
 	results = flag.String("results", "", "file that gets the table")
 	duck    = flag.String("duck", "", "holdfast-etl (empty: built here)")
 )
@@ -219,7 +221,11 @@ func TestRoutes(t *testing.T) {
 	r.engine = etl.New(etl.Config{DuckBinary: *duck, TempDir: t.TempDir()})
 	var b strings.Builder
 	fmt.Fprintf(&b, "| Route | Wanted | Ratio | Ours, rows/s | Baseline, rows/s | Ours, s | Baseline, s |\n|---|---:|---:|---:|---:|---:|---:|\n")
+	chosen := regexp.MustCompile(*only)
 	for _, rt := range routes() {
+		if !chosen.MatchString(rt.name) {
+			continue
+		}
 		var ours, base []float64
 		var ratios []float64
 		for range *rounds {
