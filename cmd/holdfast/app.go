@@ -59,7 +59,7 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.account, "account", "", "`account` to act for on this machine, by name or alias (HOLDFAST_ACCOUNT; default: the default one)")
 	f.StringVarP(&a.output, "output", "o", "table", "`format` of what is printed: table or json")
 	root.AddCommand(
-		a.serveCommand(), a.workerCommand(), a.hostCommand(), a.siteCommand(), a.repositoryCommand(), a.jobCommand(), a.scheduleCommand(),
+		a.serveCommand(), a.workerCommand(), a.hostCommand(), a.siteCommand(), a.repositoryCommand(), a.jobCommand(), a.scheduleCommand(), a.triggerCommand(),
 		a.executionCommand(), a.setCommand(), a.retentionCommand(), a.restoreCommand(), a.tokenCommand(),
 		a.accountCommand(), a.userCommand(), a.keyCommand(), a.patCommand(), a.accessKeyCommand(), a.etlCommand(), a.eventCommand(), a.versionCommand(),
 	)

@@ -198,6 +198,9 @@ func (a *app) printExecution(e native.Execution) error {
 		if e.ScheduleID != 0 {
 			row("made by", fmt.Sprintf("schedule %d", e.ScheduleID))
 		}
+		if e.CauseID != 0 {
+			row("runs after", fmt.Sprintf("execution %d", e.CauseID))
+		}
 		row("outcome", outcome(e))
 		if e.Detail != "" {
 			row("detail", e.Detail)

@@ -32,6 +32,30 @@ func (f runTypeFlag) Set(s string) error {
 // Type is what the usage calls the value.
 func (runTypeFlag) Type() string { return "type" }
 
+// triggerOnFlag is a flag for what a trigger waits for, in any case.
+type triggerOnFlag struct{ p *holdfast.TriggerOn }
+
+// String is the flag's value.
+func (f triggerOnFlag) String() string {
+	if f.p == nil {
+		return ""
+	}
+	return strings.ToLower(string(*f.p))
+}
+
+// Set reads the flag.
+func (f triggerOnFlag) Set(s string) error {
+	on, err := holdfast.ParseTriggerOn(s)
+	if err != nil {
+		return fmt.Errorf("%w: use succeeded or done", err)
+	}
+	*f.p = on
+	return nil
+}
+
+// Type is what the usage calls the value.
+func (triggerOnFlag) Type() string { return "end" }
+
 // roleFlag is a flag for a role.
 type roleFlag struct{ p *holdfast.Role }
 

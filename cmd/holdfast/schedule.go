@@ -37,14 +37,14 @@ type scheduleFlags struct {
 func (s *scheduleFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.zone, "zone", "UTC", "time `zone` of the expression, such as Europe/Berlin")
 	s.runType = holdfast.RunFull
-	cmd.Flags().Var(runTypeFlag{&s.runType}, "run-type", "run `type`: full, delta or cumulative")
+	cmd.Flags().Var(runTypeFlag{&s.runType}, "run-type", "run `type` of a backup: full, delta or cumulative")
 }
 
 func (a *app) scheduleCreateCommand() *cobra.Command {
 	var flags scheduleFlags
 	var inactive bool
 	create := &cobra.Command{
-		Use: "create JOB EXPRESSION", Short: "Create a schedule of a backup job", Args: args(2),
+		Use: "create JOB EXPRESSION", Short: "Create a schedule of a backup job or a batch ETL", Args: args(2),
 		Long: expressions + "\n\nOther schedules of the site that are due in the same minutes are told of on standard error.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
@@ -126,7 +126,15 @@ func (a *app) scheduleListCommand() *cobra.Command {
 // scheduled returns the job that was named, or every job that may have schedules.
 func scheduled(ctx context.Context, c *client.Client, refs []string) ([]native.Job, error) {
 	if len(refs) == 0 {
-		return all(func(q url.Values) (native.List[native.Job], error) { return c.Jobs(ctx, q) }, url.Values{"type": {string(holdfast.JobBackup)}})
+		var jobs []native.Job
+		for _, t := range []holdfast.JobType{holdfast.JobBackup, holdfast.JobETL} {
+			found, err := all(func(q url.Values) (native.List[native.Job], error) { return c.Jobs(ctx, q) }, url.Values{"type": {string(t)}})
+			if err != nil {
+				return nil, err
+			}
+			jobs = append(jobs, found...)
+		}
+		return jobs, nil
 	}
 	j, err := c.Job(ctx, refs[0])
 	return []native.Job{j}, err

@@ -121,12 +121,15 @@ func furnish(t *testing.T, w *apitest.World, accountName, prefix, size string) t
 	check(t, err)
 	set("access-key", int64(access.ID))
 	set("access-half", string(access.PublicKey))
-	furnishETL(t, w, local, prefix, site, set)
+	etl := furnishETL(t, w, local, prefix, site, set)
+	trigger, err := w.Service.CreateTrigger(ctx, local, holdfast.Trigger{Job: job.ID, Run: etl, Active: true})
+	check(t, err)
+	set("trigger", int64(trigger.ID))
 	return tn
 }
 
 // furnishETL adds an ETL that has run.
-func furnishETL(t *testing.T, w *apitest.World, actor holdfast.Actor, prefix string, site holdfast.Site, set func(string, any)) {
+func furnishETL(t *testing.T, w *apitest.World, actor holdfast.Actor, prefix string, site holdfast.Site, set func(string, any)) holdfast.JobID {
 	t.Helper()
 	etl, err := w.Service.CreateETL(t.Context(), actor, service.NewETL{
 		Site: site.ID, Name: prefix + "-etl", Properties: map[string]string{"region": prefix + "-region", "db.password": prefix},
@@ -143,6 +146,7 @@ func furnishETL(t *testing.T, w *apitest.World, actor holdfast.Actor, prefix str
 	id := strconv.FormatInt(int64(a.Execution), 10)
 	check(t, w.Give(t.Context(), "start "+id))
 	check(t, w.Give(t.Context(), "move "+id+" succeed"))
+	return etl.ID
 }
 
 // etlDefinition is what the ETLs of the accounts do.
@@ -190,6 +194,8 @@ func (tn tenant) rows(t *testing.T, w *apitest.World) string {
 	for _, j := range jobs {
 		schedules, err := s.Schedules(ctx, tn.actor, j.ID)
 		add(schedules, err)
+		triggers, err := s.Triggers(ctx, tn.actor, j.ID)
+		add(triggers, err)
 	}
 	events, err := s.Events(ctx, tn.actor, 0, 1000)
 	add(events, err)

@@ -68,6 +68,7 @@ func Handler(cfg Config) http.Handler {
 	a.registerSets()
 	a.registerRetention()
 	a.registerSchedules()
+	a.registerTriggers()
 	a.registerTokens()
 	a.registerAccounts()
 	a.registerUsers()

@@ -38,7 +38,8 @@ type Execution struct {
 	Restore       *RestoreSpec          `json:"restore,omitempty"`
 	SetID         holdfast.SetID        `json:"set_id,omitempty" doc:"The backup set that it has made, or restores"`
 	ParentID      holdfast.ExecutionID  `json:"parent_id,omitempty"`
-	ScheduleID    holdfast.ScheduleID   `json:"schedule_id,omitempty" doc:"The schedule that made it; left out: asked for by hand"`
+	ScheduleID    holdfast.ScheduleID   `json:"schedule_id,omitempty" doc:"The schedule that made it"`
+	CauseID       holdfast.ExecutionID  `json:"cause_id,omitempty" doc:"The execution whose good end made it, by a trigger"`
 	WorkerID      holdfast.WorkerID     `json:"worker_id,omitempty"`
 	Fence         holdfast.Fence        `json:"fence" doc:"How often it was started"`
 	Attempts      int                   `json:"attempts" doc:"Starts lost to silence"`
@@ -87,7 +88,7 @@ func (n names) execution(e holdfast.Execution) Execution {
 		State: e.State, Wanted: e.Wanted, Outcome: e.Outcome, Reason: e.Reason, Detail: e.Detail,
 		RunAsked: e.RunAsked, RunType: e.RunType, RunTypeReason: e.RunTypeReason, Priority: e.Priority, Pool: e.Pool,
 		HostID: e.Host, Host: n.hostOf(e.Host), RepositoryID: e.Repository, Repository: n.repositoryOf(e.Repository),
-		SetID: e.Set, ParentID: e.Parent, ScheduleID: e.Schedule, WorkerID: e.Worker, Fence: e.Fence, Attempts: e.Attempts, Retries: e.Retries, HandBacks: e.HandBacks,
+		SetID: e.Set, ParentID: e.Parent, ScheduleID: e.Schedule, CauseID: e.Cause, WorkerID: e.Worker, Fence: e.Fence, Attempts: e.Attempts, Retries: e.Retries, HandBacks: e.HandBacks,
 		AbortAfter: int64(e.AbortAfter / time.Second), Progress: e.Progress, Result: e.Result, StoredBytes: e.StoredSize,
 		Due: utc(e.Due), Submitted: utc(e.Submitted), Started: utc(e.Started), Restarted: utc(e.Restarted), Ended: utc(e.Ended),
 	}

@@ -16,7 +16,7 @@ type Schedule struct {
 	JobID      holdfast.JobID      `json:"job_id"`
 	Expression string              `json:"expression"`
 	TimeZone   string              `json:"time_zone"`
-	RunType    holdfast.RunType    `json:"run_type"`
+	RunType    holdfast.RunType    `json:"run_type,omitempty" doc:"Left out of an ETL's"`
 	Active     bool                `json:"active"`
 	NextRun    time.Time           `json:"next_run,omitzero" doc:"Left out while the schedule or its job is not active, and after the last run"`
 	Created    time.Time           `json:"created"`
@@ -27,7 +27,7 @@ type Schedule struct {
 type NewSchedule struct {
 	Expression string           `json:"expression" doc:"Five cron fields, a macro such as @daily, cron(…), rate(6 hours) or at(2026-12-01T02:00:00)"`
 	TimeZone   string           `json:"time_zone,omitempty" doc:"IANA name; default: UTC"`
-	RunType    holdfast.RunType `json:"run_type,omitempty" enum:"FULL,DELTA,CUMULATIVE" doc:"Default: FULL"`
+	RunType    holdfast.RunType `json:"run_type,omitempty" enum:"FULL,DELTA,CUMULATIVE" doc:"Default: FULL; nothing of an ETL's"`
 	Active     *bool            `json:"active,omitempty" doc:"Default: true"`
 }
 
@@ -60,7 +60,7 @@ type Conflict struct {
 	JobID      holdfast.JobID      `json:"job_id"`
 	Job        string              `json:"job"`
 	ScheduleID holdfast.ScheduleID `json:"schedule_id"`
-	RunType    holdfast.RunType    `json:"run_type"`
+	RunType    holdfast.RunType    `json:"run_type,omitempty" doc:"Left out of an ETL's"`
 	Reason     string              `json:"reason" doc:"What becomes of the two"`
 }
 
@@ -68,7 +68,7 @@ type Conflict struct {
 type NextRun struct {
 	At         time.Time           `json:"at"`
 	ScheduleID holdfast.ScheduleID `json:"schedule_id"`
-	RunType    holdfast.RunType    `json:"run_type"`
+	RunType    holdfast.RunType    `json:"run_type,omitempty" doc:"Left out of an ETL's"`
 }
 
 func newSchedule(s holdfast.Schedule) Schedule {
@@ -107,7 +107,7 @@ func (a *api) registerSchedules() {
 			return listOf(all, -1, newSchedule), nil
 		})
 	register(a, operation{
-		id: "create-schedule", method: http.MethodPost, path: root, tag: tag, summary: "Create a schedule of a backup job", status: http.StatusCreated,
+		id: "create-schedule", method: http.MethodPost, path: root, tag: tag, summary: "Create a schedule of a backup job or a batch ETL", status: http.StatusCreated,
 	}, a.createSchedule)
 	register(a, operation{id: "preview-schedule", method: http.MethodPost, path: root + "/preview", tag: tag, summary: "See what a schedule would do"}, a.previewSchedule)
 	register(a, operation{id: "get-schedule", method: http.MethodGet, path: root + "/{schedule}", tag: tag, summary: "Get a schedule"},

@@ -84,6 +84,11 @@ type Service interface {
 	PreviewSchedule(ctx context.Context, actor holdfast.Actor, s holdfast.Schedule, n int) (service.Preview, error)
 	NextRuns(ctx context.Context, actor holdfast.Actor, job holdfast.JobID, n int) ([]service.NextRun, error)
 
+	CreateTrigger(ctx context.Context, actor holdfast.Actor, t holdfast.Trigger) (holdfast.Trigger, error)
+	Triggers(ctx context.Context, actor holdfast.Actor, job holdfast.JobID) ([]holdfast.Trigger, error)
+	SetTriggerActive(ctx context.Context, actor holdfast.Actor, job holdfast.JobID, id holdfast.TriggerID, active bool) (holdfast.Trigger, error)
+	DeleteTrigger(ctx context.Context, actor holdfast.Actor, job holdfast.JobID, id holdfast.TriggerID) error
+
 	Execute(ctx context.Context, actor holdfast.Actor, in service.Run) (holdfast.Execution, error)
 	Restore(ctx context.Context, actor holdfast.Actor, in service.NewRestore) (holdfast.Execution, error)
 	Executions(ctx context.Context, actor holdfast.Actor, f store.ExecutionFilter) ([]holdfast.Execution, int, error)
