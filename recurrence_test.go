@@ -30,11 +30,13 @@ func TestRecurrenceNext(t *testing.T) {
 		{"in another zone", holdfast.Recurrence{Start: noon.In(berlin), Period: time.Hour}, noon.In(berlin), noon.Add(time.Hour)},
 		{"the longest period", holdfast.Recurrence{Start: noon, Period: holdfast.MaxPeriod}, noon.AddDate(100, 0, 0), noon.Add(10 * holdfast.MaxPeriod)},
 		{
-			"more than a duration after", holdfast.Recurrence{Start: time.Date(1601, 1, 1, 12, 0, 0, 0, time.UTC), Period: 24 * time.Hour},
+			"more than a duration after",
+			holdfast.Recurrence{Start: time.Date(1601, 1, 1, 12, 0, 0, 0, time.UTC), Period: 24 * time.Hour},
 			noon, noon.AddDate(0, 0, 1),
 		},
 		{
-			"two thousand years after", holdfast.Recurrence{Start: time.Date(2, 1, 1, 12, 0, 0, 0, time.UTC), Period: time.Second},
+			"two thousand years after",
+			holdfast.Recurrence{Start: time.Date(2, 1, 1, 12, 0, 0, 0, time.UTC), Period: time.Second},
 			noon, noon.Add(time.Second),
 		},
 	} {

@@ -34,7 +34,7 @@ func (a *app) definitionFrom(path string) (string, error) {
 		if err != nil {
 			return "", holdfast.Wrap(holdfast.CodeInvalid, err, "the definition cannot be read")
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }() // it was only read
 		r = f
 	}
 	b, err := io.ReadAll(io.LimitReader(r, definition.MaxText+1))
