@@ -26,7 +26,6 @@ func FuzzPostgres(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, sql string) {
 		_ = SingleSelect(sql)
-		_, _ = Identifiers(sql)
 		_, _ = EngineParameters(sql)
 		names, err := Parameters(sql)
 		if err != nil {

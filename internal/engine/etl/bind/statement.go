@@ -112,34 +112,6 @@ func keyword(sql string, t token) string {
 	return lower(sql[t.start:t.end])
 }
 
-// Identifiers returns the words of SQL, each once, in order: unquoted ones in lower
-// case, quoted ones as they are. Keywords, columns and functions are among them, so
-// a relation that is not there is not read, and one that is there may be.
-func Identifiers(sql string) ([]string, error) {
-	tokens, err := scan(sql)
-	if err != nil {
-		return nil, err
-	}
-	var all []string
-	seen := map[string]bool{}
-	for _, t := range tokens {
-		var name string
-		switch t.kind {
-		case word:
-			name = lower(sql[t.start:t.end])
-		case quoted:
-			name = strings.ReplaceAll(sql[t.start+1:t.end-1], `""`, `"`)
-		case text, number, parameter, dollar, mark, operator:
-			continue
-		}
-		if !seen[name] {
-			seen[name] = true
-			all = append(all, name)
-		}
-	}
-	return all, nil
-}
-
 // lower folds ASCII letters, as servers do with UTF-8 databases.
 func lower(s string) string {
 	b := []byte(s)

@@ -1,7 +1,6 @@
 package bind_test
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
@@ -66,16 +65,5 @@ func TestSingleSelectRefusesTheRest(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(holdfast.ErrorHint(err), c.hint) || holdfast.ErrorCode(err) != holdfast.CodeInvalid {
 			t.Errorf("%s: got %v (%s), want an invalid one with %q and %q", c.sql, err, holdfast.ErrorHint(err), c.want, c.hint)
 		}
-	}
-}
-
-func TestIdentifiersAreFoldedAsServersDo(t *testing.T) {
-	got, err := bind.Identifiers(`select A.b, "C""d", 'no', :no from Größe /* no */ join a using (B)`)
-	want := []string{"select", "a", "b", `C"d`, "from", "größe", "join", "using"}
-	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("got %q, %v, want %q", got, err, want)
-	}
-	if _, err := bind.Identifiers(`"`); holdfast.ErrorCode(err) != holdfast.CodeInvalid {
-		t.Errorf("got %v, want an invalid one", err)
 	}
 }
