@@ -94,9 +94,9 @@ type Ask struct {
 // ETLHistory is what the history of an ETL job ends with; nil for what there is
 // none of.
 type ETLHistory struct {
-	Ended    *holdfast.Execution // newest that has ended, also one that never started
-	Started  *holdfast.Execution // newest that ever started; it may run
-	Finished *holdfast.Execution // newest that ever started and has ended
+	Ended    *holdfast.Execution // that ended last, also one that never started
+	Started  *holdfast.Execution // that started last, for the first time; it may run
+	Finished *holdfast.Execution // that started last of those that have ended
 }
 
 // Reader reads rows. A zero account selects rows of every account; only

@@ -16,10 +16,8 @@ func (r reader) LiveOfJob(ctx context.Context, job holdfast.JobID) ([]holdfast.E
 // ETLHistory returns what the history of an ETL job ends with.
 func (r reader) ETLHistory(ctx context.Context, job holdfast.JobID) (store.ETLHistory, error) {
 	var h store.ETLHistory
-	// The site and the type of a job never change.
-	ended, err := many(ctx, r.s, executionFields, "SELECT "+executionColumns+` FROM executions INDEXED BY executions_job
-		WHERE account = (SELECT account FROM jobs WHERE id = ?1) AND job = ?1 AND site = (SELECT site FROM jobs WHERE id = ?1) AND type = 'ETL'
-			AND state = 'ENDED' ORDER BY id DESC LIMIT 1`, job)
+	ended, err := many(ctx, r.s, executionFields, "SELECT "+executionColumns+` FROM executions INDEXED BY executions_etl_ended
+		WHERE job = ? AND type = 'ETL' AND state = 'ENDED' ORDER BY ended DESC, id DESC LIMIT 1`, job)
 	if err != nil {
 		return h, err
 	}
@@ -27,7 +25,7 @@ func (r reader) ETLHistory(ctx context.Context, job holdfast.JobID) (store.ETLHi
 		h.Ended = &ended[0]
 	}
 	const started = " FROM executions INDEXED BY executions_etl_started WHERE job = ? AND type = 'ETL' AND started IS NOT NULL"
-	newest, err := many(ctx, r.s, executionFields, "SELECT "+executionColumns+started+" ORDER BY id DESC LIMIT 1", job)
+	newest, err := many(ctx, r.s, executionFields, "SELECT "+executionColumns+started+" ORDER BY started DESC, id DESC LIMIT 1", job)
 	if err != nil || len(newest) == 0 {
 		return h, err
 	}
@@ -36,7 +34,7 @@ func (r reader) ETLHistory(ctx context.Context, job holdfast.JobID) (store.ETLHi
 		h.Finished = h.Started
 		return h, nil
 	}
-	finished, err := many(ctx, r.s, executionFields, "SELECT "+executionColumns+started+" AND state = 'ENDED' ORDER BY id DESC LIMIT 1", job)
+	finished, err := many(ctx, r.s, executionFields, "SELECT "+executionColumns+started+" AND state = 'ENDED' ORDER BY started DESC, id DESC LIMIT 1", job)
 	if len(finished) > 0 {
 		h.Finished = &finished[0]
 	}

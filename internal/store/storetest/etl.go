@@ -221,19 +221,25 @@ func testETLHistory(t *testing.T, f *fixture) {
 		e := f.add(t, j, func(e *holdfast.Execution) { e.ETL = fullRun() })
 		return &e
 	}
+	now := 0
 	move := func(e *holdfast.Execution, m holdfast.Move) *holdfast.Execution {
 		next := *e
 		var err error
 		if next.Status, err = e.Next(m); err != nil {
 			t.Fatal(err)
 		}
-		if m == holdfast.MoveStart {
-			next.Started = at(1)
+		now++
+		if m == holdfast.MoveStart && next.Started.IsZero() {
+			next.Started = at(now)
+		}
+		if next.State == holdfast.StateEnded {
+			next.Ended = at(now)
 		}
 		f.update(t, func(ctx context.Context, tx store.Tx) error { return tx.MoveExecution(ctx, *e, next) })
 		return &next
 	}
 	history("of nothing", store.ETLHistory{})
+	planned := begin()
 	f.add(t, other, nil)
 	first := begin()
 	history("of one that waits", store.ETLHistory{})
@@ -242,14 +248,18 @@ func testETLHistory(t *testing.T, f *fixture) {
 	first = move(first, holdfast.MoveStart)
 	history("of one that runs", store.ETLHistory{Ended: cancelled, Started: first})
 	first = move(first, holdfast.MoveSucceed)
-	history("of one that ran", store.ETLHistory{Ended: cancelled, Started: first, Finished: first})
+	history("of one that ran", store.ETLHistory{Ended: first, Started: first, Finished: first})
 	second := move(begin(), holdfast.MoveStart)
 	later := move(begin(), holdfast.MoveKill)
 	history("of one that runs after others", store.ETLHistory{Ended: later, Started: second, Finished: first})
 	retried := move(second, holdfast.MoveRetry)
 	history("of one that waits for another start", store.ETLHistory{Ended: later, Started: retried, Finished: first})
 	second = move(move(retried, holdfast.MoveStart), holdfast.MoveFail)
-	history("of two that ran", store.ETLHistory{Ended: later, Started: second, Finished: second})
+	history("of two that ran", store.ETLHistory{Ended: second, Started: second, Finished: second})
+	planned = move(planned, holdfast.MoveStart)
+	history("of one that runs and was planned before them", store.ETLHistory{Ended: second, Started: planned, Finished: second})
+	planned = move(planned, holdfast.MoveFail)
+	history("of one that ran and was planned before them", store.ETLHistory{Ended: planned, Started: planned, Finished: planned})
 }
 
 func testMoveETLRun(t *testing.T, f *fixture) {
