@@ -64,7 +64,8 @@ type Firing struct {
 // What is too late, busy or refused is skipped first; then all but one run of
 // each job; and what is left gives way to a job of a higher priority that runs or
 // waits for a slot, or that is due at the same time. A suspended execution only
-// holds its own job: it may rest for long. Restores hold nothing.
+// holds its own job: it may rest for long. Restores hold nothing, and services,
+// which never end.
 func (p SchedulePolicy) Decide(now time.Time, due []DueRun, live []Execution) []Firing {
 	out := make([]Firing, len(due))
 	for i, d := range due {
@@ -109,6 +110,9 @@ func (p SchedulePolicy) alone(now time.Time, d DueRun, live []Execution) Firing 
 // giveWay looks for a job of a higher priority.
 func giveWay(d DueRun, due []DueRun, firings []Firing, live []Execution) Firing {
 	for _, e := range live {
+		if e.ETL != nil && e.ETL.Service {
+			continue
+		}
 		if e.Job != d.Job && e.Type != JobRestore && e.Priority < d.Priority && (e.State == StateRunning || e.State == StateQueued) {
 			return Firing{Skip: SkipPriority, Execution: e.ID}
 		}

@@ -21,6 +21,10 @@ func TestDecide(t *testing.T) {
 	live := func(j holdfast.JobID, p holdfast.Priority, s holdfast.State) holdfast.Execution {
 		return holdfast.Execution{ID: 77, Job: j, Priority: p, Type: holdfast.JobBackup, Status: holdfast.Status{State: s}}
 	}
+	endless := live(other, 1, holdfast.StateRunning)
+	endless.Type, endless.ETL = holdfast.JobETL, &holdfast.ETLRun{Service: true}
+	batch := endless
+	batch.ETL = &holdfast.ETLRun{}
 	full, delta, cumulative := holdfast.RunFull, holdfast.RunDelta, holdfast.RunCumulative
 	late := func(d holdfast.DueRun, by time.Duration) holdfast.DueRun {
 		d.At = now.Add(-by)
@@ -52,6 +56,8 @@ func TestDecide(t *testing.T) {
 		{"the job is planned", holdfast.SchedulePolicy{}, []holdfast.DueRun{due(1, job, 5, full)}, []holdfast.Execution{live(job, 5, holdfast.StatePlanned)}, []holdfast.Firing{run}},
 		{"busy, and deferring does not help", holdfast.SchedulePolicy{DeferLower: true}, []holdfast.DueRun{due(1, job, 5, full)}, []holdfast.Execution{live(job, 5, holdfast.StateRunning)}, []holdfast.Firing{busy}},
 		{"it cannot run", holdfast.SchedulePolicy{}, []holdfast.DueRun{refused(due(1, job, 5, full))}, nil, []holdfast.Firing{{Skip: holdfast.SkipRefused}}},
+		{"a service of a higher priority runs", holdfast.SchedulePolicy{}, []holdfast.DueRun{due(1, job, 5, full)}, []holdfast.Execution{endless}, []holdfast.Firing{run}},
+		{"a batch of a higher priority runs", holdfast.SchedulePolicy{}, []holdfast.DueRun{due(1, job, 5, full)}, []holdfast.Execution{batch}, []holdfast.Firing{outranked}},
 		{
 			"three schedules of one job",
 			holdfast.SchedulePolicy{},
