@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -64,7 +65,11 @@ func (d *Dispatcher) fire(ctx context.Context, tx store.Tx, t holdfast.Trigger, 
 	case err != nil:
 		// What cannot be run, or not even be read, must not keep the end from being
 		// taken.
-		d.log.InfoContext(ctx, "trigger not fired", "trigger", int64(t.ID), "job", int64(t.Run), "cause", int64(after.ID), "error", err)
+		level := slog.LevelInfo
+		if code == holdfast.CodeInternal {
+			level = slog.LevelError
+		}
+		d.log.Log(ctx, level, "trigger not fired", "trigger", int64(t.ID), "job", int64(t.Run), "cause", int64(after.ID), "error", err)
 		told.Reason, told.Error, told.Hint = holdfast.SkipRefused, holdfast.ErrorMessage(err), holdfast.ErrorHint(err)
 	default:
 		f := t.Decide(e, live)
