@@ -296,6 +296,31 @@ func TestTriggerWhenTheDatabaseFails(t *testing.T) {
 	s.waitEnded(t, made[0].ID, 5*time.Second, holdfast.OutcomeSucceeded)
 }
 
+// TestTriggerTwoControlPlanes runs two control planes with a worker each on one
+// database: each end makes one execution.
+func TestTriggerTwoControlPlanes(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, nil)
+	second := &stand{world: s.world}
+	second.start(t, nil)
+	s.startWorker(t, "first", script{}, newShelf(), etlWorker(pipe{}))
+	second.startWorker(t, "second", script{}, newShelf(), etlWorker(pipe{}))
+	causes := map[holdfast.JobID]holdfast.ExecutionID{}
+	for i := range 5 {
+		load, report := s.newETL(t, fmt.Sprint("load ", i), "x", nil), s.newETL(t, fmt.Sprint("report ", i), "x", nil)
+		s.newTrigger(t, load.ID, report.ID, func(tr *holdfast.Trigger) { tr.RunType = "" })
+		causes[report.ID] = s.runETL(t, load)
+	}
+	for report, cause := range causes {
+		s.waitEnded(t, cause, 10*time.Second, holdfast.OutcomeSucceeded)
+		made := s.executionsOf(t, report)
+		if len(made) != 1 || made[0].Cause != cause {
+			t.Fatalf("job %d: got executions %+v, want one because of execution %d", report, made, cause)
+		}
+		s.waitEnded(t, made[0].ID, 10*time.Second, holdfast.OutcomeSucceeded)
+	}
+}
+
 // TestTriggerFailureControlAt kills the control plane around the transaction that
 // ends an execution: what is to run after it runs once.
 func TestTriggerFailureControlAt(t *testing.T) {
