@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -49,6 +50,9 @@ type ETLSpec struct {
 	// Aborted marks a service that was killed while it was off: it has no execution
 	// that could say so.
 	Aborted bool `json:"aborted,omitempty"`
+	// Scheduled is when somebody scheduled it last that had been killed or lost since
+	// its next execution was planned; zero: nobody has.
+	Scheduled time.Time `json:"scheduled,omitzero"`
 }
 
 // RunConfiguration is a named set of properties of an ETL.

@@ -266,7 +266,7 @@ func changeETL(actor holdfast.Actor, old holdfast.Job, j *holdfast.Job, mutate f
 	if j.ETL == nil {
 		return holdfast.Errorf(holdfast.CodeInvalid, "an ETL job needs a definition")
 	}
-	j.ETL.Service, j.ETL.Aborted = old.ETL.Service, old.ETL.Aborted
+	j.ETL.Service, j.ETL.Aborted, j.ETL.Scheduled = old.ETL.Service, old.ETL.Aborted, old.ETL.Scheduled
 	for _, c := range j.ETL.Configurations {
 		known := func(o holdfast.RunConfiguration) bool { return o.ID == c.ID }
 		if c.ID != 0 && !slices.ContainsFunc(old.ETL.Configurations, known) {

@@ -403,7 +403,9 @@ func (t *turn) schedule(ctx context.Context, tx store.Tx, actor holdfast.Actor, 
 				return ETLAnswer{}, err
 			}
 		}
-		err = t.moveDue(ctx, tx, e, due)
+		if err = t.moveDue(ctx, tx, e, due); err == nil {
+			err = t.scheduleAgain(ctx, tx, e)
+		}
 	}
 	if err != nil {
 		return ETLAnswer{}, err
@@ -421,6 +423,22 @@ func (t *turn) schedule(ctx context.Context, tx store.Tx, actor holdfast.Actor, 
 		data["start"], data["period"] = r.Start, r.Period.String()
 	}
 	return answer, t.record(ctx, tx, actor, "etl.scheduled", data)
+}
+
+// scheduleAgain remembers that the ETL is scheduled although it is planned: who has
+// killed it before sees by that that it goes on.
+func (t *turn) scheduleAgain(ctx context.Context, tx store.Tx, planned holdfast.Execution) error {
+	h, err := tx.ETLHistory(ctx, t.job.ID)
+	if err != nil || h.Finished == nil || h.Finished.Ended.Before(planned.Submitted) || h.Finished.Ended.Before(t.job.ETL.Scheduled) {
+		return err
+	}
+	switch h.Finished.Outcome {
+	case holdfast.OutcomeAborted, holdfast.OutcomeKilled, holdfast.OutcomeFailed:
+		t.job.ETL.Scheduled = t.now
+		return tx.UpdateJob(ctx, t.job)
+	case holdfast.OutcomeNone, holdfast.OutcomeSucceeded, holdfast.OutcomeWarning, holdfast.OutcomeStopped, holdfast.OutcomeCancelled:
+	}
+	return nil
 }
 
 // record writes the event of a request.

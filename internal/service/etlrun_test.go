@@ -329,6 +329,26 @@ func TestAServiceThatIsOnKeepsWhetherItSimulates(t *testing.T) {
 	}
 }
 
+func TestAKilledETLThatIsPlannedIsScheduledAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	s := r.set(berlinETL, "planned ended/kill")
+	r.clock.add(time.Minute)
+	if st := must(r.svc.ETLStatus(ctx, r.admin, s.job.ID))(t); !st.Job.ETL.Scheduled.IsZero() {
+		t.Errorf("got scheduled again at %s, and nobody has", st.Job.ETL.Scheduled)
+	}
+	got := must(r.svc.ScheduleETL(ctx, r.admin, service.ScheduleETL{RunETL: service.RunETL{Job: s.job.ID}}))(t)
+	st := must(r.svc.ETLStatus(ctx, r.admin, s.job.ID))(t)
+	if s.names[got.Execution] != "planned" || !st.Job.ETL.Scheduled.After(st.Finished.Ended) {
+		t.Errorf("got %+v, and scheduled again at %s after an end at %s, want it told", got, st.Job.ETL.Scheduled, st.Finished.Ended)
+	}
+	must(r.svc.UpdateETL(ctx, r.admin, s.job.ID, func(j *holdfast.Job) error { j.ETL.Scheduled = time.Time{}; return nil }))(t)
+	if now := must(r.svc.ETLStatus(ctx, r.admin, s.job.ID))(t); !now.Job.ETL.Scheduled.Equal(st.Job.ETL.Scheduled) {
+		t.Errorf("got %s after an update, want %s: who updates does not schedule", now.Job.ETL.Scheduled, st.Job.ETL.Scheduled)
+	}
+}
+
 func TestExecuteOfAnETL(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

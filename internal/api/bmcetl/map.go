@@ -38,10 +38,11 @@ func taskWord(st service.ETLStatus) string {
 	return taskNone
 }
 
-// armedSince reports whether what is planned was asked for after the last
-// execution had ended.
+// armedSince reports whether what is planned was asked for, or asked for again, after
+// the last execution had ended.
 func armedSince(st service.ETLStatus) bool {
-	return st.Planned != nil && st.Planned.Submitted.After(st.Finished.Ended)
+	ended := st.Finished.Ended
+	return st.Planned != nil && (st.Planned.Submitted.After(ended) || st.Job.ETL.Scheduled.After(ended))
 }
 
 func serviceWord(s service.ServiceState) string {

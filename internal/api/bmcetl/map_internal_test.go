@@ -28,6 +28,7 @@ func plan(asked time.Time) *holdfast.Execution {
 // TestTaskWord is the table of docs/api/bmc.md, "Status".
 func TestTaskWord(t *testing.T) {
 	batch, svc, marked := holdfast.ETLSpec{}, holdfast.ETLSpec{Service: true}, holdfast.ETLSpec{Service: true, Aborted: true}
+	again := holdfast.ETLSpec{Scheduled: noon.Add(time.Second)}
 	early, late := plan(noon.Add(-time.Hour)), plan(noon.Add(time.Second))
 	cancelled := past(holdfast.OutcomeCancelled, holdfast.ReasonWish)
 	for _, c := range []struct {
@@ -55,6 +56,7 @@ func TestTaskWord(t *testing.T) {
 		{"timed out", batch, nil, nil, past(holdfast.OutcomeAborted, holdfast.ReasonTimeLimit), nil, "ABORTED", "ERROR"},
 		{"killed", batch, nil, nil, past(holdfast.OutcomeKilled, holdfast.ReasonWish), nil, "ABORTED", "ERROR"},
 		{"killed, planned before", batch, nil, nil, past(holdfast.OutcomeKilled, holdfast.ReasonWish), early, "ABORTED", "ERROR"},
+		{"killed, planned before, scheduled again", again, nil, nil, past(holdfast.OutcomeKilled, holdfast.ReasonWish), early, "WAITING", "ERROR"},
 		{"killed, planned since", batch, nil, nil, past(holdfast.OutcomeKilled, holdfast.ReasonWish), late, "WAITING", "ERROR"},
 		{"succeeded, then one cancelled", batch, nil, cancelled, past(holdfast.OutcomeSucceeded, holdfast.ReasonNone), nil, "ENDED", "OK"},
 		{"killed, then one cancelled", batch, nil, cancelled, past(holdfast.OutcomeKilled, holdfast.ReasonWish), nil, "ABORTED", "ERROR"},
