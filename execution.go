@@ -111,7 +111,9 @@ const (
 )
 
 // Progress is how far an execution has come. Where it says files, it counts the
-// rows of an ETL.
+// rows of an ETL; its TotalBytes are the sizes of the files that it reads, or, when
+// it counts by a column, follow from the position of the last row in what is new,
+// and are corrected after each unit.
 type Progress struct {
 	Phase      string `json:"phase"`
 	DoneBytes  int64  `json:"done_bytes"`

@@ -217,7 +217,11 @@ func (a *app) printExecution(e native.Execution) error {
 			if e.State == holdfast.StateRunning {
 				row("phase", p.Phase)
 			}
-			row("done", fmt.Sprintf("%s in %d files", size(p.DoneBytes), p.DoneFiles))
+			if e.Type == holdfast.JobETL {
+				row("done", rowsDone(p))
+			} else {
+				row("done", fmt.Sprintf("%s in %d files", size(p.DoneBytes), p.DoneFiles))
+			}
 			if p.AddedBytes > 0 {
 				row("added", size(p.AddedBytes))
 			}

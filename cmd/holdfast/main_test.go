@@ -116,6 +116,29 @@ func TestLinesTellOfPhasesAndTime(t *testing.T) {
 	}
 }
 
+func TestLinesOfETLsTellOfRows(t *testing.T) {
+	var out bytes.Buffer
+	now := time.Unix(1000, 0)
+	l := &lines{name: "execution 1001", w: &out, now: func() time.Time { return now }}
+	e := native.Execution{Type: holdfast.JobETL, State: holdfast.StateRunning, Progress: holdfast.Progress{Phase: "claim"}}
+	for _, p := range []holdfast.Progress{
+		{Phase: "claim"}, {Phase: "extract", DoneBytes: 1 << 20, DoneFiles: 1000},
+		{Phase: "load", DoneBytes: 2 << 20, DoneFiles: 2000, TotalBytes: 8 << 20},
+		{Phase: "extract", DoneBytes: 9 << 20, DoneFiles: 9000, TotalBytes: 8 << 20},
+	} {
+		e.Progress = p
+		l.update(e)
+		now = now.Add(time.Second)
+	}
+	want := "execution 1001: RUNNING, claim\n" +
+		"execution 1001: RUNNING, extract 1000 rows, 1.0 MiB, 1.0 MiB/s\n" +
+		"execution 1001: RUNNING, load 25%, 2000 rows, 2.0 MiB, 1.0 MiB/s, 6s left\n" +
+		"execution 1001: RUNNING, extract 100%, 9000 rows, 9.0 MiB, 3.0 MiB/s\n"
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
+}
+
 func TestLinesSayWhyAnExecutionWaits(t *testing.T) {
 	var out bytes.Buffer
 	now := time.Unix(1000, 0)

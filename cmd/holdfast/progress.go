@@ -57,6 +57,29 @@ func (m *meter) add(now time.Time, p holdfast.Progress) {
 	}
 }
 
+// metered is the progress that a meter is to see: an ETL goes through its phases
+// once for each unit.
+func metered(e native.Execution) holdfast.Progress {
+	p := e.Progress
+	if e.Type == holdfast.JobETL {
+		p.Phase = ""
+	}
+	return p
+}
+
+// rowsDone says how far an ETL has come. Its total may be corrected, and is not
+// shown: only what part of it is done.
+func rowsDone(p holdfast.Progress) string {
+	s := fmt.Sprintf("%d rows, %s", p.DoneFiles, size(p.DoneBytes))
+	if p.TotalBytes > 0 {
+		s = fmt.Sprintf("%d%%, ", percent(p)) + s
+	}
+	return s
+}
+
+// percent needs a total.
+func percent(p holdfast.Progress) int64 { return min(p.DoneBytes*100/p.TotalBytes, 100) }
+
 // rate is in bytes per second; zero while it is not known.
 func (m *meter) rate() float64 {
 	if len(m.points) < 2 {
@@ -104,7 +127,7 @@ type lines struct {
 
 func (l *lines) update(e native.Execution) {
 	now, p := l.now(), e.Progress
-	l.meter.add(now, p)
+	l.meter.add(now, metered(e))
 	head := l.name + ": " + outcome(e)
 	if e.State == holdfast.StateRunning && p.Phase != "" {
 		head += ", " + p.Phase
@@ -119,8 +142,10 @@ func (l *lines) update(e native.Execution) {
 		line += ": " + cell(e.Detail)
 	case e.State == holdfast.StateQueued:
 		line += waits(e, now)
+	case e.State == holdfast.StateRunning && e.Type == holdfast.JobETL && (p.DoneBytes > 0 || p.TotalBytes > 0):
+		line += " " + rowsDone(p) + l.meter.text(p)
 	case e.State == holdfast.StateRunning && p.TotalBytes > 0:
-		line += fmt.Sprintf(" %d%%, %s of %s%s", min(p.DoneBytes*100/p.TotalBytes, 100), size(p.DoneBytes), size(p.TotalBytes), l.meter.text(p))
+		line += fmt.Sprintf(" %d%%, %s of %s%s", percent(p), size(p.DoneBytes), size(p.TotalBytes), l.meter.text(p))
 	case e.State == holdfast.StateRunning && p.DoneBytes > 0:
 		line += fmt.Sprintf(" %s%s", size(p.DoneBytes), l.meter.text(p))
 	}
@@ -156,13 +181,18 @@ type bar struct {
 
 func (b *bar) update(e native.Execution) {
 	b.mu.Lock()
-	b.meter.add(b.now(), e.Progress)
+	b.meter.add(b.now(), metered(e))
 	b.latest = e
 	b.mu.Unlock()
 	if b.bar == nil {
 		b.bar = b.pool.AddBar(0, mpb.PrependDecorators(decor.Name(b.name), decor.Any(b.left)), mpb.AppendDecorators(decor.Any(b.right)))
 	}
 	p := e.Progress
+	if p.TotalBytes == 0 { // nobody knows how full it is
+		b.bar.SetTotal(1, false)
+		b.bar.SetCurrent(0)
+		return
+	}
 	b.bar.SetTotal(max(p.TotalBytes, p.DoneBytes+1), false) // it is not full before the end
 	b.bar.SetCurrent(p.DoneBytes)
 }
@@ -183,6 +213,9 @@ func (b *bar) right(decor.Statistics) string {
 		return waits(b.latest, b.now())
 	}
 	p := b.latest.Progress
+	if b.latest.Type == holdfast.JobETL {
+		return " " + rowsDone(p) + b.meter.text(p)
+	}
 	return " " + size(p.DoneBytes) + b.meter.text(p)
 }
 

@@ -408,6 +408,9 @@ func (r *reading) transfer(ctx context.Context, w io.Writer, program *rows.Progr
 		Program: program, In: in, Out: rows.CSV{}, Reject: r.rejects.of(name), Counters: &seen,
 	}.Run(ctx)
 	r.read += seen.Read.Load()
+	if name != "" { // rows of a file are known when it was read
+		r.f.e.req.Report.Done(seen.Read.Load(), 0)
+	}
 	r.rejects.saw(seen.Read.Load())
 	return err
 }

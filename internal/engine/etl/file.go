@@ -227,7 +227,6 @@ func closeFiles(files []inputFile) {
 func (e *execution) copyFile(ctx context.Context, w io.Writer, file *os.File) error {
 	m := &meter{w: w, report: e.req.Report}
 	defer func() {
-		m.rows = 0
 		m.flush()
 		e.bytes.Add(m.total)
 	}()

@@ -25,6 +25,9 @@ type flow struct {
 	trackers map[string]*tracker // by extract
 	conn     *pgx.Conn           // the target's; nil for files
 	dry      pgx.Tx              // the one transaction of a simulation
+
+	startBytes int64  // that the execution had read when the flow began
+	begun      *begun // nil: no unit is done, or its counter has no position
 }
 
 func newFlow(e *execution, plan *definition.Flow) *flow {
@@ -40,6 +43,7 @@ func newFlow(e *execution, plan *definition.Flow) *flow {
 func (f *flow) run(ctx context.Context) error {
 	start := time.Now()
 	f.sources, f.trackers = map[place]*source{}, map[string]*tracker{}
+	f.startBytes = f.e.bytes.Load()
 	defer f.closeSources(ctx)
 	err := f.units(ctx)
 	f.logResult(ctx, time.Since(start), err)
@@ -186,6 +190,7 @@ func (f *flow) unit(ctx context.Context, conn *pgx.Conn, t *target) (more bool, 
 	f.e.p.step("committed")
 	f.adopt(s)
 	f.moved(before, w.after)
+	f.expectMore(before, w.after)
 	if c.duplicates > 0 {
 		f.e.warn(ctx, "rows had the same key within a unit: the last one was loaded", "flow", f.plan.Load.Name, "rows", c.duplicates)
 	}
@@ -302,6 +307,7 @@ func (f *flow) look(ctx context.Context, counters map[string]string) (*work, err
 	if w.nothing = counting > 0 && quiet == counting; w.nothing {
 		return w, nil
 	}
+	f.expectFiles(w)
 	var err error
 	if f.needsEngine() {
 		w.feed, err = f.engineFeed(ctx, w)

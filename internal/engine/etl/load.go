@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine"
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/rows"
 )
@@ -31,9 +32,19 @@ type part struct {
 	in   rows.Format
 	// rejects takes rows that go no further; nil: the first is an error.
 	rejects *rejects
+	// report takes rows that send does not report; may be nil.
+	report engine.Report
 	// send writes the rows, and returns how many there were, or -1 when it does not
 	// know.
 	send func(ctx context.Context, w io.Writer, as format, casts map[string]string) (read int64, err error)
+}
+
+// saw notes how many rows the part had.
+func (p part) saw(read int64) {
+	p.rejects.saw(read)
+	if p.report != nil {
+		p.report.Done(read, 0)
+	}
 }
 
 // counts are what a unit did.
@@ -73,7 +84,7 @@ func pour(ctx context.Context, conn *pgx.Conn, into string, columns []string, fd
 		if w.program != nil {
 			read = seen.Read.Load()
 		}
-		p.rejects.saw(read)
+		p.saw(read)
 		c.read, c.loaded, c.rejected = c.read+read, c.loaded+loaded, c.rejected+seen.Rejected.Load()
 	}
 	return c, nil

@@ -96,7 +96,7 @@ func (v *version) copy(ctx context.Context, fd feed, compile func([]rows.Column)
 		if w.program != nil {
 			read, loaded = seen.Read.Load(), seen.Written.Load()
 		}
-		p.rejects.saw(read)
+		p.saw(read)
 		c.read, c.loaded, c.rejected = c.read+read, c.loaded+loaded, c.rejected+seen.Rejected.Load()
 	}
 	return c, nil

@@ -190,7 +190,7 @@ func (r *reading) csvFeed() (feed, error) {
 	fd.columns = columnsOf(program)
 	for _, file := range r.files {
 		fd.parts = append(fd.parts, part{
-			name: file.name, in: csvOf(r.in.Extract.File), rejects: r.rejects,
+			name: file.name, report: r.f.e.req.Report, in: csvOf(r.in.Extract.File), rejects: r.rejects,
 			send: func(ctx context.Context, w io.Writer, _ format, _ map[string]string) (int64, error) {
 				return -1, r.f.e.copyFile(ctx, w, file.file)
 			},

@@ -91,15 +91,17 @@ const (
 )
 
 // copyTo sends the rows of a SELECT, and returns how many there were. The server
-// sends each row in a message of its own, which is one Write.
+// sends each row in a message of its own, which is one Write; in binary, the
+// stream's end has one, too.
 func (s *source) copyTo(ctx context.Context, w io.Writer, sql string, as format) (int64, error) {
-	m := &meter{w: w, report: s.e.req.Report}
+	m := &meter{w: w, report: s.e.req.Report, perRow: true}
 	tag, err := s.conn.PgConn().CopyTo(ctx, m, "COPY (\n"+sql+"\n) TO STDOUT (FORMAT "+string(as)+")")
 	m.flush()
 	s.e.bytes.Add(m.total)
 	if err != nil {
 		return 0, queryError(err, "send rows")
 	}
+	s.e.req.Report.Done(tag.RowsAffected()-m.rows, 0)
 	return tag.RowsAffected(), nil
 }
 
@@ -107,9 +109,11 @@ func (s *source) copyTo(ctx context.Context, w io.Writer, sql string, as format)
 type meter struct {
 	w      io.Writer
 	report interface{ Done(rows, bytes int64) }
-	rows   int64
-	bytes  int64
-	total  int64
+	perRow bool  // each Write is a row, but for the last, which may be one
+	writes int64 // so far
+	rows   int64 // that were reported
+	bytes  int64 // that were not
+	total  int64 // bytes that were reported
 }
 
 // meterBytes is how much goes through a meter between two reports.
@@ -117,7 +121,7 @@ const meterBytes = 1 << 20
 
 func (m *meter) Write(b []byte) (int, error) {
 	n, err := m.w.Write(b)
-	m.rows++
+	m.writes++
 	m.bytes += int64(n)
 	if m.bytes >= meterBytes {
 		m.flush()
@@ -126,7 +130,12 @@ func (m *meter) Write(b []byte) (int, error) {
 }
 
 func (m *meter) flush() {
-	m.report.Done(m.rows, m.bytes)
+	var rows int64
+	if m.perRow {
+		rows = max(m.writes-1-m.rows, 0)
+	}
+	m.report.Done(rows, m.bytes)
+	m.rows += rows
 	m.total += m.bytes
-	m.rows, m.bytes = 0, 0
+	m.bytes = 0
 }
