@@ -325,6 +325,12 @@ func (r *reading) open(ctx context.Context, c *duck.Client, streamed bool) (run 
 			columns = append(columns, duck.Column{Name: col.Name, Type: col.Type})
 		}
 	}
+	for _, col := range columns {
+		if duck.NumberAsText(col.Type) {
+			return nil, holdfast.Errorf(holdfast.CodeInvalid, "column %s of %s is %s, which the engine knows as text only: it would sort and compare it as such", col.Name, r.in.Name, col.Type).
+				WithHint("cast it before: to numeric(18,2), or another with a precision of at most 38; to text when it only passes through")
+		}
+	}
 	feed, err := c.Feed(ctx, r.in.Name, columns, streamed)
 	if err != nil {
 		return nil, err

@@ -130,6 +130,32 @@ load: [{from: total, connection: dwh, table: facts, mode: replace}]
 	})
 }
 
+// Numbers that the engine has as text would sort and compare as such.
+func TestEngineTakesNoNumbersAsText(t *testing.T) {
+	p := startPair(t)
+	p.shop.Exec(t, "", "CREATE TABLE sales (amt numeric); INSERT INTO sales VALUES (9), (10), (100.5)")
+	p.dwh.Exec(t, "", "CREATE TABLE most (amt numeric)")
+	def := func(query string) string {
+		return `
+extract: [{name: s, connection: shop, query: "` + query + `"}]
+transform: [{name: most, in: engine, sql: "select max(amt) as amt from s"}]
+load: [{from: most, connection: dwh, table: most}]
+`
+	}
+	_, err := runEngine(t, p.order(t, def("select amt from sales")))
+	wantError(t, err, holdfast.CodeInvalid, "amt", "text")
+	_, err = runEngine(t, p.order(t, def("select amt::numeric(40,2) as amt from sales")))
+	wantError(t, err, holdfast.CodeInvalid, "numeric(40,2)")
+	_, err = runEngine(t, p.order(t, def("select amt::text::money as amt from sales")))
+	wantError(t, err, holdfast.CodeInvalid, "money")
+	req := p.order(t, def("select amt::numeric(20,2) as amt from sales"))
+	req.Execution = 1002
+	mustRunEngine(t, req)
+	if got := p.dwh.Value(t, "", "SELECT amt FROM most"); got != "100.50" {
+		t.Errorf("got %s as the most, want 100.50", got)
+	}
+}
+
 func TestEngineReadsFiles(t *testing.T) {
 	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	dwh.Exec(t, "", "CREATE TABLE a (id bigint, s text, n numeric(10,2)); CREATE TABLE b (k text, n bigint)")

@@ -106,6 +106,9 @@ func (f *flow) openFiles(ctx context.Context, in *definition.Input, counter stri
 	} else {
 		files, err = f.e.openMatching(c.Directory, in.Extract.File.Path, known)
 	}
+	if err == nil && len(files) == 0 && !byFile {
+		err = f.noFile(ctx, in)
+	}
 	if err != nil || !byFile {
 		return files, "", err
 	}
@@ -118,6 +121,17 @@ func (f *flow) openFiles(ctx context.Context, in *definition.Input, counter stri
 		return nil, "", nil
 	}
 	return files, seenAfter(known, files), nil
+}
+
+// noFile tells of a path that matches nothing. It may be mistyped: no load empties
+// its target for that.
+func (f *flow) noFile(ctx context.Context, in *definition.Input) error {
+	if m := f.plan.Load.Mode; f.plan.Load.Output == nil && (m == definition.LoadReplace || m == definition.LoadMerge) {
+		return holdfast.Errorf(holdfast.CodeNotFound, "no file matches %s of extract %s, and flow %s would have emptied its target", in.Extract.File.Path, in.Extract.Name, f.plan.Load.Name).
+			WithHint("check the path; an empty file with the right columns empties the target")
+	}
+	f.e.warn(ctx, "no file matches the path of an extract", "extract", in.Extract.Name, "path", in.Extract.File.Path)
+	return nil
 }
 
 // openMatching opens the regular files that match a path below a directory.

@@ -137,6 +137,30 @@ load: [{from: a, connection: dwh, table: a}]
 	})
 }
 
+// A path that matches nothing may be mistyped.
+func TestNoFileMatches(t *testing.T) {
+	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	dwh.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
+	root := t.TempDir()
+	order := func(mode string, log ...testkit.LogOption) engine.ETL {
+		req := fromFiles(t, dwh, "{directory: "+root+"}", `
+extract: [{name: a, connection: in, file: {path: "*.cvs", format: csv, fields: [{name: id, type: integer}]}}]
+load: [{from: a, connection: dwh, table: a, mode: `+mode+`}]
+`, log...)
+		req.Roots = []string{root}
+		return req
+	}
+	fail(t, order("replace"), holdfast.CodeNotFound, "*.cvs", "emptied")
+	req := order("append", testkit.Allow("no file matches"))
+	req.Execution = 1002
+	if res := run(t, req); len(res.Warnings) == 0 || !strings.Contains(strings.Join(res.Warnings, "\n"), "no file matches") {
+		t.Errorf("got warnings %q, want one of no file", res.Warnings)
+	}
+	if got := dwh.Value(t, "", "SELECT count(*) FROM a"); got != "1" {
+		t.Errorf("got %s rows, want the one that was there", got)
+	}
+}
+
 func TestFetch(t *testing.T) {
 	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	dwh.Exec(t, "", "CREATE TABLE a (id bigint)")

@@ -141,6 +141,15 @@ func TestIncrementalEdges(t *testing.T) {
 		req.Definition = connections + strings.Replace(extract, "WHERE", "where at is not null and id is not null", 1)
 		run(t, req)
 		same(t, p.shop, "SELECT * FROM x WHERE id = 1", p.dwh, "SELECT * FROM x")
+
+		p.shop.Exec(t, "", "CREATE TABLE y (at int); INSERT INTO y VALUES (1)")
+		p.dwh.Exec(t, "", "CREATE TABLE y (at int)")
+		req.Job, req.Execution = 1005, 61
+		req.Definition = connections + "\nextract: [{name: y, connection: shop, table: y, incremental: {strategy: column, column: at}}]\nload: [{from: y, connection: dwh, table: y}]\n"
+		run(t, req)
+		p.shop.Exec(t, "", "INSERT INTO y VALUES (NULL)") // and nothing else is new
+		req.Execution = 62
+		fail(t, req, holdfast.CodeInvalid, `"at"`, "NULL")
 	})
 	t.Run("steps in the source see new rows only", func(t *testing.T) {
 		p.shop.Exec(t, "", "CREATE TABLE s (id int, v int); INSERT INTO s SELECT g, 1 FROM generate_series(1, 10) AS g")

@@ -195,14 +195,16 @@ func (t *tracker) next(ctx context.Context, last *mark, rows int64) (interval, e
 		if err := t.takeEnd(ctx, lower); err != nil {
 			return interval{}, err
 		}
-		if t.end == nil {
-			return interval{last: true}, nil
-		}
-		if err := t.put(ctx, "end", *t.end); err != nil {
-			return interval{}, err
+		if t.end != nil {
+			if err := t.put(ctx, "end", *t.end); err != nil {
+				return interval{}, err
+			}
 		}
 		if err := t.checkNulls(ctx, last); err != nil {
 			return interval{}, err
+		}
+		if t.end == nil {
+			return interval{last: true}, nil
 		}
 	}
 	upper := t.compare("<=", "end", *t.end)
@@ -256,12 +258,10 @@ func (t *tracker) checkNulls(ctx context.Context, last *mark) error {
 		}
 		return nil
 	}
-	if last == nil { // everything is read anyway
-		if err := look(t.column, ""); err != nil {
-			return err
-		}
+	if err := look(t.column, ""); err != nil {
+		return err
 	}
-	if t.tie == nil {
+	if t.tie == nil || t.end == nil {
 		return nil
 	}
 	column := "q." + definition.QuoteIdentifier(t.column.name)

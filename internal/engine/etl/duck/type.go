@@ -112,6 +112,17 @@ func TypeOf(postgres string) Type {
 	return text
 }
 
+// NumberAsText reports whether values of a PostgreSQL type are numbers, and stand in
+// the engine as text: as such 9 is more than 10.
+func NumberAsText(postgres string) bool {
+	name, _ := splitType(postgres)
+	switch name {
+	case "numeric", "decimal", "dec", "money":
+		return TypeOf(postgres).DuckDB == text.DuckDB
+	}
+	return false
+}
+
 // splitType takes a type apart: its name in lower case, with single spaces and
 // without its schema when that is pg_catalog, and what stands between its
 // parentheses. An array's name keeps its brackets.
