@@ -442,6 +442,9 @@ func (a *app) etlCounterCommand() *cobra.Command {
 				return err
 			}
 			if reset || cmd.Flags().Changed("set") {
+				if in.Flow == "" || in.Extract == "" {
+					return holdfast.Errorf(holdfast.CodeInvalid, "which counter is to be set is missing").WithHint("add --flow and --extract, as the command shows them without --set")
+				}
 				if err := c.SetETLCounter(cmd.Context(), args[0], in); err != nil {
 					return err
 				}

@@ -107,7 +107,7 @@ func (a *app) executionListCommand() *cobra.Command {
 	f.StringArrayVar(&sites, "site", nil, "`site` (repeatable)")
 	f.StringArrayVar(&states, "state", nil, "`state`: planned, queued, running, suspended or ended (repeatable)")
 	f.StringVar(&job, "job", "", "`job`: an id, SITE/NAME, or a name that only one job has")
-	f.StringVar(&kind, "type", "", "`type`: backup or restore")
+	f.StringVar(&kind, "type", "", "`type`: backup, restore or etl")
 	f.IntVar(&limit, "limit", 50, "`number` of executions at most, up to 1000")
 	return list
 }
@@ -176,7 +176,10 @@ func (a *app) ended(e native.Execution) error {
 	case holdfast.OutcomeNone, holdfast.OutcomeFailed, holdfast.OutcomeStopped, holdfast.OutcomeAborted, holdfast.OutcomeKilled, holdfast.OutcomeCancelled:
 	}
 	why := e.Detail
-	if why == "" {
+	switch {
+	case why == "" && e.Reason == holdfast.ReasonWish:
+		why = "somebody asked for it"
+	case why == "":
 		why = string(e.Reason)
 	}
 	return holdfast.Errorf(holdfast.CodeUnavailable, "execution %d ended %s: %s", e.ID, e.Outcome, why).
