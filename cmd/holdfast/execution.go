@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/api/native"
 	"github.com/holdfast-backup/holdfast/internal/api/native/client"
+	"github.com/holdfast-backup/holdfast/internal/engine"
 )
 
 // followInterval is how often a log that is followed is read.
@@ -186,6 +188,15 @@ func (a *app) ended(e native.Execution) error {
 		WithHint("see: holdfast execution log %d", e.ID)
 }
 
+// flows is what the flows of an ETL did, when it has ended.
+func flows(e native.Execution) []engine.FlowResult {
+	var res engine.Result
+	if e.Type != holdfast.JobETL || json.Unmarshal(e.Result, &res) != nil {
+		return nil
+	}
+	return res.Flows
+}
+
 func (a *app) printExecution(e native.Execution) error {
 	return a.print(e, "", func(row func(...any)) {
 		row("execution", e.ID)
@@ -228,6 +239,12 @@ func (a *app) printExecution(e native.Execution) error {
 			if p.AddedBytes > 0 {
 				row("added", size(p.AddedBytes))
 			}
+		}
+		if e.Simulated {
+			row("simulated", "nothing was committed")
+		}
+		for _, f := range flows(e) {
+			row("flow "+f.Flow, fmt.Sprintf("read %d, loaded %d, rejected %d rows: %s", f.Read, f.Loaded, f.Rejected, f.Target))
 		}
 		row("submitted", e.Submitted)
 		row("started", e.Started)

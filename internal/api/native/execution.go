@@ -40,6 +40,7 @@ type Execution struct {
 	ParentID      holdfast.ExecutionID  `json:"parent_id,omitempty"`
 	ScheduleID    holdfast.ScheduleID   `json:"schedule_id,omitempty" doc:"The schedule that made it"`
 	CauseID       holdfast.ExecutionID  `json:"cause_id,omitempty" doc:"The execution whose good end made it, by a trigger"`
+	Simulated     bool                  `json:"simulated,omitempty" doc:"An ETL that did everything but the commit"`
 	WorkerID      holdfast.WorkerID     `json:"worker_id,omitempty"`
 	Fence         holdfast.Fence        `json:"fence" doc:"How often it was started"`
 	Attempts      int                   `json:"attempts" doc:"Starts lost to silence"`
@@ -94,6 +95,9 @@ func (n names) execution(e holdfast.Execution) Execution {
 	}
 	if e.Restore != nil {
 		out.Restore = n.restore(*e.Restore)
+	}
+	if e.ETL != nil {
+		out.Simulated = e.ETL.Simulate
 	}
 	if e.Type == holdfast.JobBackup && e.Outcome != holdfast.OutcomeSucceeded && e.Outcome != holdfast.OutcomeWarning {
 		out.SetID = 0 // it is reserved only
