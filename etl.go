@@ -61,6 +61,9 @@ type RunConfiguration struct {
 	Name       string             `json:"name"`
 	Active     bool               `json:"active,omitempty"`
 	Properties map[string]string  `json:"properties,omitempty"`
+	// Sealed holds the values of secret properties as they are stored, whose values
+	// in Properties are empty; nil where they have been opened.
+	Sealed map[string][]byte `json:"sealed,omitempty"`
 }
 
 // Active returns the run configuration that executions use; nil when none is
@@ -80,6 +83,7 @@ type ETLRun struct {
 	Service bool `json:"service,omitempty"`
 	// Properties are those of the request; see [ETLSpec.PropertiesOf].
 	Properties map[string]string `json:"properties,omitempty"`
+	Sealed     map[string][]byte `json:"sealed,omitempty"`   // as of a [RunConfiguration]
 	Removed    []string          `json:"removed,omitempty"`  // names that the request takes away from this execution; sorted
 	Simulate   bool              `json:"simulate,omitempty"` // everything but the commit
 	// Version rises when the execution gets other properties. Those of a service
@@ -123,13 +127,23 @@ func (s ETLSpec) RunOf(properties map[string]string, removed []string, simulate 
 // PropertiesOf returns the properties that an execution has: those of the request
 // over those of the active run configuration, without the names that the request
 // takes away and without [PropertySimulation]. CodeInvalid when no run
-// configuration is active.
+// configuration is active, or one of the values is still sealed.
 func (s ETLSpec) PropertiesOf(r ETLRun) (map[string]string, error) {
 	if s.Active() == nil {
 		return nil, Errorf(CodeInvalid, "no active run configuration").WithHint("activate one of the run configurations of the ETL")
 	}
 	m := s.merged(r)
 	delete(m, PropertySimulation)
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		_, sealed := s.Active().Sealed[name]
+		if _, ok := r.Properties[name]; ok {
+			_, sealed = r.Sealed[name]
+		}
+		if sealed {
+			return nil, Errorf(CodeInvalid, "the secret value of property %q cannot be opened", name).
+				WithHint("put the master key file back that was in use when it was stored, or give the property a value again")
+		}
+	}
 	return m, nil
 }
 

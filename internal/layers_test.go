@@ -54,6 +54,7 @@ var layers = map[string][]string{
 	"internal/store":           domain,
 	"internal/store/sqlite":    {"", "internal/durable", "internal/store"},
 	"internal/store/storetest": metadata,
+	"internal/store/sealed":    metadata,
 
 	"internal/expire": metadata,
 

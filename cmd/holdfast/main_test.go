@@ -122,7 +122,8 @@ func TestLinesOfETLsTellOfRows(t *testing.T) {
 	l := &lines{name: "execution 1001", w: &out, now: func() time.Time { return now }}
 	e := native.Execution{Type: holdfast.JobETL, State: holdfast.StateRunning, Progress: holdfast.Progress{Phase: "claim"}}
 	for _, p := range []holdfast.Progress{
-		{Phase: "claim"}, {Phase: "extract", DoneBytes: 1 << 20, DoneFiles: 1000},
+		{Phase: "claim"},
+		{Phase: "extract", DoneBytes: 1 << 20, DoneFiles: 1000},
 		{Phase: "load", DoneBytes: 2 << 20, DoneFiles: 2000, TotalBytes: 8 << 20},
 		{Phase: "extract", DoneBytes: 9 << 20, DoneFiles: 9000, TotalBytes: 8 << 20},
 	} {

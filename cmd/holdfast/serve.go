@@ -31,6 +31,7 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/server"
 	"github.com/holdfast-backup/holdfast/internal/service"
 	"github.com/holdfast-backup/holdfast/internal/store"
+	"github.com/holdfast-backup/holdfast/internal/store/sealed"
 	"github.com/holdfast-backup/holdfast/internal/store/sqlite"
 	"github.com/holdfast-backup/holdfast/internal/worker"
 )
@@ -172,13 +173,14 @@ func (a *app) serve(ctx context.Context, c config.Config, withWorker bool) (err 
 		return err
 	}
 	closers.add(db.Close)
-	nats, dispatcher, logs, err := startDispatch(c, state, db, master, log)
+	rows := sealed.New(db, master, service.SecretProperty, log)
+	nats, dispatcher, logs, err := startDispatch(c, state, rows, master, log)
 	if err != nil {
 		return err
 	}
 	closers.add(func() error { nats.Close(); return nil })
 	svc := service.New(service.Config{
-		Store: db, Sealer: master, Dispatcher: dispatcher, Pipelines: dispatcher, Logs: logs, Repositories: repositories{},
+		Store: rows, Sealer: master, Dispatcher: dispatcher, Pipelines: dispatcher, Logs: logs, Repositories: repositories{},
 		Engines: []holdfast.Engine{holdfast.EnginePhysical, holdfast.EngineETL}, Schedules: c.Schedule.Policy(), Now: time.Now, Log: log,
 	})
 	closers.add(svc.Close)

@@ -328,7 +328,8 @@ type ETLFilter struct {
 	Any        bool
 }
 
-func (f ETLFilter) takes(j holdfast.Job) bool {
+// takes reports whether the filter selects a job of a list, whose secrets are sealed.
+func (f ETLFilter) takes(j holdfast.Job, s Sealer) bool {
 	if len(f.Properties) == 0 {
 		return true
 	}
@@ -337,7 +338,12 @@ func (f ETLFilter) takes(j holdfast.Job) bool {
 		return false
 	}
 	for name, want := range f.Properties {
-		if got, ok := c.Properties[name]; (ok && got == want) == f.Any {
+		got, ok := c.Properties[name]
+		if b, sealed := c.Sealed[name]; sealed {
+			secret, err := s.Open(b)
+			got, ok = secret.Reveal(), err == nil // what cannot be opened is not known to be equal
+		}
+		if (ok && got == want) == f.Any {
 			return f.Any
 		}
 	}
@@ -359,7 +365,7 @@ func (s *Service) ETLs(ctx context.Context, actor holdfast.Actor, f ETLFilter, p
 		all, err := r.ETLs(ctx, actor.Principal.Account)
 		list = all
 		if bound(actor) || len(f.Properties) > 0 {
-			list = those(all, func(j holdfast.Job) bool { return actor.Credential.Covers(j.Site) && f.takes(j) })
+			list = those(all, func(j holdfast.Job) bool { return actor.Credential.Covers(j.Site) && f.takes(j, s.cfg.Sealer) })
 		}
 		return err
 	})

@@ -18,6 +18,7 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/seal"
 	"github.com/holdfast-backup/holdfast/internal/service"
 	"github.com/holdfast-backup/holdfast/internal/store"
+	"github.com/holdfast-backup/holdfast/internal/store/sealed"
 	"github.com/holdfast-backup/holdfast/internal/store/sqlite"
 	"github.com/holdfast-backup/holdfast/internal/testkit"
 )
@@ -61,7 +62,7 @@ func NewWorld(t testing.TB) *World {
 	master, err := seal.CreateMaster(filepath.Join(dir, "master.key"))
 	check(t, err)
 	w := &World{
-		t: t, Log: log, store: &failing{Store: db}, clock: &clock{now: begin}, out: &dispatcher{}, tokens: map[string]string{},
+		t: t, Log: log, store: &failing{Store: sealed.New(db, master, service.SecretProperty, log)}, clock: &clock{now: begin}, out: &dispatcher{}, tokens: map[string]string{},
 	}
 	w.Service = service.New(service.Config{
 		Store: w.store, Sealer: master, Dispatcher: w.out, Logs: w.out, Repositories: w.out,

@@ -112,8 +112,7 @@ func (n names) etl(s *holdfast.ETLSpec) *ETL {
 	}
 	out := &ETL{Service: s.Service, Sites: n.slugs(s.Sites), Configurations: []RunConfiguration{}}
 	for _, c := range s.Configurations {
-		shown := RunConfiguration(c)
-		shown.Properties = maps.Clone(c.Properties)
+		shown := RunConfiguration{ID: c.ID, Name: c.Name, Active: c.Active, Properties: maps.Clone(c.Properties)}
 		for name := range shown.Properties {
 			if service.SecretProperty(name) {
 				shown.Properties[name] = maskedProperty
