@@ -3,6 +3,7 @@ package etl
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -16,7 +17,7 @@ import (
 // that was filled while readers went on with the old one; one that anything hangs
 // on is emptied and filled in its place.
 func (f *flow) replace(ctx context.Context, tx pgx.Tx, t *target, m mapping, fd feed) (counts, error) {
-	why, err := f.swapHindrance(ctx, tx, t)
+	why, err := swapHindrance(ctx, tx, t)
 	if err != nil {
 		return counts{}, err
 	}
@@ -32,6 +33,10 @@ func (f *flow) replace(ctx context.Context, tx pgx.Tx, t *target, m mapping, fd 
 			f.e.log.InfoContext(ctx, "table is replaced by a swap", "table", t.name)
 			c, err := f.copyInto(ctx, tx, t, s.sql, m, fd)
 			if err != nil {
+				return c, err
+			}
+			f.e.p.step("copied")
+			if err := s.settle(ctx); err != nil {
 				return c, err
 			}
 			return c, s.finish(ctx)
@@ -62,15 +67,17 @@ SELECT reason FROM t, LATERAL (VALUES
 	(NOT pg_catalog.has_schema_privilege(relnamespace, 'CREATE'), 'the role may not create tables in its schema'),
 	(relrowsecurity OR EXISTS (SELECT FROM pg_catalog.pg_policy WHERE polrelid = $1), 'it has row security'),
 	(relreplident <> 'd', 'it has a replica identity of its own'),
-	(reloptions IS NOT NULL OR reltablespace <> 0 OR relam <> (SELECT oid FROM pg_catalog.pg_am WHERE amname = current_setting('default_table_access_method')),
-		'it has storage settings'),
+	(reloptions IS NOT NULL OR reltablespace <> 0 OR relam <> (SELECT oid FROM pg_catalog.pg_am WHERE amname = current_setting('default_table_access_method'))
+		OR EXISTS (SELECT FROM pg_catalog.pg_class toast WHERE toast.oid = t.reltoastrelid AND toast.reloptions IS NOT NULL), 'it has storage settings'),
 	(EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal), 'it has triggers'),
 	(EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = $1), 'it has rules'),
 	(EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' AND $1 IN (conrelid, confrelid)), 'it has foreign keys'),
 	(EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped
 		AND (attidentity <> '' OR attacl IS NOT NULL OR attoptions::text LIKE '%n_distinct%' OR attstattarget >= 0)), 'it has columns with an identity, grants or settings'),
 	(EXISTS (SELECT FROM pg_catalog.pg_statistic_ext WHERE stxrelid = $1), 'it has extended statistics'),
-	(EXISTS (SELECT FROM pg_catalog.pg_publication_rel WHERE prrelid = $1), 'it is in a publication'),
+	(EXISTS (SELECT FROM pg_catalog.pg_publication_tables p JOIN pg_catalog.pg_namespace n ON n.nspname = p.schemaname
+		WHERE n.oid = relnamespace AND p.tablename = relname), 'it is in a publication'),
+	(EXISTS (SELECT FROM pg_catalog.pg_subscription_rel WHERE srrelid = $1), 'a subscription fills it'),
 	(EXISTS (SELECT FROM pg_catalog.pg_seclabel WHERE objoid = $1), 'it has security labels'),
 	(EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = $1 AND (indisclustered OR NOT indisvalid)), 'it is clustered, or has an invalid index'),
 	(EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refclassid = 'pg_catalog.pg_class'::regclass AND refobjid = $1 AND objid NOT IN (SELECT oid FROM owned))
@@ -81,7 +88,7 @@ SELECT reason FROM t, LATERAL (VALUES
 ) AS h (is_so, reason) WHERE is_so LIMIT 1`
 
 // swapHindrance says why the table cannot be replaced by a copy; empty: it can.
-func (f *flow) swapHindrance(ctx context.Context, tx pgx.Tx, t *target) (string, error) {
+func swapHindrance(ctx context.Context, tx pgx.Tx, t *target) (string, error) {
 	var why string
 	err := tx.QueryRow(ctx, hindranceSQL, t.oid).Scan(&why)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
@@ -97,11 +104,13 @@ type swap struct {
 	name    string
 	sql     string
 	oid     uint32
+	copied  shape       // of the old table
 	renames [][2]string // indexes: their names, and those of the old table's
 }
 
 func newSwap(ctx context.Context, tx pgx.Tx, t *target) (*swap, error) {
-	s := &swap{tx: tx, old: t, name: "holdfast_new"}
+	// A name for each table: another load may replace another table of the schema.
+	s := &swap{tx: tx, old: t, name: fmt.Sprintf("holdfast_new_%d", t.oid)}
 	s.sql = definition.QuoteIdentifier(t.schema) + "." + s.name
 	if err := s.exec(ctx, "CREATE TABLE "+s.sql+" (LIKE "+t.sql+" INCLUDING ALL)"); err != nil {
 		return nil, err
@@ -145,6 +154,7 @@ func (s *swap) prepare(ctx context.Context) (string, error) {
 	case !slices.Equal(a.parts, b.parts):
 		return "a copy of it would differ", nil
 	}
+	s.copied = a
 	for i := range a.indexes {
 		s.renames = append(s.renames, [2]string{b.indexes[i], a.indexes[i]})
 	}
@@ -219,6 +229,26 @@ func (s *swap) shape(ctx context.Context, oid uint32) (shape, error) {
 		return sh, queryError(err, "compare "+s.old.name+" with its copy")
 	}
 	return sh, nil
+}
+
+// settle waits for the old table to be ours alone, and proves that it is still what
+// was copied: grants, comments and publications can be made while rows come.
+func (s *swap) settle(ctx context.Context) error {
+	if err := s.exec(ctx, "LOCK TABLE "+s.old.sql+" IN ACCESS EXCLUSIVE MODE"); err != nil {
+		return err
+	}
+	why, err := swapHindrance(ctx, s.tx, s.old)
+	if err != nil {
+		return err
+	}
+	now, err := s.shape(ctx, s.old.oid)
+	if err != nil {
+		return err
+	}
+	if why != "" || !slices.Equal(now.parts, s.copied.parts) || !slices.Equal(now.indexes, s.copied.indexes) {
+		return holdfast.Errorf(holdfast.CodeUnavailable, "table %s was altered while its new rows were loaded", s.old.name).WithHint("it is tried again")
+	}
+	return nil
 }
 
 // finish puts the new table into the old one's place. From here readers wait for

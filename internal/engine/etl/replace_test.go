@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl"
 )
 
 // dumped is a table's definition as pg_dump writes it.
@@ -51,6 +53,9 @@ func TestReplace(t *testing.T) {
 		{"another owner", "ALTER TABLE mart.a OWNER TO reader", inPlace},
 		{"default privileges", "ALTER DEFAULT PRIVILEGES IN SCHEMA mart GRANT DELETE ON TABLES TO writer", inPlace},
 		{"a publication", "DROP PUBLICATION IF EXISTS p; CREATE PUBLICATION p FOR TABLE mart.a", inPlace},
+		{"a publication of all tables", "CREATE PUBLICATION everything FOR ALL TABLES", inPlace},
+		{"a publication of a schema", "DROP PUBLICATION everything; CREATE PUBLICATION schema FOR TABLES IN SCHEMA mart", inPlace},
+		{"settings of its long values", "ALTER TABLE mart.a SET (toast.autovacuum_enabled = off)", inPlace},
 		{"a dropped column", "ALTER TABLE mart.a ADD COLUMN gone int; ALTER TABLE mart.a DROP COLUMN gone", swapped},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -92,4 +97,48 @@ func TestReplace(t *testing.T) {
 		}
 	})
 	p.nothingLeft(t)
+}
+
+// TestReplaceMeets lets others work on the schema while a table's new rows come.
+func TestReplaceMeets(t *testing.T) {
+	p := startPair(t)
+	p.shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1), (2)")
+	for i, c := range []struct {
+		name, during string // empty: another table is replaced
+	}{
+		{"another table", ""},
+		{"a publication", "CREATE PUBLICATION meets FOR TABLE mart.a"},
+		{"a grant", "GRANT SELECT ON mart.a TO PUBLIC"},
+		{"a comment", "COMMENT ON COLUMN mart.a.id IS 'a number'"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p.dwh.Exec(t, "", "DROP SCHEMA IF EXISTS mart CASCADE; CREATE SCHEMA mart; CREATE TABLE mart.a (id bigint PRIMARY KEY); INSERT INTO mart.a VALUES (7); CREATE TABLE mart.b (id bigint PRIMARY KEY)")
+			order := func(table string, number int) engine.ETL {
+				req := p.order(t, "\nextract: [{name: a, connection: shop, table: a}]\nload: [{from: a, connection: dwh, table: "+table+", mode: replace}]\n")
+				req.Job, req.Execution = holdfast.JobID(number), holdfast.ExecutionID(number)
+				return req
+			}
+			meet := func(step string) {
+				switch {
+				case step != "copied":
+				case c.during == "":
+					run(t, order("mart.b", 2000+i))
+				default:
+					p.dwh.Exec(t, "", c.during)
+				}
+			}
+			_, err := etl.New(etl.Config{Step: meet}).Run(t.Context(), order("mart.a", 1000+i))
+			if c.during == "" {
+				if err != nil {
+					t.Errorf("run: %v", err)
+				}
+				same(t, p.shop, "SELECT id::bigint FROM a", p.dwh, "SELECT id FROM mart.b")
+				return
+			}
+			wantError(t, err, holdfast.CodeUnavailable, "altered")
+			if got := p.dwh.Value(t, "", "SELECT string_agg(id::text, ',') FROM mart.a"); got != "7" {
+				t.Errorf("got rows %s, want the old one", got)
+			}
+		})
+	}
 }
