@@ -2,6 +2,8 @@ package etl
 
 import (
 	"context"
+	"errors"
+	"regexp"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -70,6 +72,10 @@ func describe(ctx context.Context, conn *pgx.Conn, sql, what string) ([]column, 
 	return columns, nameTypes(ctx, conn, columns, oids, mods)
 }
 
+// plainType matches the names of built-in types. They come from one server and
+// become SQL on another one, which must not be its to write.
+var plainType = regexp.MustCompile(`^(pg_catalog\.)?("[a-z]+"|[a-z_][a-z0-9_ ]*)(\(-?[0-9]+(,-?[0-9]+)?\))?[a-z ]*(\[\])?$`)
+
 // nameTypes gives columns the names of their types.
 func nameTypes(ctx context.Context, conn *pgx.Conn, columns []column, oids []uint32, mods []int32) error {
 	rows, err := conn.Query(ctx, `SELECT n, pg_catalog.format_type(o, -1), pg_catalog.format_type(o, m), coalesce(t.typtype = 'e' OR t.typname = 'citext', false)
@@ -82,9 +88,15 @@ func nameTypes(ctx context.Context, conn *pgx.Conn, columns []column, oids []uin
 	var typ, full string
 	var textual bool
 	_, err = pgx.ForEachRow(rows, []any{&n, &typ, &full, &textual}, func() error {
+		if columns[n-1].builtIn() && !(plainType.MatchString(typ) && plainType.MatchString(full)) {
+			return holdfast.Errorf(holdfast.CodeInvalid, "column %s has a type that is not built in and says that it is: %s", columns[n-1].name, clip(full, 100))
+		}
 		columns[n-1].typ, columns[n-1].full, columns[n-1].textual = typ, full, textual
 		return nil
 	})
+	if e, ok := errors.AsType[*holdfast.Error](err); ok {
+		return e
+	}
 	if err != nil {
 		return queryError(err, "name the types of columns")
 	}
