@@ -64,7 +64,11 @@ func (f *flow) fetch(ctx context.Context, base string, in *definition.Input, kno
 	}
 	modified, _ := http.ParseTime(resp.Header.Get("Last-Modified")) // zero: the server does not say
 	seen := seenFile{Path: in.Extract.File.Path, Size: resp.ContentLength, MTime: modified.UTC()}
-	if resp.ContentLength >= 0 && !modified.IsZero() && slices.Contains(known, seen) {
+	if in.Extract.Incremental != nil && modified.IsZero() {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s comes without a time of its last change: nothing tells whether it was loaded before", shown).
+			WithHint("let the server send Last-Modified, or read the file without incremental with mode replace, upsert or merge")
+	}
+	if slices.Contains(known, seen) {
 		return nil, nil
 	}
 	file, err := f.e.tempFile()
@@ -91,6 +95,10 @@ func (f *flow) fetch(ctx context.Context, base string, in *definition.Input, kno
 		return nil, err
 	}
 	fetched.seen.Size = n
+	if slices.Contains(known, fetched.seen) { // the server has not said its size before
+		closeFiles([]inputFile{fetched})
+		return nil, nil
+	}
 	return []inputFile{fetched}, nil
 }
 

@@ -175,6 +175,13 @@ func TestFetch(t *testing.T) {
 			http.Redirect(w, r, "/data/a.csv", http.StatusFound)
 		case "/data/elsewhere.csv":
 			http.Redirect(w, r, other.URL+"/a.csv", http.StatusFound)
+		case "/data/streamed.csv":
+			w.Header().Set("Last-Modified", modified.Format(http.TimeFormat))
+			_, _ = w.Write([]byte("id\n1\n"))
+			w.(http.Flusher).Flush() //nolint:forcetypeassert // the server's own
+			_, _ = w.Write([]byte("2\n"))
+		case "/data/timeless.csv":
+			_, _ = w.Write([]byte("id\n1\n"))
 		case "/data/busy.csv":
 			w.WriteHeader(http.StatusServiceUnavailable)
 		case "/data/short.csv":
@@ -199,6 +206,20 @@ load: [{from: a, connection: dwh, table: a, mode: replace}]
 		}
 	}
 	fail(t, order(11, "elsewhere.csv", "}"), holdfast.CodeInvalid, "another host")
+	if got := dwh.Value(t, "", "SELECT count(*) FROM a"); got != "2" {
+		t.Errorf("got %s rows, want 2", got)
+	}
+	const byFile = "}, incremental: {strategy: file}"
+	for i, want := range []int64{2, 0} {
+		req := order(holdfast.ExecutionID(20+i), "streamed.csv", byFile)
+		req.Definition = strings.Replace(req.Definition, "mode: replace", "mode: append", 1)
+		if f := run(t, req).Flows[0]; f.Loaded != want {
+			t.Errorf("streamed, time %d: got flow %+v, want %d rows", i, f, want)
+		}
+	}
+	req := order(22, "timeless.csv", byFile)
+	req.Definition = strings.Replace(req.Definition, "mode: replace", "mode: append", 1)
+	fail(t, req, holdfast.CodeInvalid, "Last-Modified")
 	fail(t, order(12, "busy.csv", "}"), holdfast.CodeUnavailable, "503")
 	fail(t, order(13, "short.csv", "}"), holdfast.CodeUnavailable, "cut off")
 	fail(t, order(14, "none.csv", "}"), holdfast.CodeInvalid, "404")
@@ -206,7 +227,7 @@ load: [{from: a, connection: dwh, table: a, mode: replace}]
 	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "holdfast-etl-fetch-*")); err != nil || len(left) > 0 {
 		t.Errorf("files are left: %q, %v", left, err)
 	}
-	if got := dwh.Value(t, "", "SELECT count(*) FROM a"); got != "2" {
-		t.Errorf("got %s rows, want 2", got)
+	if got := dwh.Value(t, "", "SELECT count(*) FROM a"); got != "4" {
+		t.Errorf("got %s rows, want 4", got)
 	}
 }
