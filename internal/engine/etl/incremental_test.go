@@ -151,6 +151,19 @@ func TestIncrementalEdges(t *testing.T) {
 		req.Execution = 62
 		fail(t, req, holdfast.CodeInvalid, `"at"`, "NULL")
 	})
+	t.Run("nothing comes after infinity", func(t *testing.T) {
+		for i, c := range [][3]string{
+			{"timestamptz", "2020-01-01", "infinity"}, {"timestamp", "2020-01-01", "infinity"}, {"date", "2020-01-01", "infinity"},
+			{"numeric", "1", "NaN"}, {"real", "1", "Infinity"}, {"double precision", "1", "NaN"},
+		} {
+			p.shop.Exec(t, "", "DROP TABLE IF EXISTS i; CREATE TABLE i (id int, at "+c[0]+"); INSERT INTO i VALUES (1, '"+c[1]+"'), (2, '"+c[2]+"')")
+			p.dwh.Exec(t, "", "DROP TABLE IF EXISTS i; CREATE TABLE i (id int, at "+c[0]+")")
+			req := order(t, holdfast.ExecutionID(100+i), "")
+			req.Job = holdfast.JobID(1100 + i)
+			req.Definition = connections + "\nextract: [{name: i, connection: shop, table: i, incremental: {strategy: column, column: at, tie: id}}]\nload: [{from: i, connection: dwh, table: i}]\n"
+			fail(t, req, holdfast.CodeInvalid, `"at"`, c[2])
+		}
+	})
 	t.Run("steps in the source see new rows only", func(t *testing.T) {
 		p.shop.Exec(t, "", "CREATE TABLE s (id int, v int); INSERT INTO s SELECT g, 1 FROM generate_series(1, 10) AS g")
 		p.dwh.Exec(t, "", "CREATE TABLE s (n bigint)")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
@@ -234,7 +235,24 @@ func (t *tracker) takeEnd(ctx context.Context, lower string) (err error) {
 		old = fmt.Sprintf("q.%s <= (pg_catalog.now() - '%d microseconds'::interval)::%s", definition.QuoteIdentifier(t.column.name), lag.Microseconds(), t.column.typ)
 	}
 	t.end, err = t.pick(ctx, conditions(lower, old), t.orderBy(" DESC")+" LIMIT 1")
+	if err == nil && t.end != nil && boundless(t.column.oid, t.end.Column) {
+		return holdfast.Errorf(holdfast.CodeInvalid, "extract %s counts by column %q, which is %s in some rows: nothing that comes later would ever be loaded",
+			t.in.Extract.Name, t.column.name, t.end.Column).
+			WithHint("give these rows another value, or leave them out in the extract's query")
+	}
 	return err
+}
+
+// boundless reports whether no value of the type is greater: a counter that stands
+// on it stays there.
+func boundless(oid uint32, value string) bool {
+	switch oid {
+	case pgtype.DateOID, pgtype.TimestampOID, pgtype.TimestamptzOID:
+		return value == "infinity"
+	case pgtype.NumericOID, pgtype.Float4OID, pgtype.Float8OID:
+		return value == "Infinity" || value == "NaN"
+	}
+	return false
 }
 
 // checkNulls refuses rows that no comparison would ever find: such a row would be
