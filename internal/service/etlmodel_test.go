@@ -14,8 +14,8 @@ import (
 type modelled struct {
 	holdfast.Status
 
-	property string // value of the one property; empty: none is given
-	due      time.Time
+	property            string // value of the one property; empty: none is given
+	due, started, ended time.Time
 }
 
 // etlModel is the two tables of bmc-etl.md 6.7, written out over a list of
@@ -67,25 +67,42 @@ func (m *etlModel) stopping() bool {
 }
 
 func (m *etlModel) add(s holdfast.State, property string, due time.Time) string {
-	m.all = append(m.all, modelled{holdfast.Status{State: s}, property, due})
+	m.all = append(m.all, modelled{Status: holdfast.Status{State: s}, property: property, due: due})
 	m.marked = false
 	return fmt.Sprint(len(m.all) - 1)
 }
 
 func (m *etlModel) move(i int, move holdfast.Move) {
-	if next, err := m.all[i].Next(move); err == nil {
-		m.all[i].Status = next
+	next, err := m.all[i].Next(move)
+	if err != nil {
+		return
 	}
+	e := &m.all[i]
+	e.Status = next
+	if next.State == holdfast.StateRunning && e.started.IsZero() {
+		e.started = m.now
+	}
+	if next.State == holdfast.StateEnded {
+		e.ended = m.now
+	}
+}
+
+// newest returns the execution that is so and whose time is the latest, the later one
+// of equals; -1: none is so.
+func (m *etlModel) newest(is func(modelled) bool, at func(modelled) time.Time) int {
+	best := -1
+	for i, e := range m.all {
+		if is(e) && (best < 0 || !at(e).Before(at(m.all[best]))) {
+			best = i
+		}
+	}
+	return best
 }
 
 // last is the answer when there is nothing to end.
 func (m *etlModel) last() string {
-	for i, e := range slices.Backward(m.all) {
-		if e.State == holdfast.StateEnded {
-			return fmt.Sprint(i) + ", none"
-		}
-	}
-	return "0, none"
+	i := m.newest(func(e modelled) bool { return e.State == holdfast.StateEnded }, func(e modelled) time.Time { return e.ended })
+	return fmt.Sprint(max(i, 0)) + ", none"
 }
 
 // on is the execution that keeps a service on, or will.
@@ -244,13 +261,12 @@ func (m *etlModel) face() service.ServiceState {
 	case m.marked:
 		return service.ServiceAborted
 	}
-	for _, e := range slices.Backward(m.all) {
-		if e.State == holdfast.StateEnded && e.Fence > 0 {
-			if e.Outcome == holdfast.OutcomeStopped || e.Outcome == holdfast.OutcomeSucceeded || e.Outcome == holdfast.OutcomeWarning {
-				return service.ServiceOff
-			}
-			return service.ServiceAborted
+	i := m.newest(func(e modelled) bool { return e.State == holdfast.StateEnded && e.Fence > 0 }, func(e modelled) time.Time { return e.started })
+	if i >= 0 {
+		if o := m.all[i].Outcome; o == holdfast.OutcomeStopped || o == holdfast.OutcomeSucceeded || o == holdfast.OutcomeWarning {
+			return service.ServiceOff
 		}
+		return service.ServiceAborted
 	}
 	return service.ServiceNone
 }

@@ -34,7 +34,7 @@ func (s *actual) String() string {
 	st := must(s.r.svc.ETLStatus(s.r.t.Context(), s.r.admin, s.job))(s.r.t)
 	m := etlModel{rec: st.Job.ETL.Recurrence}
 	for _, e := range s.all() {
-		m.all = append(m.all, modelled{e.Status, e.ETL.Properties["p"], e.Due})
+		m.all = append(m.all, modelled{Status: e.Status, property: e.ETL.Properties["p"], due: e.Due})
 	}
 	text := m.String()
 	if st.Job.ETL.Service {
@@ -85,7 +85,10 @@ func (s *actual) start() error {
 		if next.Status, err = e.Next(holdfast.MoveStart); err != nil {
 			return err
 		}
-		next.Worker, next.Started = s.r.worker.ID, s.r.clock.Now()
+		next.Worker = s.r.worker.ID
+		if next.Started.IsZero() {
+			next.Started = s.r.clock.Now()
+		}
 		return tx.MoveExecution(ctx, e, next)
 	})
 }
@@ -105,6 +108,9 @@ func (s *actual) finish(move holdfast.Move) error {
 			next := e
 			if next.Status, err = e.Next(move); err != nil {
 				return nil //nolint:nilerr // a move that the table lacks: the worker is told so
+			}
+			if next.State == holdfast.StateEnded {
+				next.Ended = s.r.clock.Now()
 			}
 			return tx.MoveExecution(ctx, e, next)
 		}
@@ -137,6 +143,9 @@ func (s *actual) due() error {
 			next := e
 			if next.Status, err = e.Next(move); err != nil {
 				return err
+			}
+			if next.State == holdfast.StateEnded {
+				next.Ended = now
 			}
 			if err := tx.MoveExecution(ctx, e, next); err != nil {
 				return err
