@@ -231,3 +231,22 @@ load: [{from: a, connection: dwh, table: a, mode: replace}]
 		t.Errorf("got %s rows, want 4", got)
 	}
 }
+
+func TestAllRejected(t *testing.T) {
+	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	dwh.Exec(t, "", "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (7)")
+	root := t.TempDir()
+	write(t, filepath.Join(root, "a.csv"), "x\ny\n")
+	for i, mode := range []string{"mode: replace", "mode: merge, key: [id]"} {
+		req := fromFiles(t, dwh, "{directory: "+root+"}", `
+empty: error
+extract: [{name: a, connection: in, file: {path: a.csv, format: csv, fields: [{name: id, type: integer}]}, on_reject: {}}]
+load: [{from: a, connection: dwh, table: a, `+mode+`}]
+`)
+		req.Execution, req.Roots = holdfast.ExecutionID(1+i), []string{root}
+		fail(t, req, holdfast.CodeInvalid, "emptied", "rejected")
+		if got := dwh.Value(t, "", "SELECT count(*) FROM a"); got != "1" {
+			t.Errorf("%s: got %s rows, want the old one", mode, got)
+		}
+	}
+}

@@ -228,10 +228,10 @@ func (f *flow) moved(before, after map[string]string) {
 // error.
 func (f *flow) checkEmpty(c counts) error {
 	mode := f.plan.Load.Mode
-	if c.read > 0 || f.e.plan.Definition.Empty != definition.SeverityError || mode != definition.LoadReplace && mode != definition.LoadMerge {
+	if c.read > c.rejected || f.e.plan.Definition.Empty != definition.SeverityError || mode != definition.LoadReplace && mode != definition.LoadMerge {
 		return nil
 	}
-	return holdfast.Errorf(holdfast.CodeInvalid, "flow %s has read nothing, and its load would have emptied its target", f.plan.Load.Name).
+	return holdfast.Errorf(holdfast.CodeInvalid, "flow %s has read nothing that was not rejected, and its load would have emptied its target", f.plan.Load.Name).
 		WithHint("look at the source; or let the definition say empty: warning")
 }
 
