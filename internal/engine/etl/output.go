@@ -235,6 +235,32 @@ func (f *flow) writeFiles(ctx context.Context) (err error) {
 	return o.prune(ctx)
 }
 
+// closeOutput takes from a fence that has ended without its engine what it was
+// writing: when a frozen worker goes on, there is nothing to give a name to.
+func (f *flow) closeOutput() error {
+	o, err := f.openOutput(false)
+	if err != nil || o == nil {
+		return err
+	}
+	defer o.close()
+	entries, err := fs.ReadDir(o.root.FS(), ".")
+	if err != nil {
+		return fileError(err, o.shown)
+	}
+	for _, e := range entries {
+		var execution holdfast.ExecutionID
+		var fence holdfast.Fence
+		_, serr := fmt.Sscanf(e.Name(), tempPrefix+"%d-%d", &execution, &fence)
+		if serr != nil || execution != f.e.req.Execution || fence > f.e.req.Fence {
+			continue
+		}
+		if err := o.root.RemoveAll(e.Name()); err != nil {
+			return fileError(err, path.Join(o.shown, e.Name()))
+		}
+	}
+	return nil
+}
+
 // version is one that is being written.
 type version struct {
 	o       *output

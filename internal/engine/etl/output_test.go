@@ -228,3 +228,30 @@ func TestOutputParquet(t *testing.T) {
 		}
 	})
 }
+
+// TestOutputReleased releases an execution that is frozen, and thaws it.
+func TestOutputReleased(t *testing.T) {
+	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
+	for _, step := range []string{"loaded", "booked"} {
+		root := t.TempDir()
+		req := toFiles(t, shop, root, "\nextract: [{name: a, connection: shop, table: a}]\nload: [{from: a, connection: lake, output: {path: a, format: csv}}]\n")
+		req.Execution, req.Fence = 1001, 1
+		c := child{Shop: siteOf(shop, "shop"), DWH: siteOf(shop, "dwh"), Definition: req.Definition, Execution: 1001, Fence: 1, FreezeAt: step, Roots: req.Roots}
+		frozen := c.start(t)
+		for s := range frozen.steps {
+			if s == step {
+				break
+			}
+		}
+		if err := etl.New(etl.Config{}).Release(t.Context(), req); err != nil {
+			t.Errorf("release: %v", err)
+		}
+		if err := frozen.thaw(); err == nil {
+			t.Errorf("%s: the thawed one succeeded", step)
+		}
+		if got := entries(t, filepath.Join(root, "a")); got != "" {
+			t.Errorf("%s: got %s, want nothing", step, got)
+		}
+	}
+}

@@ -94,6 +94,11 @@ func (p *Pipeline) Release(ctx context.Context, req engine.ETL) error {
 	for _, t := range e.targets() {
 		err = errors.Join(err, e.closeFence(ctx, t))
 	}
+	for _, f := range e.flows {
+		if f.plan.Load.Output != nil {
+			err = errors.Join(err, f.closeOutput())
+		}
+	}
 	return err
 }
 
