@@ -101,7 +101,11 @@ func deleteMissing(ctx context.Context, tx pgx.Tx, t *target, key []string, from
 	same := make([]string, len(key))
 	for i, k := range key {
 		q := definition.QuoteIdentifier(k)
-		same[i] = "s." + q + " = t." + q
+		equals := " = "
+		if slices.ContainsFunc(t.columns, func(c column) bool { return c.name == k && c.builtIn() }) {
+			equals = " OPERATOR(pg_catalog.=) " // anybody's own may fit better, and runs with our rights
+		}
+		same[i] = "s." + q + equals + "t." + q
 	}
 	tag, err := tx.Exec(ctx, "DELETE FROM "+t.sql+" AS t WHERE NOT EXISTS (SELECT FROM "+from+" AS s WHERE "+strings.Join(same, " AND ")+")")
 	if err != nil {

@@ -132,3 +132,17 @@ load: [{from: summed, connection: dwh, table: sums, ` + mode + `}]
 	})
 	p.nothingLeft(t)
 }
+
+func TestMergeUsesNobodysOperators(t *testing.T) {
+	p := startPair(t)
+	p.shop.Exec(t, "", "CREATE TABLE a (id varchar(9)); INSERT INTO a VALUES ('1')")
+	p.dwh.Exec(t, "", `CREATE TABLE a (id varchar(9) PRIMARY KEY); INSERT INTO a VALUES ('1'), ('2'); CREATE TABLE hit (x text);
+		CREATE FUNCTION own(varchar, varchar) RETURNS bool LANGUAGE sql AS 'INSERT INTO hit VALUES (current_user); SELECT false';
+		CREATE OPERATOR public.= (leftarg = varchar, rightarg = varchar, function = own);
+		CREATE FUNCTION own(oid, regclass) RETURNS bool LANGUAGE sql AS 'INSERT INTO hit VALUES (current_user); SELECT $1 = $2::oid';
+		CREATE OPERATOR public.= (leftarg = oid, rightarg = regclass, function = own)`)
+	f := run(t, p.order(t, "\nextract: [{name: a, connection: shop, table: a}]\nload: [{from: a, connection: dwh, table: a, mode: merge, key: [id]}]\n")).Flows[0]
+	if hits := p.dwh.Value(t, "", "SELECT count(*) FROM hit"); hits != "0" || f.Deleted != 1 {
+		t.Errorf("got flow %+v, and %s calls of a planted operator", f, hits)
+	}
+}

@@ -34,7 +34,7 @@ func openTarget(ctx context.Context, conn *pgx.Conn, load definition.Load) (*tar
 	}
 	t := &target{generated: map[string]bool{}}
 	err = conn.QueryRow(ctx, `SELECT c.oid, n.nspname, c.relname, c.relkind::text FROM pg_catalog.pg_class c
-		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = pg_catalog.to_regclass($1)`, name.SQL()).
+		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = pg_catalog.to_regclass($1)::oid`, name.SQL()).
 		Scan(&t.oid, &t.schema, &t.table, &t.kind)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
