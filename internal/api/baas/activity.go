@@ -90,7 +90,7 @@ func skippedWord(r holdfast.SkipReason) string {
 		return "SKIPPED_SAME_JOB"
 	case holdfast.SkipRefused:
 		return "SKIPPED_REFUSED"
-	case holdfast.SkipNone:
+	case holdfast.SkipNone, holdfast.SkipQueued, holdfast.SkipFull: // no schedule is left out for these
 	}
 	return "SKIPPED"
 }

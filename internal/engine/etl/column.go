@@ -88,7 +88,7 @@ func nameTypes(ctx context.Context, conn *pgx.Conn, columns []column, oids []uin
 	var typ, full string
 	var textual bool
 	_, err = pgx.ForEachRow(rows, []any{&n, &typ, &full, &textual}, func() error {
-		if columns[n-1].builtIn() && !(plainType.MatchString(typ) && plainType.MatchString(full)) {
+		if plain := plainType.MatchString(typ) && plainType.MatchString(full); columns[n-1].builtIn() && !plain {
 			return holdfast.Errorf(holdfast.CodeInvalid, "column %s has a type that is not built in and says that it is: %s", columns[n-1].name, clip(full, 100))
 		}
 		columns[n-1].typ, columns[n-1].full, columns[n-1].textual = typ, full, textual

@@ -153,8 +153,12 @@ func TestIncrementalEdges(t *testing.T) {
 	})
 	t.Run("nothing comes after infinity", func(t *testing.T) {
 		for i, c := range [][3]string{
-			{"timestamptz", "2020-01-01", "infinity"}, {"timestamp", "2020-01-01", "infinity"}, {"date", "2020-01-01", "infinity"},
-			{"numeric", "1", "NaN"}, {"real", "1", "Infinity"}, {"double precision", "1", "NaN"},
+			{"timestamptz", "2020-01-01", "infinity"},
+			{"timestamp", "2020-01-01", "infinity"},
+			{"date", "2020-01-01", "infinity"},
+			{"numeric", "1", "NaN"},
+			{"real", "1", "Infinity"},
+			{"double precision", "1", "NaN"},
 		} {
 			p.shop.Exec(t, "", "DROP TABLE IF EXISTS i; CREATE TABLE i (id int, at "+c[0]+"); INSERT INTO i VALUES (1, '"+c[1]+"'), (2, '"+c[2]+"')")
 			p.dwh.Exec(t, "", "DROP TABLE IF EXISTS i; CREATE TABLE i (id int, at "+c[0]+")")
