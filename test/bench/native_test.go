@@ -54,6 +54,7 @@ func nativeReads() []read {
 		{api, "set", get(root+"/sets/%d", set)},
 		{api, "repository", get(root+"/repositories/%d", func(_ *world, rng *rand.Rand) []any { return []any{1001 + rng.IntN(9)} })},
 		{api, "schedules of a job", get(root+"/jobs/%d/schedules", aJob)},
+		{api, "triggers of a job", get(root+"/jobs/%d/triggers", aJob)},
 		{api, "schedule", get(root+"/jobs/%d/schedules/%d", func(w *world, rng *rand.Rand) []any {
 			s := pick(rng, w.schedules)
 			return []any{s.of.id, s.id}
