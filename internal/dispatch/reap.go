@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	reapEvery  = time.Second // between two looks at what is to be removed
+	reapEvery  = time.Second     // between two looks at what is to be removed
+	reapIdle   = 5 * time.Second // the same, when the last ones found nothing to do
 	reapFirst  = 2 * time.Second
 	reapMost   = 10 * time.Minute
 	reapLimit  = 5 * time.Minute // for one snapshot
@@ -146,7 +147,8 @@ func (r *reaper) done(id holdfast.CopyID) {
 // found is looked for again until its life is over: the worker that intended it
 // may be frozen right in front of the write.
 func (d *Dispatcher) reapLoop(ctx context.Context) error {
-	t := time.NewTicker(reapEvery)
+	wait := reapEvery
+	t := time.NewTimer(wait)
 	defer t.Stop()
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -155,9 +157,15 @@ func (d *Dispatcher) reapLoop(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
+			wait = min(2*wait, reapIdle)
 		case <-d.kick:
+			wait = reapEvery
 		}
 		lanes, err := d.reapLanes(ctx)
+		if len(lanes) > 0 {
+			wait = reapEvery
+		}
+		t.Reset(wait)
 		if err != nil && ctx.Err() == nil {
 			d.log.InfoContext(ctx, "snapshots that are to be removed not looked at", "error", err)
 		}
