@@ -28,6 +28,20 @@ const (
 // "yes", "on" or "1", in any case. It is no parameter of a definition.
 const PropertySimulation = "simulation.mode"
 
+// MaskedProperty stands for the value of a secret property wherever it is shown.
+const MaskedProperty = "********"
+
+// SecretProperty reports whether the value of a property is a secret by its name,
+// in any case: one that contains password, passwd, passphrase, secret, token or
+// credential, or ends in key.
+func SecretProperty(name string) bool {
+	name = strings.ToLower(name)
+	return strings.HasSuffix(name, "key") || slices.ContainsFunc(
+		[]string{"password", "passwd", "passphrase", "secret", "token", "credential"},
+		func(word string) bool { return strings.Contains(name, word) },
+	)
+}
+
 // RunConfigurationID numbers run configurations.
 type RunConfigurationID int64
 

@@ -186,3 +186,15 @@ func TestSameRun(t *testing.T) {
 		t.Error("no properties are not the same as none")
 	}
 }
+
+func TestSecretProperty(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{
+		"password": true, "db.Password": true, "password.of.db": true, "API_KEY": true, "passphrase": true, "refresh.token": true,
+		"client_secret": true, "aws.credentials": true, "dbPasswd": true, "keys": false, "key.column": false, "day": false, "": false,
+	} {
+		if got := holdfast.SecretProperty(name); got != want {
+			t.Errorf("%s: got secret %v, want %v", name, got, want)
+		}
+	}
+}

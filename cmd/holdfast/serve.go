@@ -173,7 +173,7 @@ func (a *app) serve(ctx context.Context, c config.Config, withWorker bool) (err 
 		return err
 	}
 	closers.add(db.Close)
-	rows := sealed.New(db, master, service.SecretProperty, log)
+	rows := sealed.New(db, master, holdfast.SecretProperty, log)
 	nats, dispatcher, logs, err := startDispatch(c, state, rows, master, log)
 	if err != nil {
 		return err

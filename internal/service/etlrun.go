@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -241,7 +240,7 @@ func (t *turn) asked(actor holdfast.Actor, in RunETL) (holdfast.ETLRun, error) {
 		return run, err
 	}
 	for _, name := range slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(run.Properties)), run.Removed...))) {
-		if SecretProperty(name) {
+		if holdfast.SecretProperty(name) {
 			return run, holdfast.Errorf(holdfast.CodeForbidden, "the property %q holds a secret, which the role %q may not give", name, actor.Credential.Role).
 				WithHint("use a token with the role %q, or leave the property out", rules[opUpdateETL].role)
 		}
@@ -463,25 +462,15 @@ func runFacts(e holdfast.Execution, run holdfast.ETLRun) facts {
 	return data
 }
 
-// masked stands for the value of a secret property.
-const masked = "***"
-
 // maskProperties copies properties without the values of those that are secret by
 // their names.
 func maskProperties(properties map[string]string) map[string]string {
 	out := make(map[string]string, len(properties))
 	for name, value := range properties {
-		if SecretProperty(name) {
-			value = masked
+		if holdfast.SecretProperty(name) {
+			value = holdfast.MaskedProperty
 		}
 		out[name] = value
 	}
 	return out
-}
-
-// SecretProperty reports whether the value of a property is a secret by its name: a
-// name that ends in password, passphrase, secret, token or key.
-func SecretProperty(name string) bool {
-	name = strings.ToLower(name)
-	return slices.ContainsFunc([]string{"password", "passphrase", "secret", "token", "key"}, func(s string) bool { return strings.HasSuffix(name, s) })
 }

@@ -62,7 +62,7 @@ func NewWorld(t testing.TB) *World {
 	master, err := seal.CreateMaster(filepath.Join(dir, "master.key"))
 	check(t, err)
 	w := &World{
-		t: t, Log: log, store: &failing{Store: sealed.New(db, master, service.SecretProperty, log)}, clock: &clock{now: begin}, out: &dispatcher{}, tokens: map[string]string{},
+		t: t, Log: log, store: &failing{Store: sealed.New(db, master, holdfast.SecretProperty, log)}, clock: &clock{now: begin}, out: &dispatcher{}, tokens: map[string]string{},
 	}
 	w.Service = service.New(service.Config{
 		Store: w.store, Sealer: master, Dispatcher: w.out, Logs: w.out, Repositories: w.out,

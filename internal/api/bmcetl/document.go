@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
-	"github.com/holdfast-backup/holdfast/internal/service"
 )
 
 // annotation is the key of [holdfast.Job.Annotations] under which a configuration
@@ -69,9 +68,9 @@ func document(ctx context.Context, j holdfast.Job, rc holdfast.RunConfiguration,
 	values := map[string]string{}
 	for name, value := range rc.Properties {
 		switch {
-		case !service.SecretProperty(name):
+		case !holdfast.SecretProperty(name):
 		case v == nil:
-			value = mask
+			value = holdfast.MaskedProperty
 		default:
 			if value, err = v.seal(ctx, name, value); err != nil {
 				return nil, err
@@ -306,7 +305,7 @@ func (c change) apply(values, stored map[string]string) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.set)) {
 		value := c.set[name]
-		if value == mask && service.SecretProperty(name) {
+		if value == holdfast.MaskedProperty && holdfast.SecretProperty(name) {
 			old, ok := stored[name]
 			if !ok {
 				return holdfast.Errorf(holdfast.CodeInvalid, "the property %q is masked, and no secret is stored under this name", clip(name)).

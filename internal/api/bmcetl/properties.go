@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/holdfast-backup/holdfast"
-	"github.com/holdfast-backup/holdfast/internal/service"
 )
 
 // change is what a request does to properties: it removes first, then sets.
@@ -47,7 +46,7 @@ func (c change) mayGive(role holdfast.Role) error {
 	names := slices.Concat(c.remove, slices.Collect(maps.Keys(c.set)))
 	slices.Sort(names)
 	for _, name := range names {
-		if service.SecretProperty(name) {
+		if holdfast.SecretProperty(name) {
 			return holdfast.Errorf(holdfast.CodeForbidden, "the property %q holds a secret, which the role %q may neither see nor give", clip(name), role).
 				WithHint("use a key or token with the role %q, or leave the property out", holdfast.RoleAdmin)
 		}

@@ -14,10 +14,6 @@ import (
 	"github.com/holdfast-backup/holdfast"
 )
 
-// mask stands for a secret in a configuration that is exported without a
-// passphrase. A configuration that brings it back leaves the secret alone.
-const mask = "********"
-
 // A secret that is exported under a passphrase is hfenc1: and, in base64 without
 // padding, of RFC 4648's usual alphabet,
 //

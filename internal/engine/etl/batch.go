@@ -32,7 +32,7 @@ func (e *execution) logStart(ctx context.Context) {
 	masked := map[string]string{}
 	for name, value := range e.req.Properties {
 		if e.secretProperty(name) {
-			value = "[redacted]"
+			value = holdfast.MaskedProperty
 		}
 		masked[name] = value
 	}
@@ -46,11 +46,8 @@ func (e *execution) logStart(ctx context.Context) {
 // secretProperty reports whether a property's value stays out of logs: it is the
 // key of a hash, or its name says so.
 func (e *execution) secretProperty(name string) bool {
-	lower := strings.ToLower(name)
-	for _, word := range []string{"password", "passwd", "secret", "token", "key", "credential"} {
-		if strings.Contains(lower, word) {
-			return true
-		}
+	if holdfast.SecretProperty(name) {
+		return true
 	}
 	for parameter, p := range e.plan.Definition.Parameters {
 		if parameter != name && p.Property != name {
