@@ -35,7 +35,7 @@ func (d *Dispatcher) handleBeat(ctx context.Context, m *nats.Msg) {
 		}
 	}
 	if answer.Version > 0 {
-		d.addProperties(ctx, id, &answer)
+		d.addProperties(ctx, w, id, &answer)
 	}
 	d.reply(ctx, m, wire.InboxPrefix(w), &answer)
 }

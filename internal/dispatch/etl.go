@@ -103,8 +103,8 @@ func wireETL(spec holdfast.ETLSpec, sites []holdfast.Site) *wire.ETL {
 // than a message holds.
 func (d *Dispatcher) etlOrder(w holdfast.Worker, o *wire.Order, e holdfast.Execution, p etlParts) (err error) {
 	o.ETL = wireETL(p.spec, p.sites)
-	o.ETL.Properties, o.ETL.Version, o.ETL.Simulate, o.ETL.Service = p.properties, e.ETL.Version, e.ETL.Simulate, e.ETL.Service
-	if o.Sealed, err = d.sealSites(w, p.sites); err != nil {
+	o.ETL.Version, o.ETL.Simulate, o.ETL.Service = e.ETL.Version, e.ETL.Simulate, e.ETL.Service
+	if o.Sealed, err = d.sealETL(w, p.sites, p.properties); err != nil {
 		return err
 	}
 	if _, err = wire.Encode(&wire.AskReply{Order: o}); holdfast.ErrorCode(err) == holdfast.CodeInvalid {
@@ -114,9 +114,10 @@ func (d *Dispatcher) etlOrder(w holdfast.Worker, o *wire.Order, e holdfast.Execu
 	return err
 }
 
-// sealSites opens the passwords of the sites, and seals them to the worker.
-func (d *Dispatcher) sealSites(w holdfast.Worker, sites []holdfast.Site) ([]byte, error) {
-	s := wire.Secrets{Sites: map[holdfast.SiteID]holdfast.Secret{}}
+// sealETL opens the passwords of the sites, and seals them to the worker together
+// with the properties.
+func (d *Dispatcher) sealETL(w holdfast.Worker, sites []holdfast.Site, properties map[string]string) ([]byte, error) {
+	s := wire.Secrets{Sites: map[holdfast.SiteID]holdfast.Secret{}, Properties: properties}
 	for _, site := range sites {
 		if len(site.Password) == 0 {
 			continue
@@ -127,7 +128,7 @@ func (d *Dispatcher) sealSites(w holdfast.Worker, sites []holdfast.Site) ([]byte
 		}
 		s.Sites[site.ID] = password
 	}
-	if len(s.Sites) == 0 {
+	if len(s.Sites) == 0 && len(properties) == 0 {
 		return nil, nil
 	}
 	return sealed(w, s)
@@ -148,11 +149,15 @@ func sealed(w holdfast.Worker, s wire.Secrets) ([]byte, error) {
 
 // addProperties puts the newest properties of a service into the answer to a beat
 // of an older version. What cannot be read now is told with a later beat.
-func (d *Dispatcher) addProperties(ctx context.Context, id holdfast.ExecutionID, answer *wire.BeatReply) {
+func (d *Dispatcher) addProperties(ctx context.Context, from holdfast.WorkerID, id holdfast.ExecutionID, answer *wire.BeatReply) {
 	answer.Version = 0
 	var p etlParts
 	var e holdfast.Execution
+	var worker holdfast.Worker
 	err := d.view(ctx, func(r store.Reader) (err error) {
+		if worker, err = r.Worker(ctx, from); err != nil {
+			return err
+		}
 		if e, err = r.Execution(ctx, 0, id); err != nil {
 			return err
 		}
@@ -163,8 +168,11 @@ func (d *Dispatcher) addProperties(ctx context.Context, id holdfast.ExecutionID,
 		d.log.InfoContext(ctx, "new properties not told", "execution", int64(id), "error", err)
 		return
 	}
-	told := wire.BeatReply{Wanted: answer.Wanted, Version: e.ETL.Version, Properties: p.properties}
-	if err := told.Validate(); err != nil {
+	told := wire.BeatReply{Wanted: answer.Wanted, Version: e.ETL.Version}
+	if told.Sealed, err = d.sealETL(worker, nil, p.properties); err == nil {
+		err = told.Validate()
+	}
+	if err != nil {
 		d.log.WarnContext(ctx, "new properties not told", "execution", int64(id), "error", err)
 		return
 	}
@@ -211,19 +219,20 @@ func (d *Dispatcher) releaseETL(ctx context.Context, r release) error {
 		Kind: wire.CommandRelease, Installation: d.installation, Engine: r.execution.Engine, Execution: r.execution.ID, Fence: r.fence,
 		Job: j.ID, JobName: r.execution.JobName, ETL: wireETL(*j.ETL, sites),
 	}
-	if p, err := j.ETL.PropertiesOf(*r.execution.ETL); err == nil { // without an active run configuration, too
-		c.ETL.Properties = p
+	properties, err := j.ETL.PropertiesOf(*r.execution.ETL)
+	if err != nil { // no run configuration is active any more
+		properties = nil
 	}
-	_, err = d.commandETL(ctx, site, sites, releaseLimit, c)
+	_, err = d.commandETL(ctx, site, sites, properties, releaseLimit, c)
 	return err
 }
 
 // commandETL asks a worker that stands on the site's host; the command gets the
-// passwords of all the sites.
-func (d *Dispatcher) commandETL(ctx context.Context, at holdfast.Site, sites []holdfast.Site, limit time.Duration, c wire.Command) (wire.Answer, error) {
+// passwords of all the sites, and the properties.
+func (d *Dispatcher) commandETL(ctx context.Context, at holdfast.Site, sites []holdfast.Site, properties map[string]string, limit time.Duration, c wire.Command) (wire.Answer, error) {
 	return d.commandHost(ctx, at, limit, func(w holdfast.Worker) (wire.Command, error) {
 		var err error
-		c.Sealed, err = d.sealSites(w, sites)
+		c.Sealed, err = d.sealETL(w, sites, properties)
 		return c, err
 	})
 }
@@ -275,6 +284,5 @@ func (d *Dispatcher) ask(ctx context.Context, t holdfast.ETLTask, c wire.Command
 	}
 	c.Installation, c.Engine, c.Job, c.JobName = d.installation, cmp.Or(t.Job.Engine, holdfast.EngineETL), t.Job.ID, t.Job.Name
 	c.ETL = wireETL(*t.Job.ETL, t.Sites)
-	c.ETL.Properties = t.Properties
-	return d.commandETL(ctx, t.Site, t.Sites, etlLimit, c)
+	return d.commandETL(ctx, t.Site, t.Sites, t.Properties, etlLimit, c)
 }

@@ -22,12 +22,11 @@ const (
 
 // ETL is what an order or a command says of an ETL.
 type ETL struct {
-	Definition string            `json:"definition"`
-	Properties map[string]string `json:"properties,omitempty"` // of the run configuration and of the request, merged
-	Version    int               `json:"version,omitempty"`    // of the properties
-	Simulate   bool              `json:"simulate,omitempty"`
-	Service    bool              `json:"service,omitempty"`
-	Sites      []Site            `json:"sites"` // that the definition names
+	Definition string `json:"definition"`
+	Version    int    `json:"version,omitempty"` // of the properties, which are among the secrets
+	Simulate   bool   `json:"simulate,omitempty"`
+	Service    bool   `json:"service,omitempty"`
+	Sites      []Site `json:"sites"` // that the definition names
 }
 
 func (e *ETL) validate() error {
@@ -47,7 +46,7 @@ func (e *ETL) validate() error {
 			return err
 		}
 	}
-	return first(short("definition", e.Definition, holdfast.MaxDefinition), validProperties(e.Properties))
+	return short("definition", e.Definition, holdfast.MaxDefinition)
 }
 
 func validProperties(p map[string]string) error {

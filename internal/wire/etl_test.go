@@ -1,7 +1,9 @@
 package wire_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 	"testing"
@@ -14,7 +16,7 @@ import (
 
 func validETL() *wire.ETL {
 	return &wire.ETL{
-		Definition: "extracts: [{sql: select 1 < 2}]", Properties: map[string]string{"day": "2026-01-01"}, Version: 3, Simulate: true,
+		Definition: "extracts: [{sql: select 1 < 2}]", Version: 3, Simulate: true,
 		Sites: []wire.Site{{ID: 1001, Slug: "shop"}, {ID: 1002, Slug: "dwh"}},
 	}
 }
@@ -38,25 +40,14 @@ func TestETLOrder(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(r.Order, etlOrder()) {
 		t.Errorf("round trip: got %+v, %v", r.Order, err)
 	}
-	many := func(n int, value string) map[string]string {
-		m := map[string]string{}
-		for i := range n {
-			m[fmt.Sprint("p", i)] = value
-		}
-		return m
-	}
 	for name, spoil := range map[string]func(*wire.Order){
-		"nothing to do":        func(o *wire.Order) { o.ETL = nil },
-		"no definition":        func(o *wire.Order) { o.ETL.Definition = "" },
-		"long definition":      func(o *wire.Order) { o.ETL.Definition = strings.Repeat("x", holdfast.MaxDefinition+1) },
-		"negative version":     func(o *wire.Order) { o.ETL.Version = -1 },
-		"site without an id":   func(o *wire.Order) { o.ETL.Sites[0].ID = 0 },
-		"many sites":           func(o *wire.Order) { o.ETL.Sites = make([]wire.Site, 65) },
-		"long property name":   func(o *wire.Order) { o.ETL.Properties = map[string]string{strings.Repeat("n", 257): ""} },
-		"long property value":  func(o *wire.Order) { o.ETL.Properties = many(1, strings.Repeat("v", 8<<10+1)) },
-		"many properties":      func(o *wire.Order) { o.ETL.Properties = many(400, "") },
-		"properties too large": func(o *wire.Order) { o.ETL.Properties = many(100, strings.Repeat("v", 8<<10)) },
-		"large secrets":        func(o *wire.Order) { o.Sealed = make([]byte, 1<<20) },
+		"nothing to do":      func(o *wire.Order) { o.ETL = nil },
+		"no definition":      func(o *wire.Order) { o.ETL.Definition = "" },
+		"long definition":    func(o *wire.Order) { o.ETL.Definition = strings.Repeat("x", holdfast.MaxDefinition+1) },
+		"negative version":   func(o *wire.Order) { o.ETL.Version = -1 },
+		"site without an id": func(o *wire.Order) { o.ETL.Sites[0].ID = 0 },
+		"many sites":         func(o *wire.Order) { o.ETL.Sites = make([]wire.Site, 65) },
+		"large secrets":      func(o *wire.Order) { o.Sealed = make([]byte, 1<<20) },
 	} {
 		o := etlOrder()
 		spoil(o)
@@ -66,7 +57,7 @@ func TestETLOrder(t *testing.T) {
 	}
 	largest := etlOrder()
 	largest.ETL.Definition = strings.Repeat("<\n", holdfast.MaxDefinition/2)
-	largest.ETL.Properties, largest.Sealed = many(31, strings.Repeat("\"", 8<<10)), make([]byte, 64<<10)
+	largest.Sealed = make([]byte, 400<<10)
 	if _, err := wire.Encode(largest); err != nil {
 		t.Errorf("the largest parts: got %v, want that they fit into one message", err)
 	}
@@ -81,7 +72,7 @@ func TestETLRefused(t *testing.T) {
 		"negative rounds":              &wire.Beat{Fence: 1, Number: 1, Rounds: -1},
 		"negative version":             &wire.Beat{Fence: 1, Number: 1, Version: -1},
 		"negative version in a reply":  &wire.BeatReply{Version: -1},
-		"long properties in a reply":   &wire.BeatReply{Version: 1, Properties: map[string]string{"p": strings.Repeat("v", 1<<20)}},
+		"long properties in a reply":   &wire.BeatReply{Version: 1, Sealed: make([]byte, 1<<20)},
 		"release of nothing":           &wire.Command{Kind: wire.CommandRelease, Execution: 1001, Fence: 1, ETL: &wire.ETL{}},
 		"release without a fence":      &wire.Command{Kind: wire.CommandRelease, Execution: 1001, ETL: validETL()},
 		"counters of no job":           &wire.Command{Kind: wire.CommandCounters, ETL: validETL()},
@@ -109,7 +100,7 @@ func TestETLRefused(t *testing.T) {
 		"counters":               &wire.Command{Kind: wire.CommandCounters, Job: 1001, ETL: validETL()},
 		"counter from the start": &wire.Command{Kind: wire.CommandSetCounter, Job: 1001, ETL: validETL(), Flow: "f", Extract: "e"},
 		"preview":                &wire.Command{Kind: wire.CommandPreview, ETL: validETL(), Rows: 10},
-		"properties":             &wire.BeatReply{Version: 1, Properties: map[string]string{"p": "v"}},
+		"properties":             &wire.BeatReply{Version: 1, Sealed: []byte("x")},
 	} {
 		if _, err := wire.Encode(m); err != nil {
 			t.Errorf("%s: got %v", name, err)
@@ -119,14 +110,41 @@ func TestETLRefused(t *testing.T) {
 
 func TestETLSecrets(t *testing.T) {
 	t.Parallel()
-	in := wire.Secrets{Sites: map[holdfast.SiteID]holdfast.Secret{1001: holdfast.NewSecret("a"), 1002: holdfast.NewSecret(`b"`)}}
+	in := wire.Secrets{
+		Sites:      map[holdfast.SiteID]holdfast.Secret{1001: holdfast.NewSecret("a"), 1002: holdfast.NewSecret(`b"`)},
+		Properties: map[string]string{"day": "2026-01-01", "api.key": "<&>"},
+	}
 	packed, err := in.Pack()
 	if err != nil {
 		t.Fatal(err)
 	}
 	out, err := wire.UnpackSecrets(packed)
-	if err != nil || len(out.Sites) != 2 || out.Sites[1001].Reveal() != "a" || out.Sites[1002].Reveal() != `b"` {
+	if err != nil || len(out.Sites) != 2 || out.Sites[1001].Reveal() != "a" || out.Sites[1002].Reveal() != `b"` || !maps.Equal(out.Properties, in.Properties) {
 		t.Errorf("round trip: got %v", err)
+	}
+	many := func(n int, value string) map[string]string {
+		m := map[string]string{}
+		for i := range n {
+			m[fmt.Sprint("p", i)] = value
+		}
+		return m
+	}
+	for name, p := range map[string]map[string]string{
+		"long property name":   {strings.Repeat("n", 257): ""},
+		"long property value":  many(1, strings.Repeat("v", 8<<10+1)),
+		"many properties":      many(400, ""),
+		"properties too large": many(100, strings.Repeat("v", 8<<10)),
+	} {
+		if _, err := (wire.Secrets{Properties: p}).Pack(); holdfast.ErrorCode(err) != holdfast.CodeInvalid {
+			t.Errorf("%s: got %v, want %s", name, err, holdfast.CodeInvalid)
+		}
+	}
+	b, err := json.Marshal(map[string]any{"properties": many(400, "")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wire.UnpackSecrets(holdfast.NewSecret(string(b))); holdfast.ErrorCode(err) != holdfast.CodeInvalid {
+		t.Errorf("many properties from elsewhere: got %v, want %s", err, holdfast.CodeInvalid)
 	}
 }
 

@@ -42,8 +42,9 @@ type BeatReply struct {
 	Stale   bool            `json:"stale,omitempty"` // the fence is old: end, and touch nothing more
 	// Version is above the beat's when a service is to have other properties from
 	// its next round on; zero: it has the newest.
-	Version    int               `json:"version,omitempty"`
-	Properties map[string]string `json:"properties,omitempty"`
+	Version int `json:"version,omitempty"`
+	// Sealed holds them, as Secrets sealed to the worker's key.
+	Sealed []byte `json:"sealed,omitempty"`
 }
 
 // Validate checks the answer.
@@ -51,7 +52,7 @@ func (r *BeatReply) Validate() error {
 	if r.Version < 0 {
 		return holdfast.Errorf(holdfast.CodeInvalid, "version %d of the properties is negative", r.Version)
 	}
-	return first(r.Failure.validate(), validProperties(r.Properties))
+	return first(r.Failure.validate(), short("secrets", string(r.Sealed), maxSealed))
 }
 
 // Intend asks whether the snapshot may be written. Packs and index are durable.

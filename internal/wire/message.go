@@ -21,7 +21,7 @@ const (
 	maxRequest = 128       // id of an ask
 	maxPath    = 4096
 	maxText    = 1024
-	maxSealed  = 64 << 10
+	maxSealed  = 512 << 10
 )
 
 // Message is one message. Validate checks everything that can be checked
@@ -35,16 +35,24 @@ func Encode(m Message) ([]byte, error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false) // SQL is full of < and >, which would take six bytes each
-	if err := e.Encode(m); err != nil {
+	b, err := encode(m)
+	if err != nil {
 		return nil, fmt.Errorf("encode message: %w", err)
 	}
-	if b.Len() > MaxMessage {
-		return nil, holdfast.Errorf(holdfast.CodeInvalid, "a message of %d bytes is too long", b.Len())
+	if len(b) > MaxMessage {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "a message of %d bytes is too long", len(b))
 	}
-	return b.Bytes(), nil
+	return b, nil
+}
+
+// encode writes JSON for programs: SQL is full of < and >, which would take six
+// bytes each in JSON for a page.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return b.Bytes(), err
 }
 
 // Decode reads a message that Encode wrote, or that somebody made up. Members

@@ -122,6 +122,7 @@ type Secrets struct {
 	Site       holdfast.Secret                     // the site's password; empty: none is needed
 	Repository holdfast.Secret                     // the repository's password
 	Sites      map[holdfast.SiteID]holdfast.Secret // passwords of the sites of an ETL that need one
+	Properties map[string]string                   // of an ETL's execution, merged; any of them may be a secret
 }
 
 // secretsJSON is Secrets in the clear; it exists only inside of a sealed box.
@@ -129,18 +130,23 @@ type secretsJSON struct {
 	Site       string                     `json:"site,omitempty"`
 	Repository string                     `json:"repository,omitempty"`
 	Sites      map[holdfast.SiteID]string `json:"sites,omitempty"`
+	Properties map[string]string          `json:"properties,omitempty"`
 }
 
-// Pack turns the secrets into one that can be sealed.
+// Pack turns the secrets into one that can be sealed. CodeInvalid when an ETL has
+// too many properties.
 func (s Secrets) Pack() (holdfast.Secret, error) {
-	j := secretsJSON{Site: s.Site.Reveal(), Repository: s.Repository.Reveal()}
+	if err := validProperties(s.Properties); err != nil {
+		return holdfast.Secret{}, err
+	}
+	j := secretsJSON{Site: s.Site.Reveal(), Repository: s.Repository.Reveal(), Properties: s.Properties}
 	if len(s.Sites) > 0 {
 		j.Sites = make(map[holdfast.SiteID]string, len(s.Sites))
 		for id, secret := range s.Sites {
 			j.Sites[id] = secret.Reveal()
 		}
 	}
-	b, err := json.Marshal(j)
+	b, err := encode(j)
 	if err != nil {
 		return holdfast.Secret{}, fmt.Errorf("encode secrets: %w", err)
 	}
@@ -153,7 +159,10 @@ func UnpackSecrets(packed holdfast.Secret) (Secrets, error) {
 	if err := json.Unmarshal([]byte(packed.Reveal()), &j); err != nil {
 		return Secrets{}, holdfast.Errorf(holdfast.CodeInvalid, "the opened secrets are not valid")
 	}
-	s := Secrets{Site: holdfast.NewSecret(j.Site), Repository: holdfast.NewSecret(j.Repository)}
+	if err := validProperties(j.Properties); err != nil {
+		return Secrets{}, err
+	}
+	s := Secrets{Site: holdfast.NewSecret(j.Site), Repository: holdfast.NewSecret(j.Repository), Properties: j.Properties}
 	if len(j.Sites) > 0 {
 		s.Sites = make(map[holdfast.SiteID]holdfast.Secret, len(j.Sites))
 		for id, secret := range j.Sites {

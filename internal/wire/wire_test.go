@@ -244,7 +244,7 @@ func FuzzDecode(f *testing.F) {
 		&wire.Intend{Fence: 1, Snapshot: strings.Repeat("a", 64)}, &wire.Finish{Fence: 1, Move: holdfast.MoveWarn, Result: []byte(`{"a":1}`)},
 		&wire.Chunk{Fence: 1, Data: []byte("x")}, &wire.Command{Kind: wire.CommandWish, Execution: 1001, Fence: 1, Wanted: holdfast.WantKill},
 		&wire.Answer{Found: true}, &wire.AskReply{Order: etlOrder()}, &wire.Ask{Request: "r", Services: 1},
-		&wire.BeatReply{Version: 1, Properties: map[string]string{"p": "v"}},
+		&wire.BeatReply{Version: 1, Sealed: []byte("x")},
 		&wire.Command{Kind: wire.CommandPreview, ETL: validETL(), Rows: 1}, &wire.Answer{Relations: []wire.Relation{{Name: "r"}}},
 	} {
 		b, err := wire.Encode(m)

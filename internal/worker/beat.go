@@ -35,7 +35,7 @@ func (r *run) beats() {
 		default:
 			r.hear()
 			if reply.Failure == nil {
-				r.properties.give(reply.Version, reply.Properties)
+				r.renew(reply)
 				r.wish(reply.Wanted)
 			}
 		}
@@ -45,6 +45,20 @@ func (r *run) beats() {
 		case <-t.C:
 		}
 	}
+}
+
+// renew hands the engine newer properties. Those that cannot be opened are told
+// again with the next answer.
+func (r *run) renew(reply wire.BeatReply) {
+	if reply.Version <= r.properties.version {
+		return
+	}
+	secrets, err := r.w.secrets(reply.Sealed)
+	if err != nil {
+		r.log.WarnContext(r.link, "new properties not taken over", "version", reply.Version, "error", err)
+		return
+	}
+	r.properties.give(reply.Version, secrets.Properties)
 }
 
 // hear notes that the control plane has answered.

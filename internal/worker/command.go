@@ -80,15 +80,9 @@ func (w *Worker) answer(m *nats.Msg, a wire.Answer) {
 }
 
 func (w *Worker) command(ctx context.Context, c wire.Command) (wire.Answer, error) {
-	var secrets wire.Secrets
-	if len(c.Sealed) > 0 {
-		packed, err := w.cfg.Opener.Open(c.Sealed)
-		if err != nil {
-			return wire.Answer{}, err
-		}
-		if secrets, err = wire.UnpackSecrets(packed); err != nil {
-			return wire.Answer{}, err
-		}
+	secrets, err := w.secrets(c.Sealed)
+	if err != nil {
+		return wire.Answer{}, err
 	}
 	switch c.Kind {
 	case wire.CommandTest:

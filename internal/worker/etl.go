@@ -42,7 +42,7 @@ func etlOf(e *wire.ETL, secrets wire.Secrets) engine.ETL {
 	for _, s := range e.Sites {
 		sites[s.Slug] = siteOf(s, secrets.Sites[s.ID])
 	}
-	return engine.ETL{Definition: e.Definition, Properties: e.Properties, Simulate: e.Simulate, Sites: sites}
+	return engine.ETL{Definition: e.Definition, Properties: secrets.Properties, Simulate: e.Simulate, Sites: sites}
 }
 
 // pipeline returns an engine for ETLs; CodeUnavailable when this worker has none,
@@ -58,9 +58,6 @@ func (w *Worker) pipeline(name holdfast.Engine) (engine.Pipeline, error) {
 // give hands the engine newer properties. Those that it has not taken yet are
 // outdated.
 func (p *properties) give(version int, values map[string]string) {
-	if version <= p.version {
-		return
-	}
 	p.version = version
 	if values == nil {
 		values = map[string]string{}

@@ -117,7 +117,7 @@ func (r *run) work() *wire.Finish {
 	if r.hard.Err() != nil {
 		return r.report(engine.Result{}, context.Cause(r.hard))
 	}
-	secrets, err := r.secrets()
+	secrets, err := r.w.secrets(r.order.Sealed)
 	if err != nil {
 		return r.report(engine.Result{}, err)
 	}
@@ -141,13 +141,14 @@ func (r *run) work() *wire.Finish {
 	return r.report(res, err)
 }
 
-func (r *run) secrets() (wire.Secrets, error) {
-	if len(r.order.Sealed) == 0 {
+// secrets opens what was sealed to this worker; nothing holds none.
+func (w *Worker) secrets(sealed []byte) (wire.Secrets, error) {
+	if len(sealed) == 0 {
 		return wire.Secrets{}, nil
 	}
-	packed, err := r.w.cfg.Opener.Open(r.order.Sealed)
+	packed, err := w.cfg.Opener.Open(sealed)
 	if err != nil {
-		return wire.Secrets{}, fmt.Errorf("open the order's secrets: %w", err)
+		return wire.Secrets{}, fmt.Errorf("open the secrets: %w", err)
 	}
 	return wire.UnpackSecrets(packed)
 }
