@@ -24,7 +24,7 @@ import (
 )
 
 // crashes is how many times executions are cut off at random moments.
-var crashes = flag.Int("crashes", 24, "how many executions TestExactlyOnce cuts off")
+var crashes = flag.Int("crashes", 200, "how many executions TestExactlyOnce cuts off")
 
 // crashSeed makes the moments the same each time, as far as the machine lets them.
 const crashSeed = 20260321

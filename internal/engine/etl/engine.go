@@ -175,7 +175,7 @@ func (f *flow) computed(ctx context.Context, w *work) (*duck.Client, error) {
 		if !streamed[r] {
 			continue
 		}
-		run, err := r.open(sctx, c, true)
+		run, err := r.stream(sctx, c)
 		if err != nil {
 			return nil, err
 		}
@@ -216,17 +216,41 @@ func (e *execution) engineParameters() []duck.Parameter {
 	return all
 }
 
-// streamed chooses inputs that need not be kept: those that one step reads once,
-// and of each database one, since it sends one relation at a time.
+// streamed chooses inputs that need not be kept: those that one step reads once. Of
+// each database it is one, since it sends one relation at a time, and of files those
+// that the engine itself reads, but for JSON, which is made CSV for it each time.
 func (f *flow) streamed(readings []*reading) map[*reading]bool {
 	all, busy := map[*reading]bool{}, map[*source]bool{}
 	for _, r := range readings {
-		if f.e.preview || !r.in.Streamed || r.src == nil || busy[r.src] {
-			continue
+		switch {
+		case f.e.preview || !r.in.Streamed:
+		case r.src != nil:
+			all[r], busy[r.src] = !busy[r.src], true
+		default:
+			all[r] = r.byEngine() && r.in.Extract.File.Format != definition.FormatJSON && len(r.files) > 0
 		}
-		all[r], busy[r.src] = true, true
 	}
 	return all
+}
+
+// stream declares the input as a relation that is read while the result is drained.
+// run brings what is read, or counts it.
+func (r *reading) stream(ctx context.Context, c *duck.Client) (run func() error, err error) {
+	if !r.byEngine() {
+		return r.open(ctx, c, true)
+	}
+	if err := r.giveFiles(ctx, c, r.in.Name, true); err != nil || r.read > 0 { // many files are kept
+		return func() error { return nil }, err
+	}
+	return func() error {
+		n, err := c.Assert(ctx, "SELECT count(*) FROM "+definition.QuoteIdentifier(r.in.Name))
+		if err != nil {
+			return err
+		}
+		r.read, err = strconv.ParseInt(n, 10, 64)
+		r.f.e.req.Report.Done(r.read, 0)
+		return err
+	}, nil
 }
 
 // resultColumns are the engine's columns as the target's server knows their types.
@@ -248,7 +272,7 @@ func resultColumns(ctx context.Context, conn *pgx.Conn, columns []duck.Column) (
 // give reads an input into the engine, and checks that nothing was lost on the way.
 func (r *reading) give(ctx context.Context, c *duck.Client, streamed bool) error {
 	if r.byEngine() {
-		return r.giveFiles(ctx, c, r.in.Name)
+		return r.giveFiles(ctx, c, r.in.Name, false)
 	}
 	run, err := r.open(ctx, c, streamed)
 	if err != nil {
@@ -268,8 +292,8 @@ func (r *reading) byEngine() bool {
 	return r.in.Extract.File != nil && len(r.in.Rows) == 0 && r.rejects == nil
 }
 
-// giveFiles has the engine read files.
-func (r *reading) giveFiles(ctx context.Context, c *duck.Client, relation string) error {
+// giveFiles has the engine read files, now or as often as the relation is read.
+func (r *reading) giveFiles(ctx context.Context, c *duck.Client, relation string, streamed bool) error {
 	f := r.in.Extract.File
 	s := duck.Source{Format: duck.Format(f.Format), Header: f.Header, Comma: f.Comma, Null: f.Null}
 	for _, field := range f.Fields {
@@ -290,7 +314,7 @@ func (r *reading) giveFiles(ctx context.Context, c *duck.Client, relation string
 		s.Files = append(s.Files, file.file)
 		size += file.seen.Size
 	}
-	n, err := c.Read(ctx, relation, s, false)
+	n, err := c.Read(ctx, relation, s, streamed)
 	if err != nil {
 		return err
 	}
@@ -387,7 +411,7 @@ func (r *reading) fileProgram(ctx context.Context, c *duck.Client) (*rows.Progra
 	}
 	at := slices.IndexFunc(r.f.plan.Inputs, func(in definition.Input) bool { return in.Name == r.in.Name })
 	raw := "holdfast_raw_" + strconv.Itoa(at)
-	if err := r.giveFiles(ctx, c, raw); err != nil {
+	if err := r.giveFiles(ctx, c, raw, false); err != nil {
 		return nil, nil, err
 	}
 	return program, func(ctx context.Context, w io.Writer) error {

@@ -201,7 +201,9 @@ func (e *execution) closeFence(ctx context.Context, t place) error {
 }
 
 // lock locks the flow's row until the transaction ends. [engine.ErrStale] when
-// another execution or fence has claimed it, or nobody has.
+// another execution or fence has claimed it, or ours was closed. CodeUnavailable
+// when the row that we have claimed is gone: somebody has restored the target, or
+// made it anew, and we have to claim it again.
 func (f *flow) lock(ctx context.Context, tx pgx.Tx) (state, error) {
 	var s state
 	var execution, fence int64
@@ -209,8 +211,9 @@ func (f *flow) lock(ctx context.Context, tx pgx.Tx) (state, error) {
 		WHERE installation = $1 AND job = $2 AND flow = $3 FOR UPDATE`, f.key()...).
 		Scan(&execution, &fence, &s.units, &s.done, &s.read, &s.loaded, &s.rejected, &s.deleted)
 	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return s, engine.ErrStale
+	case errors.Is(err, pgx.ErrNoRows), isCode(err, "42P01"), isCode(err, "3F000"): // undefined_table, invalid_schema_name
+		return s, holdfast.Errorf(holdfast.CodeUnavailable, "holdfast_etl in the target has lost what flow %s wrote there", f.plan.Load.Name).
+			WithHint("if the target was restored, the next attempt goes on from what it holds now")
 	case err != nil:
 		return s, bookError(tx.Conn(), err, "lock the flow in holdfast_etl")
 	case execution != int64(f.e.req.Execution) || fence != int64(f.e.req.Fence):

@@ -50,6 +50,11 @@ func (p part) saw(read int64) {
 // counts are what a unit did.
 type counts struct{ read, loaded, rejected, deleted, duplicates int64 }
 
+func (c *counts) add(o counts) {
+	c.read, c.loaded, c.rejected = c.read+o.read, c.loaded+o.loaded, c.rejected+o.rejected
+	c.deleted, c.duplicates = c.deleted+o.deleted, c.duplicates+o.duplicates
+}
+
 // way is how rows get from a feed into a table.
 type way struct {
 	format  format
@@ -59,35 +64,52 @@ type way struct {
 
 // pour sends a feed into COPY FROM STDIN.
 func pour(ctx context.Context, conn *pgx.Conn, into string, columns []string, fd feed, w way) (counts, error) {
+	copyFrom := rows.IntoTable(conn.PgConn(), "COPY "+into+" ("+quoted(columns)+") FROM STDIN (FORMAT "+string(w.format)+")")
 	var c counts
 	for _, p := range fd.parts {
-		var seen rows.Counters
-		var read, loaded int64
-		err := rows.Transfer{
-			From: func(ctx context.Context, to io.Writer) (_ int64, err error) {
-				read, err = p.send(ctx, to, w.format, w.casts)
-				return read, err
-			},
-			To: func(ctx context.Context, r io.Reader) (int64, error) {
-				tag, err := conn.PgConn().CopyFrom(ctx, r, "COPY "+into+" ("+quoted(columns)+") FROM STDIN (FORMAT "+string(w.format)+")")
-				if err != nil {
-					return 0, queryError(err, "load rows into "+into)
-				}
-				loaded = tag.RowsAffected()
-				return loaded, nil
-			},
-			Program: w.program, In: p.in, Out: rows.Binary{}, Reject: p.rejects.of(p.name), Counters: &seen,
-		}.Run(ctx)
+		one, err := p.move(ctx, w, rows.Binary{}, func(ctx context.Context, r io.Reader) (int64, error) {
+			n, err := copyFrom(ctx, r)
+			if err != nil {
+				return -1, queryError(err, "load rows into "+into)
+			}
+			return n, nil
+		})
 		if err != nil {
-			return c, partError(err, p.name)
+			return c, err
 		}
-		if w.program != nil {
-			read = seen.Read.Load()
-		}
-		p.saw(read)
-		c.read, c.loaded, c.rejected = c.read+read, c.loaded+loaded, c.rejected+seen.Rejected.Load()
+		c.add(one)
 	}
 	return c, nil
+}
+
+// move sends the part on its way to a drain. A drain that does not know how many
+// rows it took has taken all that came.
+func (p part) move(ctx context.Context, w way, out rows.Format, to rows.Drain) (counts, error) {
+	var seen rows.Counters
+	var read, taken int64
+	err := rows.Transfer{
+		From: func(ctx context.Context, to io.Writer) (_ int64, err error) {
+			read, err = p.send(ctx, to, w.format, w.casts)
+			return read, err
+		},
+		To: func(ctx context.Context, r io.Reader) (_ int64, err error) {
+			taken, err = to(ctx, r)
+			return taken, err
+		},
+		Program: w.program, In: p.in, Out: out, Reject: p.rejects.of(p.name), Counters: &seen,
+	}.Run(ctx)
+	if err != nil {
+		return counts{}, partError(err, p.name)
+	}
+	written := read
+	if w.program != nil {
+		read, written = seen.Read.Load(), seen.Written.Load()
+	}
+	if taken < 0 {
+		taken = written
+	}
+	p.saw(read)
+	return counts{read: read, loaded: taken, rejected: seen.Rejected.Load()}, nil
 }
 
 // partError says which file an error is about.

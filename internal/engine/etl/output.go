@@ -77,9 +77,6 @@ var versionName = regexp.MustCompile(`^v[0-9]{9}$`)
 
 func nameOf(version int) string { return fmt.Sprintf("v%09d", version) }
 
-// tempPrefix begins the names of versions that are being written.
-const tempPrefix = ".writing-"
-
 // openOutput opens the directory, and makes it when create says so.
 func (f *flow) openOutput(create bool) (*output, error) {
 	dir := f.e.plan.Definition.Connections[f.plan.Load.Connection].Directory
@@ -90,8 +87,8 @@ func (f *flow) openOutput(create bool) (*output, error) {
 	defer parent.Close() //nolint:errcheck // nothing was written
 	o := &output{f: f, shown: path.Join(dir, f.plan.Load.Output.Path)}
 	if create {
-		if err := parent.MkdirAll(f.plan.Load.Output.Path, 0o750); err != nil {
-			return nil, fileError(err, o.shown)
+		if err := makeDirs(parent, f.plan.Load.Output.Path, dir); err != nil {
+			return nil, err
 		}
 	}
 	o.root, err = parent.OpenRoot(f.plan.Load.Output.Path)
@@ -106,6 +103,33 @@ func (f *flow) openOutput(create bool) (*output, error) {
 		return nil, err
 	}
 	return o, nil
+}
+
+// makeDirs makes the directories of a path that are missing, each durable in the
+// one above it.
+func makeDirs(root *os.Root, name, shown string) error {
+	info, err := root.Stat(name)
+	switch {
+	case err == nil && info.IsDir():
+		return nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return fileError(err, path.Join(shown, name))
+	}
+	above := path.Dir(path.Clean(name))
+	if above != "." {
+		if err := makeDirs(root, above, shown); err != nil {
+			return err
+		}
+	}
+	if err := root.Mkdir(name, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fileError(err, path.Join(shown, name))
+	}
+	dir, err := root.OpenRoot(above)
+	if err != nil {
+		return fileError(err, path.Join(shown, above))
+	}
+	defer dir.Close() //nolint:errcheck // nothing was written through it
+	return syncDir(dir, path.Join(shown, above))
 }
 
 func (o *output) close() { _ = o.root.Close() }
@@ -232,31 +256,8 @@ func (f *flow) writeFiles(ctx context.Context) (err error) {
 	f.moved(before, w.after)
 	f.e.log.InfoContext(ctx, "version committed", "flow", f.plan.Load.Name, "version", v.number, "read", c.read, "loaded", c.loaded,
 		"rejected", c.rejected, "bytes", v.file.Size, "simulated", f.e.req.Simulate)
-	return o.prune(ctx)
-}
-
-// closeOutput takes from a fence that has ended without its engine what it was
-// writing: when a frozen worker goes on, there is nothing to give a name to.
-func (f *flow) closeOutput() error {
-	o, err := f.openOutput(false)
-	if err != nil || o == nil {
-		return err
-	}
-	defer o.close()
-	entries, err := fs.ReadDir(o.root.FS(), ".")
-	if err != nil {
-		return fileError(err, o.shown)
-	}
-	for _, e := range entries {
-		var execution holdfast.ExecutionID
-		var fence holdfast.Fence
-		_, serr := fmt.Sscanf(e.Name(), tempPrefix+"%d-%d", &execution, &fence)
-		if serr != nil || execution != f.e.req.Execution || fence > f.e.req.Fence {
-			continue
-		}
-		if err := o.root.RemoveAll(e.Name()); err != nil {
-			return fileError(err, path.Join(o.shown, e.Name()))
-		}
+	if err := o.prune(ctx); err != nil {
+		f.e.warn(ctx, "versions beyond those to keep were not all removed", "flow", f.plan.Load.Name, "error", err)
 	}
 	return nil
 }
@@ -271,26 +272,25 @@ type version struct {
 	file    written
 }
 
-// begin makes the directory of the next version. What others have left half
-// written is removed: who wrote it is dead or outdated.
-func (o *output) begin() (*version, error) {
-	entries, err := fs.ReadDir(o.root.FS(), ".")
-	if err != nil {
-		return nil, fileError(err, o.shown)
+// begin makes the directory of the next version. [engine.ErrStale] when our fence
+// is closed.
+func (o *output) begin() (v *version, err error) {
+	v = &version{o: o, number: o.newest + 1, temp: fmt.Sprintf("%s%d-%d", tempPrefix, o.f.e.req.Execution, o.f.e.req.Fence)}
+	if err := o.remove(v.temp); err != nil { // of an earlier round
+		return nil, err
 	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), tempPrefix) {
-			if err := o.root.RemoveAll(e.Name()); err != nil {
-				return nil, fileError(err, path.Join(o.shown, e.Name()))
-			}
-		}
-	}
-	v := &version{o: o, number: o.newest + 1, temp: fmt.Sprintf("%s%d-%d", tempPrefix, o.f.e.req.Execution, o.f.e.req.Fence)}
 	if err := o.root.Mkdir(v.temp, 0o750); err != nil {
 		return nil, fileError(err, path.Join(o.shown, v.temp))
 	}
 	if v.dir, err = o.root.OpenRoot(v.temp); err != nil {
 		return nil, fileError(err, path.Join(o.shown, v.temp))
+	}
+	if err = o.mayWrite(); err == nil {
+		err = o.closeOthers()
+	}
+	if err != nil {
+		v.drop()
+		return nil, err
 	}
 	return v, nil
 }

@@ -79,25 +79,11 @@ func (v *version) copy(ctx context.Context, fd feed, compile func([]rows.Column)
 				return c, err
 			}
 		}
-		var seen rows.Counters
-		var read int64
-		err := rows.Transfer{
-			From: func(ctx context.Context, to io.Writer) (_ int64, err error) {
-				read, err = p.send(ctx, to, w.format, w.casts)
-				return read, err
-			},
-			To:      func(_ context.Context, r io.Reader) (int64, error) { return take(r) },
-			Program: w.program, In: p.in, Out: as, Reject: p.rejects.of(p.name), Counters: &seen,
-		}.Run(ctx)
+		one, err := p.move(ctx, w, as, func(_ context.Context, r io.Reader) (int64, error) { return take(r) })
 		if err != nil {
-			return c, partError(err, p.name)
+			return c, err
 		}
-		loaded := read
-		if w.program != nil {
-			read, loaded = seen.Read.Load(), seen.Written.Load()
-		}
-		p.saw(read)
-		c.read, c.loaded, c.rejected = c.read+read, c.loaded+loaded, c.rejected+seen.Rejected.Load()
+		c.add(one)
 	}
 	return c, nil
 }

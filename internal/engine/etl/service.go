@@ -46,6 +46,7 @@ func (e *execution) serve(ctx context.Context) error {
 			pause = min(firstBackoff<<(failures-1), maxBackoff)
 			e.log.InfoContext(ctx, "round failed, and is tried again", "error", err, "failures", failures, "pause", pause)
 			e.leave(ctx)
+			e.claimed = false // the target may be another one by now, or have been restored
 		}
 		if stop, err := e.pause(ctx, pause); stop || err != nil {
 			return err

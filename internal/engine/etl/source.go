@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/bind"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/rows"
 	"github.com/holdfast-backup/holdfast/internal/engine/pgsession"
 )
 
@@ -95,14 +96,14 @@ const (
 // stream's end has one, too.
 func (s *source) copyTo(ctx context.Context, w io.Writer, sql string, as format) (int64, error) {
 	m := &meter{w: w, report: s.e.req.Report, perRow: true}
-	tag, err := s.conn.PgConn().CopyTo(ctx, m, "COPY (\n"+sql+"\n) TO STDOUT (FORMAT "+string(as)+")")
+	n, err := rows.FromQuery(s.conn.PgConn(), "COPY (\n"+sql+"\n) TO STDOUT (FORMAT "+string(as)+")")(ctx, m)
 	m.flush()
 	s.e.bytes.Add(m.total)
 	if err != nil {
 		return 0, queryError(err, "send rows")
 	}
-	s.e.req.Report.Done(tag.RowsAffected()-m.rows, 0)
-	return tag.RowsAffected(), nil
+	s.e.req.Report.Done(n-m.rows, 0)
+	return n, nil
 }
 
 // meter counts what goes through it, and reports from time to time.

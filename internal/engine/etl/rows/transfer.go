@@ -3,7 +3,6 @@ package rows
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -166,41 +165,3 @@ func IntoTable(conn *pgconn.PgConn, sql string) Drain {
 		return tag.RowsAffected(), nil
 	}
 }
-
-// FromReader returns a Feed that reads r to its end. It closes r, at the latest when
-// its context ends, so that a Read that waits comes back.
-func FromReader(r io.ReadCloser) Feed {
-	return func(ctx context.Context, w io.Writer) (_ int64, err error) {
-		stop := context.AfterFunc(ctx, func() { _ = r.Close() }) // the reader tells what it missed
-		defer func() {
-			if stop() {
-				err = errors.Join(err, r.Close())
-			}
-		}()
-		if _, err := io.CopyBuffer(onlyWriter{w}, r, make([]byte, chunkBytes)); err != nil {
-			return -1, fmt.Errorf("read the rows: %w", err)
-		}
-		return -1, nil
-	}
-}
-
-// IntoWriter returns a Drain that writes to w. It closes w, at the latest when its
-// context ends, so that a Write that waits comes back. What was written is complete
-// only when the Drain returns no error.
-func IntoWriter(w io.WriteCloser) Drain {
-	return func(ctx context.Context, r io.Reader) (_ int64, err error) {
-		stop := context.AfterFunc(ctx, func() { _ = w.Close() }) // the writer tells what it missed
-		defer func() {
-			if stop() {
-				err = errors.Join(err, w.Close())
-			}
-		}()
-		if _, err := io.CopyBuffer(onlyWriter{w}, r, make([]byte, chunkBytes)); err != nil {
-			return -1, fmt.Errorf("write the rows: %w", err)
-		}
-		return -1, nil
-	}
-}
-
-// onlyWriter hides a ReadFrom: io.CopyBuffer then uses its buffer.
-type onlyWriter struct{ io.Writer }

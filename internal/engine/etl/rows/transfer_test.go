@@ -153,7 +153,7 @@ func TestTheFirstFailureIsTheTransfers(t *testing.T) {
 			return rows.Transfer{From: rows.FromQuery(src, copyOut("100000000")), To: rows.IntoTable(dst, "copy missing from stdin")}
 		}, `relation "missing" does not exist`},
 		{"a writer", func(src, _ *pgconn.PgConn) rows.Transfer {
-			return rows.Transfer{From: rows.FromQuery(src, copyOut("100000000")), To: rows.IntoWriter(failing{})}
+			return rows.Transfer{From: rows.FromQuery(src, copyOut("100000000")), To: intoWriter(failing{})}
 		}, "disk is full"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -250,7 +250,7 @@ func TestFilesAndPipes(t *testing.T) {
 	var out closer
 	go func() {
 		done <- rows.Transfer{
-			From: rows.FromReader(r), To: rows.IntoWriter(&out), Program: p, In: rows.CSV{}, Out: rows.CSV{Header: true},
+			From: fromReader(r), To: intoWriter(&out), Program: p, In: rows.CSV{}, Out: rows.CSV{Header: true},
 		}.Run(context.WithoutCancel(t.Context()))
 	}()
 	if _, err := io.WriteString(w, "1,one\n2,\"two\"\n3,\n"); err != nil {
@@ -284,8 +284,46 @@ func TestAPipeThatNobodyWritesToIsLeft(t *testing.T) {
 	defer w.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	err = rows.Transfer{From: rows.FromReader(r), To: rows.IntoWriter(&closer{})}.Run(ctx)
+	err = rows.Transfer{From: fromReader(r), To: intoWriter(&closer{})}.Run(ctx)
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want the deadline", err)
 	}
 }
+
+// fromReader returns a [rows.Feed] that reads r to its end. It closes r, at the latest when
+// its context ends, so that a Read that waits comes back.
+func fromReader(r io.ReadCloser) rows.Feed {
+	return func(ctx context.Context, w io.Writer) (_ int64, err error) {
+		stop := context.AfterFunc(ctx, func() { _ = r.Close() }) // the reader tells what it missed
+		defer func() {
+			if stop() {
+				err = errors.Join(err, r.Close())
+			}
+		}()
+		if _, err := io.CopyBuffer(onlyWriter{w}, r, make([]byte, 256<<10)); err != nil {
+			return -1, fmt.Errorf("read the rows: %w", err)
+		}
+		return -1, nil
+	}
+}
+
+// intoWriter returns a [rows.Drain] that writes to w. It closes w, at the latest when its
+// context ends, so that a Write that waits comes back. What was written is complete
+// only when the drain returns no error.
+func intoWriter(w io.WriteCloser) rows.Drain {
+	return func(ctx context.Context, r io.Reader) (_ int64, err error) {
+		stop := context.AfterFunc(ctx, func() { _ = w.Close() }) // the writer tells what it missed
+		defer func() {
+			if stop() {
+				err = errors.Join(err, w.Close())
+			}
+		}()
+		if _, err := io.CopyBuffer(onlyWriter{w}, r, make([]byte, 256<<10)); err != nil {
+			return -1, fmt.Errorf("write the rows: %w", err)
+		}
+		return -1, nil
+	}
+}
+
+// onlyWriter hides a ReadFrom: io.CopyBuffer then uses its buffer.
+type onlyWriter struct{ io.Writer }
