@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/url"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/api/native"
-	"github.com/holdfast-backup/holdfast/internal/api/native/client"
 	"github.com/holdfast-backup/holdfast/internal/engine"
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
 )
@@ -396,7 +394,8 @@ func (a *app) etlStatusCommand() *cobra.Command {
 
 // etlLogCommand prints the log of the ETL's execution that runs, or ran last.
 func (a *app) etlLogCommand() *cobra.Command {
-	return &cobra.Command{
+	var follow bool
+	cmd := &cobra.Command{
 		Use: "log ETL", Short: "Print the log of an ETL's newest execution that has started", Args: args(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
@@ -410,23 +409,11 @@ func (a *app) etlLogCommand() *cobra.Command {
 			if s.LastStarted == nil {
 				return holdfast.Errorf(holdfast.CodeNotFound, "ETL %s has never run", args[0]).WithHint("run it: holdfast etl run %s", args[0])
 			}
-			return a.printLog(cmd.Context(), c, s.LastStarted.ID)
+			return a.printLog(cmd.Context(), c, s.LastStarted.ID, follow)
 		},
 	}
-}
-
-// printLog prints what is in an execution's log now.
-func (a *app) printLog(ctx context.Context, c *client.Client, id holdfast.ExecutionID) error {
-	for offset := int64(0); ; {
-		data, err := c.Log(ctx, id, offset)
-		if err != nil || len(data) == 0 {
-			return err
-		}
-		offset += int64(len(data))
-		if _, err := a.stdout.Write(data); err != nil {
-			return err
-		}
-	}
+	followFlag(cmd, &follow)
+	return cmd
 }
 
 func (a *app) etlCounterCommand() *cobra.Command {

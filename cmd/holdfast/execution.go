@@ -117,38 +117,47 @@ func (a *app) executionListCommand() *cobra.Command {
 func (a *app) executionLogCommand() *cobra.Command {
 	var follow bool
 	cmd := a.onExecution("log ID", "Print the log of an execution", func(ctx context.Context, c *client.Client, id holdfast.ExecutionID) error {
-		offset := int64(0)
+		return a.printLog(ctx, c, id, follow)
+	})
+	followFlag(cmd, &follow)
+	return cmd
+}
+
+func followFlag(cmd *cobra.Command, follow *bool) {
+	cmd.Flags().BoolVarP(follow, "follow", "f", false, "go on until the execution has ended")
+}
+
+// printLog prints what is in an execution's log now, or all until it has ended.
+func (a *app) printLog(ctx context.Context, c *client.Client, id holdfast.ExecutionID, follow bool) error {
+	offset := int64(0)
+	for {
+		// Asked before the log is read: what was logged until the end is in it.
+		e, err := c.Execution(ctx, id)
+		if err != nil {
+			return err
+		}
 		for {
-			// Asked before the log is read: what was logged until the end is in it.
-			e, err := c.Execution(ctx, id)
+			data, err := c.Log(ctx, id, offset)
 			if err != nil {
 				return err
 			}
-			for {
-				data, err := c.Log(ctx, id, offset)
-				if err != nil {
-					return err
-				}
-				if len(data) == 0 {
-					break
-				}
-				offset += int64(len(data))
-				if _, err := a.stdout.Write(data); err != nil {
-					return err
-				}
+			if len(data) == 0 {
+				break
 			}
-			if !follow || e.State == holdfast.StateEnded {
-				return nil
-			}
-			select {
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			case <-time.After(followInterval):
+			offset += int64(len(data))
+			if _, err := a.stdout.Write(data); err != nil {
+				return err
 			}
 		}
-	})
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the execution has ended")
-	return cmd
+		if !follow || e.State == holdfast.StateEnded {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(followInterval):
+		}
+	}
 }
 
 // wait shows the progress of an execution until it has ended, prints it, and

@@ -21,8 +21,8 @@ const (
 
 // task reads what a worker needs to know of a job. Without an active run
 // configuration it has no properties.
-func task(ctx context.Context, r store.Reader, j holdfast.Job, run holdfast.ETLRun) (ETLTask, error) {
-	t := ETLTask{Job: j}
+func task(ctx context.Context, r store.Reader, j holdfast.Job, run holdfast.ETLRun) (holdfast.ETLTask, error) {
+	t := holdfast.ETLTask{Job: j}
 	for _, id := range j.ETL.Sites {
 		site, err := r.Site(ctx, j.Account, id)
 		if err != nil {
@@ -44,7 +44,7 @@ func task(ctx context.Context, r store.Reader, j holdfast.Job, run holdfast.ETLR
 // ETLCounters returns how far each flow of an ETL has been loaded. CodeUnavailable
 // when no worker on the host of its site answers.
 func (s *Service) ETLCounters(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) ([]engine.FlowCounter, error) {
-	var t ETLTask
+	var t holdfast.ETLTask
 	err := s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
 		j, err := findETL(ctx, r, actor, opETLCounters, id)
 		if err != nil {
@@ -66,7 +66,7 @@ func (s *Service) ETLCounters(ctx context.Context, actor holdfast.Actor, id hold
 // would set it again; CodeNotFound when the flow has no such extract.
 func (s *Service) SetETLCounter(ctx context.Context, actor holdfast.Actor, id holdfast.JobID, flow, extract, value string) error {
 	now := s.now()
-	var t ETLTask
+	var t holdfast.ETLTask
 	err := s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
 		j, err := findETL(ctx, r, actor, opSetETLCounter, id)
 		if err != nil {
@@ -125,7 +125,7 @@ func (s *Service) PreviewETL(ctx context.Context, actor holdfast.Actor, in Previ
 		}
 	}
 	d, parseErr := definition.Parse([]byte(in.Definition))
-	var t ETLTask
+	var t holdfast.ETLTask
 	err := s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
 		j, err := s.previewed(ctx, r, actor, in, d, parseErr)
 		if err != nil {

@@ -12,14 +12,11 @@ import (
 // answers.
 type Pipelines interface {
 	// ETLCounters reads how far each flow has been loaded.
-	ETLCounters(ctx context.Context, t ETLTask) ([]engine.FlowCounter, error)
+	ETLCounters(ctx context.Context, t holdfast.ETLTask) ([]engine.FlowCounter, error)
 	// SetETLCounter makes the next execution go on from another value; an empty one
 	// means from the beginning. CodeNotFound when the flow has no such extract,
 	// CodeConflict while an execution has a transaction open.
-	SetETLCounter(ctx context.Context, t ETLTask, flow, extract, value string) error
+	SetETLCounter(ctx context.Context, t holdfast.ETLTask, flow, extract, value string) error
 	// PreviewETL reads the first rows of each relation that the definition names.
-	PreviewETL(ctx context.Context, t ETLTask, rows int) ([]engine.Relation, error)
+	PreviewETL(ctx context.Context, t holdfast.ETLTask, rows int) ([]engine.Relation, error)
 }
-
-// ETLTask is an ETL as a worker is asked about it.
-type ETLTask = holdfast.ETLTask

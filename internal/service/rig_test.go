@@ -84,19 +84,19 @@ type recorder struct {
 
 // etlCall is one question to a worker about an ETL.
 type etlCall struct {
-	task                 service.ETLTask
+	task                 holdfast.ETLTask
 	flow, extract, value string
 	rows                 int
 }
 
-func (d *recorder) ETLCounters(_ context.Context, t service.ETLTask) ([]engine.FlowCounter, error) {
+func (d *recorder) ETLCounters(_ context.Context, t holdfast.ETLTask) ([]engine.FlowCounter, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.etlCalls = append(d.etlCalls, etlCall{task: t})
 	return d.counters, d.etlErr
 }
 
-func (d *recorder) SetETLCounter(ctx context.Context, t service.ETLTask, flow, extract, value string) error {
+func (d *recorder) SetETLCounter(ctx context.Context, t holdfast.ETLTask, flow, extract, value string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.etlCalls = append(d.etlCalls, etlCall{task: t, flow: flow, extract: extract, value: value})
@@ -109,7 +109,7 @@ func (d *recorder) SetETLCounter(ctx context.Context, t service.ETLTask, flow, e
 	return d.etlErr
 }
 
-func (d *recorder) PreviewETL(_ context.Context, t service.ETLTask, rows int) ([]engine.Relation, error) {
+func (d *recorder) PreviewETL(_ context.Context, t holdfast.ETLTask, rows int) ([]engine.Relation, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.etlCalls = append(d.etlCalls, etlCall{task: t, rows: rows})

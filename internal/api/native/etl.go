@@ -3,7 +3,6 @@ package native
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -29,11 +28,8 @@ type RunConfiguration struct {
 	ID         holdfast.RunConfigurationID `json:"id"`
 	Name       string                      `json:"name"`
 	Active     bool                        `json:"active" doc:"The one that executions use"`
-	Properties map[string]string           `json:"properties,omitempty" doc:"Those whose name ends in password, passphrase, secret, token or key have ******** as their value"`
+	Properties map[string]string           `json:"properties,omitempty" doc:"Secrets, by their names, have ******** as their value"`
 }
-
-// maskedProperty stands for the value of a property that is a secret.
-const maskedProperty = "********"
 
 // Recurrence is when planned executions of an ETL follow each other.
 type Recurrence struct {
@@ -114,8 +110,8 @@ func (n names) etl(s *holdfast.ETLSpec) *ETL {
 	for _, c := range s.Configurations {
 		shown := RunConfiguration{ID: c.ID, Name: c.Name, Active: c.Active, Properties: maps.Clone(c.Properties)}
 		for name := range shown.Properties {
-			if service.SecretProperty(name) {
-				shown.Properties[name] = maskedProperty
+			if holdfast.SecretProperty(name) {
+				shown.Properties[name] = holdfast.MaskedProperty
 			}
 		}
 		out.Configurations = append(out.Configurations, shown)
@@ -205,11 +201,7 @@ func (a *api) createETL(ctx context.Context, actor holdfast.Actor, in *struct{ B
 	if err != nil {
 		return nil, err
 	}
-	one, err := a.oneJob(ctx, actor, j.ID)
-	if err != nil {
-		return nil, err
-	}
-	return &created[Job]{Location: fmt.Sprintf("%s/jobs/%d", Root, j.ID), Body: one.Body}, nil
+	return a.createdJob(ctx, actor, j.ID)
 }
 
 func (a *api) updateETL(ctx context.Context, actor holdfast.Actor, in *struct {
@@ -244,7 +236,7 @@ func (a *api) updateETL(ctx context.Context, actor holdfast.Actor, in *struct {
 func unmasked(given, stored map[string]string) (map[string]string, error) {
 	out := maps.Clone(given)
 	for _, name := range slices.Sorted(maps.Keys(given)) {
-		if given[name] != maskedProperty || !service.SecretProperty(name) {
+		if given[name] != holdfast.MaskedProperty || !holdfast.SecretProperty(name) {
 			continue
 		}
 		value, ok := stored[name]

@@ -190,11 +190,16 @@ func (a *api) createJob(ctx context.Context, actor holdfast.Actor, in *struct{ B
 	if err != nil {
 		return nil, err
 	}
-	one, err := a.oneJob(ctx, actor, j.ID)
+	return a.createdJob(ctx, actor, j.ID)
+}
+
+// createdJob is the answer that shows a new job.
+func (a *api) createdJob(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) (*created[Job], error) {
+	one, err := a.oneJob(ctx, actor, id)
 	if err != nil {
 		return nil, err
 	}
-	return &created[Job]{Location: fmt.Sprintf("%s/jobs/%d", Root, j.ID), Body: one.Body}, nil
+	return &created[Job]{Location: fmt.Sprintf("%s/jobs/%d", Root, id), Body: one.Body}, nil
 }
 
 func (a *api) updateJob(ctx context.Context, actor holdfast.Actor, in *struct {

@@ -67,18 +67,18 @@ func (o outside) Read(_ context.Context, _ holdfast.ExecutionID, offset int64, l
 }
 
 // ETLCounters implements service.Pipelines.
-func (outside) ETLCounters(context.Context, service.ETLTask) ([]engine.FlowCounter, error) {
+func (outside) ETLCounters(context.Context, holdfast.ETLTask) ([]engine.FlowCounter, error) {
 	return []engine.FlowCounter{{Flow: "orders", Extract: "orders", Value: `{"column":"7"}`, Updated: start, Execution: 1001}}, nil
 }
 
-func (outside) SetETLCounter(_ context.Context, _ service.ETLTask, flow, _, _ string) error {
+func (outside) SetETLCounter(_ context.Context, _ holdfast.ETLTask, flow, _, _ string) error {
 	if flow != "orders" {
 		return holdfast.Errorf(holdfast.CodeNotFound, "the ETL has no flow %q", flow)
 	}
 	return nil
 }
 
-func (outside) PreviewETL(context.Context, service.ETLTask, int) ([]engine.Relation, error) {
+func (outside) PreviewETL(context.Context, holdfast.ETLTask, int) ([]engine.Relation, error) {
 	one := "1"
 	return []engine.Relation{{Name: "orders", Columns: []engine.Column{{Name: "id", Type: "bigint"}, {Name: "note", Type: "text"}}, Rows: [][]*string{{&one, nil}}}}, nil
 }
