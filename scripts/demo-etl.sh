@@ -263,7 +263,7 @@ ok "equal, $(sql "$DWH" postgres 'select count(*) from mart.daily') rows"
 step "the Parquet export"
 newest=$(ls -d "$LAKE"/daily/v* | sort | tail -1)
 same "rows in the manifest" "$(jq '[.files[].rows] | add' "$newest/manifest.json")" "$(sql "$DWH" postgres 'select count(*) from mart.daily')"
-ok "$(basename "$newest"): $(jq -c '.files[0] | {path, rows, bytes}' "$newest/manifest.json")"
+ok "$(basename "$newest"): $(jq -c '.files[0] | {name, rows, size}' "$newest/manifest.json")"
 
 table
 echo "All of it held."
