@@ -273,3 +273,23 @@ func arrive(ctx context.Context, conn *pgx.Conn, typ string, rows io.Reader) (st
 	err := conn.QueryRow(ctx, "select v::text from r").Scan(&text)
 	return text, err
 }
+
+// The text that we make of a timestamptz is the engine's own.
+func TestTextOfTimestamptz(t *testing.T) {
+	t.Parallel()
+	c := start(t)
+	_, text := duck.ResultOf("TIMESTAMP WITH TIME ZONE", "v")
+	const values = `select v from (select make_timestamptz((random() * 4e17)::bigint - 100_000_000_000_000_000) as v from range(100_000)
+		union all select make_timestamptz(i * 100_000) from range(-50, 50) as r (i)
+		union all from (values ('infinity'::timestamptz), ('-infinity'::timestamptz), (null), ('epoch'::timestamptz),
+			('290000-12-31 23:59:59+00'::timestamptz), ('9999-12-31 23:59:59.999999+00'::timestamptz), ('10000-01-01 00:00:00+00'::timestamptz),
+			('0001-01-01 00:00:00+00'::timestamptz), ('0044-03-15 (BC) 12:00:00.5+00'::timestamptz)))`
+	for _, sql := range []string{
+		"select coalesce(string_agg(" + text + " || ' and not ' || cast(v as varchar), ', '), 'none') from (" + values + ") where " + text + " is distinct from cast(v as varchar)",
+		"select case when count(*) > 100_000 then 'none' end from (" + values + ")",
+	} {
+		if got, err := c.Assert(t.Context(), sql); err != nil || got != "none" {
+			t.Errorf("got other texts: %.500s, %v", got, err)
+		}
+	}
+}

@@ -23,15 +23,15 @@ func TestTypeOf(t *testing.T) {
 
 func TestResultOf(t *testing.T) {
 	for duckdb, want := range map[string][2]string{
-		"BIGINT":                   {"bigint", `"c"`},
-		"DECIMAL(18,3)":            {"numeric(18,3)", `"c"`},
-		"TIMESTAMP WITH TIME ZONE": {"timestamp with time zone", `"c"`},
-		"BLOB":                     {"bytea", `'\x' || lower(hex("c"))`},
-		"INTEGER[]":                {"json", `to_json("c")`},
-		"DECIMAL(18,3)[3]":         {"json", `to_json("c")`},
-		"STRUCT(a INTEGER)":        {"json", `to_json("c")`},
-		"ENUM('a', 'b')":           {"text", `"c"`},
-		"GEOMETRY":                 {"text", `CAST("c" AS VARCHAR)`},
+		"BIGINT":            {"bigint", `"c"`},
+		"DECIMAL(18,3)":     {"numeric(18,3)", `"c"`},
+		"TIMESTAMP":         {"timestamp without time zone", `"c"`},
+		"BLOB":              {"bytea", `'\x' || lower(hex("c"))`},
+		"INTEGER[]":         {"json", `to_json("c")`},
+		"DECIMAL(18,3)[3]":  {"json", `to_json("c")`},
+		"STRUCT(a INTEGER)": {"json", `to_json("c")`},
+		"ENUM('a', 'b')":    {"text", `"c"`},
+		"GEOMETRY":          {"text", `CAST("c" AS VARCHAR)`},
 	} {
 		postgres, expression := duck.ResultOf(duckdb, `"c"`)
 		if postgres != want[0] || expression != want[1] {
