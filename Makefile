@@ -51,7 +51,7 @@ build: ## build bin/holdfast, and bin/holdfast-etl where there is a C++ compiler
 test: deps ## run every test; with the race detector where it changes nothing
 	@all=$$($(GO) list ./...); \
 	raced=$$(grep -v -E '$(NORACE)' <<<"$$all"); plain=$$(grep -E '$(NORACE)' <<<"$$all" || true); \
-	$(GO) test $(RACE) -timeout $(TEST_TIMEOUT) $$raced; \
+	$(GO) test $(RACE) -p 3 -timeout $(TEST_TIMEOUT) $$raced; \
 	if [ -n "$$plain" ]; then $(GO) test -timeout $(TEST_TIMEOUT) $$plain; fi; \
 	$(GO) -C $(ETL) test -race -timeout $(TEST_TIMEOUT) ./...
 

@@ -43,6 +43,7 @@ func attempt(t testing.TB, r *Repository, s set) (string, error) {
 // same, leaves no snapshot unless it was the snapshot's own; what is left checks
 // clean, and the next attempt works.
 func TestEveryPutMayFail(t *testing.T) {
+	t.Parallel()
 	broken := holdfast.Errorf(holdfast.CodeExhausted, "the disk is full")
 	want := faultSet(1)
 	for _, torn := range []bool{false, true} {
@@ -87,6 +88,7 @@ func TestEveryPutMayFail(t *testing.T) {
 // TestCutOffAnywhere: a writer that is killed after any put leaves a repository
 // without a new snapshot, that checks clean.
 func TestCutOffAnywhere(t *testing.T) {
+	t.Parallel()
 	cut := errors.New("the machine is gone")
 	for n := 2; n <= 6; n++ {
 		dir := t.TempDir()
@@ -138,6 +140,7 @@ func fetchAll(t testing.TB, r *Repository, id string) (map[string]*memFile, erro
 // TestDamageIsNamed: whatever byte of a pack is bad, restore says which pack and
 // which file, and never gives wrong bytes.
 func TestDamageIsNamed(t *testing.T) {
+	t.Parallel()
 	b := mem.New()
 	r := newRepository(t, b)
 	want := set{"pgdata/base": file(noise(3*blockSize, 5)), "pgdata/text": file(text(300_000, 5))}
@@ -191,6 +194,7 @@ func TestDamageIsNamed(t *testing.T) {
 // TestAnotherCopyHelps: a blob that two packs hold is read from the one that is
 // whole.
 func TestAnotherCopyHelps(t *testing.T) {
+	t.Parallel()
 	b := mem.New()
 	r := newRepository(t, b)
 	want := set{"a": file(noise(2*blockSize, 1))}
@@ -222,6 +226,7 @@ func TestAnotherCopyHelps(t *testing.T) {
 // TestAMissingPackIsStoredAgain: a writer must not count on what the index names
 // and the bucket has lost.
 func TestAMissingPackIsStoredAgain(t *testing.T) {
+	t.Parallel()
 	for name, lose := range map[string]func(b *mem.Bucket, pack string){
 		"missing": func(b *mem.Bucket, pack string) {
 			if err := b.Delete(t.Context(), pack); err != nil {
@@ -246,6 +251,7 @@ func TestAMissingPackIsStoredAgain(t *testing.T) {
 }
 
 func TestDamagedIndexIsNamed(t *testing.T) {
+	t.Parallel()
 	b := mem.New()
 	r := newRepository(t, b)
 	id := backUp(t, r, set{"a": file([]byte("a"))})

@@ -25,6 +25,7 @@ func newReader(t testing.TB, r *Repository, id string) *Reader {
 }
 
 func TestReadFile(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t, mem.New())
 	want := oddSet()
 	rd := newReader(t, r, backUp(t, r, want))
@@ -50,6 +51,7 @@ func TestReadFile(t *testing.T) {
 }
 
 func TestWalkStopsAtAnError(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t, mem.New())
 	rd := newReader(t, r, backUp(t, r, oddSet()))
 	enough := errors.New("enough")
@@ -68,6 +70,7 @@ func TestWalkStopsAtAnError(t *testing.T) {
 // TestFetchGoesOn: what an interrupted restore has written already is kept, and
 // what is wrong, short or too long is put right.
 func TestFetchGoesOn(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t, mem.New())
 	data := noise(5*blockSize+1234, 1)
 	copy(data[blockSize:2*blockSize], make([]byte, blockSize))
@@ -102,6 +105,7 @@ func TestFetchGoesOn(t *testing.T) {
 
 // TestFetchReadsWhatIsSharedOnce: a block that many files hold comes once.
 func TestFetchReadsWhatIsSharedOnce(t *testing.T) {
+	t.Parallel()
 	b := fault.Wrap(mem.New())
 	r := newRepository(t, b)
 	s := set{}
@@ -124,6 +128,7 @@ func TestFetchReadsWhatIsSharedOnce(t *testing.T) {
 
 // TestFetchBoundsOpenFiles: however many files there are, few are open at once.
 func TestFetchBoundsOpenFiles(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t, mem.New())
 	s := set{}
 	for i := range 3 * batchOpen {
@@ -192,6 +197,7 @@ func (f *brokenFile) WriteAt(p []byte, off int64) (int, error) {
 }
 
 func TestFetchReportsTheTargetsErrors(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t, mem.New())
 	rd := newReader(t, r, backUp(t, r, set{"a": file(noise(3*blockSize, 1)), "b": file(noise(3*blockSize, 2)), "empty": file(nil)}))
 	full := errors.New("the disk is full")
@@ -224,6 +230,7 @@ func TestFetchReportsTheTargetsErrors(t *testing.T) {
 // TestHostileTrees: names that would leave the directory, sizes that do not fit,
 // trees without an end.
 func TestHostileTrees(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ tree, words string }{
 		"parent":        {`{"nodes":[{"name":"..","type":"dir","mtime":"2026-01-01T00:00:00Z","atime":"2026-01-01T00:00:00Z","uid":0,"gid":0,"content":null}]}`, "not the name"},
 		"slash":         {`{"nodes":[{"name":"a/b","type":"file"}]}`, "not the name"},

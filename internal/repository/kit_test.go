@@ -32,6 +32,7 @@ func encodeKit(t testing.TB, k Kit) string {
 }
 
 func TestKitRoundTrip(t *testing.T) {
+	t.Parallel()
 	k := testKit(t)
 	kits := []Kit{k, {Location: "s3://bucket", FormatID: k.FormatID, Password: holdfast.NewSecret("colon: and # \"quote\"")}}
 	k.Access = "credentials from the environment; the certificate is on page 2"
@@ -65,6 +66,7 @@ func TestKitRoundTrip(t *testing.T) {
 // TestKitsCommandsCanBePasted: a directory's name with a space stands in a URL as
 // %20, which restic does not understand.
 func TestKitsCommandsCanBePasted(t *testing.T) {
+	t.Parallel()
 	k := testKit(t)
 	for location, want := range map[string]string{
 		"file:///srv/backup":                      "restic -r /srv/backup snapshots",
@@ -79,6 +81,7 @@ func TestKitsCommandsCanBePasted(t *testing.T) {
 }
 
 func TestKitNoticesSlips(t *testing.T) {
+	t.Parallel()
 	k := testKit(t)
 	text := encodeKit(t, k)
 	password := k.Password.Reveal()
@@ -110,6 +113,7 @@ func TestKitNoticesSlips(t *testing.T) {
 }
 
 func TestKitRefusesWhatDoesNotFitOnALine(t *testing.T) {
+	t.Parallel()
 	for _, spoil := range []func(*Kit){
 		func(k *Kit) { k.Location = "file:///a\nPassword: x" },
 		func(k *Kit) { k.Access = " leading" },
@@ -126,6 +130,7 @@ func TestKitRefusesWhatDoesNotFitOnALine(t *testing.T) {
 }
 
 func TestKitPassword(t *testing.T) {
+	t.Parallel()
 	shape := regexp.MustCompile(`^([0-9A-HJKMNP-TV-Z]{4}-){7}[0-9A-HJKMNP-TV-Z]{4}$`) // 32 × 5 bits
 	seen := map[string]bool{}
 	for range 100 {
@@ -141,6 +146,7 @@ func TestKitPassword(t *testing.T) {
 }
 
 func TestKitOpensTheRepository(t *testing.T) {
+	t.Parallel()
 	b := mem.New()
 	r := newRepository(t, b)
 	k := testKit(t)

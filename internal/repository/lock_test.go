@@ -31,6 +31,7 @@ func putLock(t testing.TB, r *Repository, l lockJSON) hash.ID {
 }
 
 func TestOtherLocks(t *testing.T) {
+	t.Parallel()
 	host, err := os.Hostname()
 	if err != nil {
 		t.Fatal(err)
@@ -81,6 +82,7 @@ func TestOtherLocks(t *testing.T) {
 }
 
 func TestUnreadableLockIsTakenSeriously(t *testing.T) {
+	t.Parallel()
 	b := mem.New()
 	r := newRepository(t, b)
 	junk := []byte("no lock at all, but a name that fits")
@@ -94,6 +96,7 @@ func TestUnreadableLockIsTakenSeriously(t *testing.T) {
 // TestExclusiveLockThatCameMeanwhile: it was put after we had looked, and before
 // our lock was there.
 func TestExclusiveLockThatCameMeanwhile(t *testing.T) {
+	t.Parallel()
 	inner := mem.New()
 	r := newRepository(t, inner)
 	b := fault.Wrap(inner, fault.Call(fault.Put, 1, func(string) {
@@ -115,6 +118,7 @@ func bubbleClock(asleep *time.Duration) clock {
 }
 
 func TestLockIsRefreshed(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := mem.New()
 		r := newRepository(t, b)
@@ -160,6 +164,7 @@ func TestLockIsRefreshed(t *testing.T) {
 }
 
 func TestLostLockStopsTheWriter(t *testing.T) {
+	t.Parallel()
 	unavailable := holdfast.Errorf(holdfast.CodeUnavailable, "the store is away")
 	for name, lose := range map[string]func(t *testing.T, b *fault.Bucket, asleep *time.Duration){
 		"cannot be refreshed": func(_ *testing.T, b *fault.Bucket, _ *time.Duration) {
@@ -216,6 +221,7 @@ func TestLostLockStopsTheWriter(t *testing.T) {
 // TestLockLostDuringIntend: whoever answers intend may take longer than the lock
 // lives.
 func TestLockLostDuringIntend(t *testing.T) {
+	t.Parallel()
 	b := mem.New()
 	r := newRepository(t, b)
 	var asleep time.Duration
@@ -234,6 +240,7 @@ func TestLockLostDuringIntend(t *testing.T) {
 // TestFrozenWhileTheSnapshotIsPut: a process that is stopped in front of its last
 // write, for longer than its lock lives, must not take the set for a good one.
 func TestFrozenWhileTheSnapshotIsPut(t *testing.T) {
+	t.Parallel()
 	var asleep time.Duration
 	b := fault.Wrap(mem.New(), fault.Call(fault.Put, 1, func(string) { asleep = time.Hour }).Named("snapshots/"))
 	r := newRepository(t, b)
@@ -249,6 +256,7 @@ func TestFrozenWhileTheSnapshotIsPut(t *testing.T) {
 // TestFrozenWhileTheLockIsRefreshed: a process that is stopped after it has looked
 // at its old lock, and before the new one is there, has had no lock meanwhile.
 func TestFrozenWhileTheLockIsRefreshed(t *testing.T) {
+	t.Parallel()
 	for _, op := range []fault.Op{fault.Stat, fault.Put} {
 		var asleep time.Duration
 		b := fault.Wrap(mem.New())
@@ -271,6 +279,7 @@ func TestFrozenWhileTheLockIsRefreshed(t *testing.T) {
 // TestCommitMeetsARefresh: the lock that the commit looks for was replaced by our
 // own refresh a moment ago.
 func TestCommitMeetsARefresh(t *testing.T) {
+	t.Parallel()
 	b := fault.Wrap(mem.New())
 	r := newRepository(t, b)
 	w := newWriter(t, r)
@@ -285,6 +294,7 @@ func TestCommitMeetsARefresh(t *testing.T) {
 }
 
 func TestRefreshKeepsGoingWhenTheOldLockStays(t *testing.T) {
+	t.Parallel()
 	b := fault.Wrap(mem.New())
 	r := newRepository(t, b)
 	l, err := r.takeLock(t.Context(), "me", "", slog.New(slog.DiscardHandler))
@@ -308,6 +318,7 @@ func TestRefreshKeepsGoingWhenTheOldLockStays(t *testing.T) {
 }
 
 func TestReadOnlyStoreIsReadWithoutALock(t *testing.T) {
+	t.Parallel()
 	b := fault.Wrap(mem.New())
 	r := newRepository(t, b)
 	want := set{"a": file(noise(1000, 1))}
@@ -320,6 +331,7 @@ func TestReadOnlyStoreIsReadWithoutALock(t *testing.T) {
 
 // TestFullStoreIsReadWithoutALock: a full disk is when a restore may be needed.
 func TestFullStoreIsReadWithoutALock(t *testing.T) {
+	t.Parallel()
 	b := fault.Wrap(mem.New())
 	r := newRepository(t, b)
 	want := set{"a": file(noise(1000, 1))}
@@ -333,6 +345,7 @@ func TestFullStoreIsReadWithoutALock(t *testing.T) {
 // TestResticSeesOurLock: a shared lock keeps exclusive work away, and restic
 // reads it in spite of our keys.
 func TestResticSeesOurLock(t *testing.T) {
+	t.Parallel()
 	r, dir := newDirRepository(t)
 	backUp(t, r, set{"a": file([]byte("a"))})
 	w := newWriter(t, r)

@@ -197,6 +197,7 @@ func (m *model) check(t *rapid.T) {
 // TestRandomOperations does what people do with a repository, in any order, and
 // compares it with plain maps.
 func TestRandomOperations(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		b := fault.Wrap(mem.New())
 		m := &model{t: t, b: b, r: newRepository(t, b), now: set{}, saved: map[string]set{}}

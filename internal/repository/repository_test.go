@@ -36,6 +36,7 @@ func names(t testing.TB, b objstore.Bucket, prefix string) []string {
 }
 
 func TestCreateAndOpen(t *testing.T) {
+	t.Parallel()
 	b := mem.New()
 	kit, err := NewKitPassword()
 	if err != nil {
@@ -70,6 +71,7 @@ func TestCreateAndOpen(t *testing.T) {
 }
 
 func TestKeys(t *testing.T) {
+	t.Parallel()
 	b := mem.New()
 	r := newRepository(t, b)
 	second := holdfast.NewSecret("second")
@@ -109,6 +111,7 @@ func replace(t testing.TB, b objstore.Bucket, name string, data []byte) {
 }
 
 func TestOpenDamaged(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		damage func(*Repository, *mem.Bucket)
@@ -152,6 +155,7 @@ func sealConfig(t testing.TB, r *Repository, b objstore.Bucket, plain string) {
 }
 
 func TestCreateThatFailsLeavesNothing(t *testing.T) {
+	t.Parallel()
 	broken := errors.New("broken")
 	for n := 1; n <= 3; n++ {
 		inner := mem.New()
@@ -167,6 +171,7 @@ func TestCreateThatFailsLeavesNothing(t *testing.T) {
 }
 
 func TestCreateRefusesRemains(t *testing.T) {
+	t.Parallel()
 	b := mem.New()
 	backUp(t, newRepository(t, b), set{"a": file([]byte("a"))})
 	if err := b.Delete(t.Context(), configName); err != nil {
@@ -177,6 +182,7 @@ func TestCreateRefusesRemains(t *testing.T) {
 }
 
 func TestPolynomialIsIrreducible(t *testing.T) {
+	t.Parallel()
 	// The polynomial of restic's own documentation, and products.
 	for p, want := range map[polynomial]bool{
 		0x3DA3358B4DC173: true, 0x3DA3358B4DC172: false, 0x3DA3358B4DC171: false, 3: false, 1 << 53: false, 0: false,
@@ -198,6 +204,7 @@ func TestPolynomialIsIrreducible(t *testing.T) {
 }
 
 func TestSnapshots(t *testing.T) {
+	t.Parallel()
 	b := mem.New()
 	r := newRepository(t, b)
 	first := backUp(t, r, set{"a": file([]byte("a"))})
@@ -241,6 +248,7 @@ func TestSnapshots(t *testing.T) {
 }
 
 func TestSwappedObjectsAreNamed(t *testing.T) {
+	t.Parallel()
 	for _, prefix := range []string{"index/", "snapshots/"} {
 		b := mem.New()
 		r := newRepository(t, b)

@@ -61,6 +61,7 @@ func oddSet() set {
 }
 
 func TestResticReadsWhatWeWrite(t *testing.T) {
+	t.Parallel()
 	r, dir := newDirRepository(t)
 	want := oddSet()
 	id := backUp(t, r, want)
@@ -143,6 +144,7 @@ func writeDisk(t testing.TB, dir string, s set) {
 }
 
 func TestWeReadWhatResticWrites(t *testing.T) {
+	t.Parallel()
 	want := oddSet()
 	src := filepath.Join(t.TempDir(), "src")
 	writeDisk(t, src, want)

@@ -17,6 +17,7 @@ import (
 )
 
 func TestKnownContentIsNotStoredAgain(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t, mem.New())
 	s := set{"a": file(noise(3*blockSize+100, 1)), "b": file(noise(3*blockSize+100, 1)), "c": file(noise(1000, 2))}
 	stats := func(s set) Stats {
@@ -46,6 +47,7 @@ func TestKnownContentIsNotStoredAgain(t *testing.T) {
 }
 
 func TestLaterAddReplaces(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t, mem.New())
 	w := newWriter(t, r)
 	for _, f := range []engine.File{
@@ -71,6 +73,7 @@ func TestLaterAddReplaces(t *testing.T) {
 // TestFilesThatChange: what vanishes is left out, what shrinks is stored as far
 // as it goes, what grows is cut at its size.
 func TestFilesThatChange(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t, mem.New())
 	w := newWriter(t, r)
 	var mu sync.Mutex
@@ -117,6 +120,7 @@ func TestFilesThatChange(t *testing.T) {
 }
 
 func TestInspectSeesEachByteOnceAndCorrects(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t, mem.New())
 	w := newWriter(t, r)
 	size := 9*blockSize + 8192 + 100
@@ -167,6 +171,7 @@ func (f failingContent) ReadAt([]byte, int64) (int, error) { return 0, f.err }
 func (f failingContent) Close() error                      { return nil }
 
 func TestFirstErrorStays(t *testing.T) {
+	t.Parallel()
 	broken := errors.New("broken")
 	for name, spoil := range map[string]func(*engine.File){
 		"open":    func(f *engine.File) { f.Open = func() (engine.Content, error) { return nil, broken } },
@@ -216,6 +221,7 @@ func TestFirstErrorStays(t *testing.T) {
 }
 
 func TestBadPathsAreRefused(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t, mem.New())
 	for _, p := range []string{"", "/a", "../a", "a/../b", "a/", ".", "..", "a//b", "a\x00b", string(bytes.Repeat([]byte("d/"), 300)) + "f"} {
 		w := newWriter(t, r)
@@ -235,6 +241,7 @@ func TestBadPathsAreRefused(t *testing.T) {
 }
 
 func TestIntendDecides(t *testing.T) {
+	t.Parallel()
 	b := mem.New()
 	r := newRepository(t, b)
 	s := set{"a": file(noise(blockSize, 1))}
@@ -278,6 +285,7 @@ func TestIntendDecides(t *testing.T) {
 // TestAnInterruptedRunIsFoundByTheNext: what was put is in the index soon, so
 // that a run that is killed does not begin from nothing.
 func TestAnInterruptedRunIsFoundByTheNext(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t, mem.New())
 	ctx, cancel := context.WithCancel(t.Context())
 	w, err := r.NewWriter(ctx, WriterOptions{Holder: "test", Workers: 2, IndexEvery: 10 * time.Millisecond})
@@ -310,6 +318,7 @@ func TestAnInterruptedRunIsFoundByTheNext(t *testing.T) {
 }
 
 func TestCancelledAddFailsTheWriter(t *testing.T) {
+	t.Parallel()
 	r := newRepository(t, mem.New())
 	w := newWriter(t, r)
 	blocked := make(chan struct{})
@@ -335,6 +344,7 @@ func TestCancelledAddFailsTheWriter(t *testing.T) {
 
 // TestLargeTree: a directory whose listing is larger than a pack's buffer.
 func TestLargeTree(t *testing.T) {
+	t.Parallel()
 	r, dir := newDirRepository(t)
 	w := newWriter(t, r)
 	const files = 60_000

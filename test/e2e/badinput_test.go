@@ -15,6 +15,7 @@ import (
 // TestBadInput is what people get wrong: each is refused with a word on what to
 // do, and leaves nothing behind.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	pg := source(t)
 	r := newRig(t)
 	r.up()

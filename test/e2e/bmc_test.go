@@ -138,6 +138,7 @@ func (b *bmc) status(etl int64) (word *string) {
 // TestBMCPageAsPrinted sends what the page on executing ETLs prints, by curl over
 // TLS with a token of a log-in.
 func TestBMCPageAsPrinted(t *testing.T) {
+	t.Parallel()
 	b := newBMC(t)
 	const ok = `{"task_execution_request_id":{number},"request_status":"OK"}`
 	const none = `{"task_execution_request_id":0,"request_status":"ERROR","message":"ETL not found"}`

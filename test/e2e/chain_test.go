@@ -28,6 +28,7 @@ type chained struct {
 // TestEachSetOfAChainRestoresAlone removes all sets of a chain but one with stock
 // restic, in a copy of the repository, and restores that one.
 func TestEachSetOfAChainRestoresAlone(t *testing.T) {
+	t.Parallel()
 	restic := testkit.Require(t, "restic")
 	pg := source(t)
 	r := newRig(t)

@@ -17,6 +17,7 @@ import (
 // A repository whose disk is full fails the backup with a word on what to do,
 // and keeps what it held.
 func TestRepositoryDiskIsFull(t *testing.T) {
+	t.Parallel()
 	pg := source(t)
 	r := newRig(t)
 	disk := testkit.SmallFS(t, 24<<20)
@@ -45,6 +46,7 @@ func TestRepositoryDiskIsFull(t *testing.T) {
 // While the disk of the metadata is full, a submit is told so and changes
 // nothing, and a backup that runs goes on; it ends well once there is room.
 func TestStateDiskIsFull(t *testing.T) {
+	t.Parallel()
 	pg := source(t)
 	pg.Exec(t, "", `CREATE TABLE noise AS SELECT gen_random_uuid() AS a, gen_random_uuid() AS b FROM generate_series(1, 2000000)`)
 	r := newRig(t)

@@ -20,6 +20,7 @@ func (r *rig) upFor(pg *testkit.Postgres, args ...string) {
 }
 
 func TestRestoreInPlace(t *testing.T) {
+	t.Parallel()
 	pg := source(t)
 	want := pg.Content(t)
 	r := newRig(t)
@@ -111,6 +112,7 @@ func jsonNumber(t *testing.T, text, name string) string {
 // The server is killed again and again while it restores in place: it goes on, and
 // moves the old content once.
 func TestServerIsKilledWhileItRestoresInPlace(t *testing.T) {
+	t.Parallel()
 	pg := source(t)
 	pg.Exec(t, "", "CREATE TABLE more AS SELECT i, repeat(md5(i::text), 10) AS v FROM generate_series(1, 100000) i")
 	want := pg.Content(t)
@@ -144,6 +146,7 @@ func TestServerIsKilledWhileItRestoresInPlace(t *testing.T) {
 // A restore in place that is killed says where the old content is, and how to have
 // it back.
 func TestKilledRestoreInPlaceIsUndoneByHand(t *testing.T) {
+	t.Parallel()
 	pg := source(t)
 	pg.Exec(t, "", "CREATE TABLE more AS SELECT i, repeat(md5(i::text), 10) AS v FROM generate_series(1, 200000) i")
 	r := newRig(t)

@@ -55,6 +55,7 @@ func (p *plant) rest(id holdfast.ExecutionID, w holdfast.Wanted, whole bool) hol
 // TestBackupRestsInEveryPhase wants a backup to rest or to end at each point of its
 // way. It leaves nothing behind, and the next one succeeds.
 func TestBackupRestsInEveryPhase(t *testing.T) {
+	t.Parallel()
 	pg := testkit.StartPostgres(t, testkit.PostgresOptions{Tablespaces: 1})
 	pg.Exec(t, "", "CREATE TABLE a TABLESPACE ts1 AS SELECT i, md5(i::text) AS v FROM generate_series(1, 5000) i")
 	want := pg.Content(t)
@@ -181,6 +182,7 @@ func (p *plant) restored(e holdfast.Execution) holdfast.Execution {
 // TestRestoreRestsInEveryPhase is the same for restores, to a directory and in
 // place. What was in the place is whole, where the execution says.
 func TestRestoreRestsInEveryPhase(t *testing.T) {
+	t.Parallel()
 	pg := testkit.StartPostgres(t, testkit.PostgresOptions{Tablespaces: 1})
 	pg.Exec(t, "", "CREATE TABLE a TABLESPACE ts1 AS SELECT i, md5(i::text) AS v FROM generate_series(1, 5000) i")
 	p := newPlant(t, filepath.Dir(pg.DataDir))

@@ -45,6 +45,7 @@ func (r *rig) waitFor(n int) []scheduled {
 // A schedule runs on its moment; one whose moment comes while the server is dead
 // runs once, as soon as the server is back.
 func TestScheduleRunsAndSurvivesAKill(t *testing.T) {
+	t.Parallel()
 	pg := source(t)
 	r := newRig(t)
 	r.up()
@@ -76,6 +77,7 @@ func TestScheduleRunsAndSurvivesAKill(t *testing.T) {
 
 // What the command line says of schedules.
 func TestScheduleCommands(t *testing.T) {
+	t.Parallel()
 	pg := source(t)
 	r := newRig(t)
 	r.up("--no-worker")

@@ -43,6 +43,7 @@ type triggered struct {
 // A load is followed by a backup, and the backup by a report; a simulation by
 // nothing.
 func TestTriggersRunAChain(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	pg := testkit.StartPostgres(t, testkit.PostgresOptions{Password: password})
 	pg.Exec(t, "", `CREATE TABLE copies (id integer); CREATE TABLE report (n bigint)`)

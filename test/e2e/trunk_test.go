@@ -46,6 +46,7 @@ func source(t *testing.T) *testkit.Postgres {
 
 // TestBackupRestoreAndRestoreWithoutServer is the main job.
 func TestBackupRestoreAndRestoreWithoutServer(t *testing.T) {
+	t.Parallel()
 	restic := testkit.Require(t, "restic")
 	pg := source(t)
 	want := pg.Content(t)
@@ -183,6 +184,7 @@ func restored(t *testing.T, dir string, want map[string]testkit.Content) {
 // A server that is asked to end, or killed, while a backup runs loses nothing:
 // the execution goes on with the next server.
 func TestServerEndsWhileABackupRuns(t *testing.T) {
+	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		t.Run(sig.String(), func(t *testing.T) {
 			pg := source(t)
@@ -208,6 +210,7 @@ func TestServerEndsWhileABackupRuns(t *testing.T) {
 
 // A watch goes on when the server does.
 func TestWatchSurvivesARestart(t *testing.T) {
+	t.Parallel()
 	pg := source(t)
 	r := newRig(t)
 	r.up("--no-worker")
@@ -229,6 +232,7 @@ func TestWatchSurvivesARestart(t *testing.T) {
 // A worker of its own joins once, does the work of its host, and comes back
 // without a token.
 func TestWorkerOnItsOwn(t *testing.T) {
+	t.Parallel()
 	pg := source(t)
 	r := newRig(t)
 	r.up("--no-worker", "--listen-workers", "127.0.0.1:0")
@@ -263,6 +267,7 @@ func TestWorkerOnItsOwn(t *testing.T) {
 // Stock restic sends SIGHUP to whoever holds a lock on its own host, to see
 // whether it is alive. That must not end the server.
 func TestResticUnlockWhileABackupRuns(t *testing.T) {
+	t.Parallel()
 	restic := testkit.Require(t, "restic")
 	pg := source(t)
 	r := newRig(t)
@@ -292,6 +297,7 @@ func TestResticUnlockWhileABackupRuns(t *testing.T) {
 
 // A damaged page is named by the backup, and whoever restores the set hears of it.
 func TestDamagedSetSaysSo(t *testing.T) {
+	t.Parallel()
 	pg := testkit.StartPostgres(t, testkit.PostgresOptions{Password: password})
 	pg.Exec(t, "", "CREATE TABLE broken AS SELECT i, md5(i::text) FROM generate_series(1, 5000) i")
 	file := filepath.Join(pg.DataDir, pg.Value(t, "", "SELECT pg_relation_filepath('broken')"))

@@ -121,6 +121,7 @@ func (v *vendors) executions() int {
 // TestPagesAsPrinted runs the samples of the vendors' pages by curl and by
 // Python's requests, over TLS, on a real PostgreSQL.
 func TestPagesAsPrinted(t *testing.T) {
+	t.Parallel()
 	v := newVendors(t)
 
 	for _, name := range []string{"lake-list.py", "lake-list.sh"} {
@@ -178,6 +179,7 @@ func TestPagesAsPrinted(t *testing.T) {
 
 // TestSmoke runs the smoke tests of a replacement with Python's requests.
 func TestSmoke(t *testing.T) {
+	t.Parallel()
 	v := newVendors(t)
 	text, err := os.ReadFile(filepath.Join("testdata", "pages", "smoke.py"))
 	noError(t, err)

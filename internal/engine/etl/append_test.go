@@ -25,6 +25,7 @@ load: [{from: orders, connection: dwh, table: public.orders, mode: append}]
 `
 
 func TestAppend(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", manyTypes)
 	p.shop.Exec(t, "", orders(5000))
@@ -64,6 +65,7 @@ func TestAppend(t *testing.T) {
 }
 
 func TestAppendCastsAndRefuses(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", `CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE DOMAIN small AS int CHECK (value < 100);
 		CREATE TABLE a (id int, n int, m mood, s small, at timestamp, "Odd ""name" text);
@@ -102,6 +104,7 @@ func TestAppendCastsAndRefuses(t *testing.T) {
 }
 
 func TestAppendInjection(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", "CREATE TABLE a (id int, status text); INSERT INTO a VALUES (1, 'x'), (2, 'y''; drop table a; --'), (3, '0 or 1=1')")
 	p.dwh.Exec(t, "", "CREATE TABLE a (id int, status text)")
@@ -132,6 +135,7 @@ load: [{from: a, connection: dwh, table: a}]
 }
 
 func TestAppendSimulated(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", manyTypes)
 	p.shop.Exec(t, "", orders(100))
@@ -154,6 +158,7 @@ func TestAppendSimulated(t *testing.T) {
 }
 
 func TestAppendWithoutRights(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
 	p.dwh.Exec(t, "", "CREATE TABLE a (id int); CREATE ROLE loader LOGIN; GRANT SELECT, INSERT ON a TO loader")
@@ -169,6 +174,7 @@ func TestAppendWithoutRights(t *testing.T) {
 
 // TestSourceWritesNoSQL reads from a server that lies about the name of a type.
 func TestSourceWritesNoSQL(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", `CREATE TABLE a (id int); INSERT INTO a VALUES (1); SET allow_system_table_mods = on; UPDATE pg_proc SET proname = 'format_it' WHERE oid = 1081;
 		CREATE FUNCTION pg_catalog.format_type(oid, int) RETURNS text LANGUAGE sql AS 'SELECT ''int); CREATE TABLE planted (id int); --''::text'`)

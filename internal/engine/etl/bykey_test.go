@@ -8,6 +8,7 @@ import (
 )
 
 func TestUpsert(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", `CREATE TABLE a (id int, region text, v int, at timestamptz);
 		INSERT INTO a SELECT g, 'r' || g % 3, g, 'epoch'::timestamptz + g * interval '1 second' FROM generate_series(1, 1000) AS g`)
@@ -67,6 +68,7 @@ batch: {rows: 300}
 }
 
 func TestMerge(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", "CREATE TABLE a (id int, v text); INSERT INTO a SELECT g, 'new' FROM generate_series(1, 500) AS g; INSERT INTO a VALUES (NULL, 'x')")
 	p.dwh.Exec(t, "", "CREATE TABLE a (id int UNIQUE, v text); INSERT INTO a SELECT g, 'old' FROM generate_series(400, 1000) AS g; INSERT INTO a VALUES (NULL, 'y')")
@@ -92,6 +94,7 @@ func TestMerge(t *testing.T) {
 }
 
 func TestTargetSteps(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", "CREATE TABLE a (id int, region text, v int); INSERT INTO a SELECT g, 'r' || g % 3, g FROM generate_series(1, 100) AS g")
 	p.dwh.Exec(t, "", "CREATE TABLE regions (region text, name text); INSERT INTO regions SELECT 'r' || g, 'Region ' || g FROM generate_series(0, 2) AS g; CREATE TABLE sums (name text UNIQUE, total numeric)")
@@ -134,6 +137,7 @@ load: [{from: summed, connection: dwh, table: sums, ` + mode + `}]
 }
 
 func TestMergeUsesNobodysOperators(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", "CREATE TABLE a (id varchar(9)); INSERT INTO a VALUES ('1')")
 	p.dwh.Exec(t, "", `CREATE TABLE a (id varchar(9) PRIMARY KEY); INSERT INTO a VALUES ('1'), ('2'); CREATE TABLE hit (x text);

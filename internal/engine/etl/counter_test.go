@@ -14,6 +14,7 @@ import (
 )
 
 func TestCounters(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", "CREATE TABLE a (id int, at timestamptz); INSERT INTO a SELECT g, 'epoch'::timestamptz + g * interval '1.000001 second' FROM generate_series(1, 10) AS g")
 	p.dwh.Exec(t, "", "CREATE TABLE a (id int, at timestamptz); CREATE TABLE b (id int, at timestamptz); CREATE TABLE c (id int, at timestamptz)")
@@ -85,6 +86,7 @@ load: [{name: one, from: a, connection: dwh, table: a}, {name: two, from: a, con
 }
 
 func TestRelease(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
 	p.dwh.Exec(t, "", "CREATE TABLE a (id int)")
@@ -118,6 +120,7 @@ func TestRelease(t *testing.T) {
 
 // A fence that is released between two flows has claimed the second already.
 func TestReleaseBetweenFlows(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
 	p.dwh.Exec(t, "", "CREATE TABLE a (id int); CREATE TABLE b (id int)")
@@ -146,6 +149,7 @@ func TestReleaseBetweenFlows(t *testing.T) {
 }
 
 func TestPreview(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", "CREATE TABLE a (id int, region text); INSERT INTO a SELECT g, CASE g % 3 WHEN 0 THEN NULL WHEN 1 THEN '' ELSE 'r' END FROM generate_series(1, 100) AS g")
 	p.dwh.Exec(t, "", "CREATE TABLE a (id int, region text); CREATE TABLE s (region text, n bigint)")

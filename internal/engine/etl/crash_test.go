@@ -43,6 +43,7 @@ const (
 // on: whatever the moment, the target ends as if nothing had happened. There is no
 // key that would hide a row that was loaded twice.
 func TestExactlyOnce(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	table := "CREATE TABLE a (id int, at timestamptz, s text)"
 	p.shop.Exec(t, "", table+`; INSERT INTO a SELECT g, 'epoch'::timestamptz + (g / 7) * interval '1 second', repeat('x', 100) || g FROM generate_series(1, 60000) AS g;
@@ -241,6 +242,7 @@ func childrenOf(pid int) []int {
 // TestThawed freezes an execution at each of its steps, lets the next fence do all
 // of the work, and thaws it.
 func TestThawed(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a SELECT generate_series(1, 1000)")
 	p.dwh.Exec(t, "", "CREATE TABLE a (id int)")

@@ -38,6 +38,7 @@ func mustRunEngine(t testing.TB, req engine.ETL) engine.Result {
 }
 
 func TestEngine(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", `CREATE TABLE orders (id int PRIMARY KEY, customer int, sku text, qty int, price numeric(10,2), at timestamptz);
 		INSERT INTO orders SELECT g, g % 50, CASE g % 9 WHEN 0 THEN NULL WHEN 1 THEN '' ELSE 'sku "' || g END, g % 5, g * 0.25, 'epoch'::timestamptz + g * interval '1 second' FROM generate_series(1, 20000) AS g;
@@ -132,6 +133,7 @@ load: [{from: total, connection: dwh, table: facts, mode: replace}]
 
 // Numbers that the engine has as text would sort and compare as such.
 func TestEngineTakesNoNumbersAsText(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", "CREATE TABLE sales (amt numeric); INSERT INTO sales VALUES (9), (10), (100.5)")
 	p.dwh.Exec(t, "", "CREATE TABLE most (amt numeric)")
@@ -157,6 +159,7 @@ load: [{from: most, connection: dwh, table: most}]
 }
 
 func TestEngineReadsFiles(t *testing.T) {
+	t.Parallel()
 	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	dwh.Exec(t, "", "CREATE TABLE a (id bigint, s text, n numeric(10,2)); CREATE TABLE b (k text, n bigint)")
 	root := t.TempDir()

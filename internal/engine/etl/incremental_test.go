@@ -15,6 +15,7 @@ import (
 )
 
 func TestIncremental(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	for _, c := range []struct {
 		name, columns, incremental, batch string
@@ -87,6 +88,7 @@ func TestIncremental(t *testing.T) {
 }
 
 func TestIncrementalEdges(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", "CREATE TABLE a (id int, at timestamptz); INSERT INTO a SELECT g, now() - g * interval '1 minute' FROM generate_series(1, 10) AS g")
 	p.dwh.Exec(t, "", "CREATE TABLE a (id int, at timestamptz)")
@@ -189,6 +191,7 @@ load: [{from: sum, connection: dwh, table: s}]
 }
 
 func TestStopBetweenUnits(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 100)")
 	p.dwh.Exec(t, "", "CREATE TABLE a (id int)")
@@ -221,6 +224,7 @@ batch: {rows: 10}
 }
 
 func TestContextEnds(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", "CREATE TABLE a (id int)")
 	p.dwh.Exec(t, "", "CREATE TABLE a (id int)")

@@ -69,6 +69,7 @@ func entries(t *testing.T, dir string) string {
 }
 
 func TestOutputCSV(t *testing.T) {
+	t.Parallel()
 	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	shop.Exec(t, "", "CREATE TABLE a (id int, s text); INSERT INTO a VALUES (1, 'x'), (2, ''), (3, NULL), (4, E'a,\"b\"\\nc')")
 	root := t.TempDir()
@@ -156,6 +157,7 @@ load: [{from: a, connection: lake, output: {path: out/a, format: csv, max_kept: 
 // TestOutputThawed freezes an execution before its rename, lets the next fence
 // write the version, and thaws it.
 func TestOutputThawed(t *testing.T) {
+	t.Parallel()
 	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
 	for _, step := range []string{"locked", "loaded", "booked"} {
@@ -187,6 +189,7 @@ func TestOutputThawed(t *testing.T) {
 }
 
 func TestOutputParquet(t *testing.T) {
+	t.Parallel()
 	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	shop.Exec(t, "", manyTypes)
 	shop.Exec(t, "", orders(3000))
@@ -234,6 +237,7 @@ func TestOutputParquet(t *testing.T) {
 // TestOutputReleased releases an execution that is frozen before or after it has
 // begun to write, and thaws it: also when another one is writing by then.
 func TestOutputReleased(t *testing.T) {
+	t.Parallel()
 	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
 	for _, step := range []string{"locked", "loaded", "booked"} {

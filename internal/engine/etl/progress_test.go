@@ -29,6 +29,7 @@ func (r *totals) Total(rows, bytes int64) {
 }
 
 func TestProgress(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.dwh.Exec(t, "", "CREATE TABLE a (id bigint, at timestamptz, n numeric, name text)")
 	p.shop.Exec(t, "", `CREATE TABLE a (id bigint, at timestamptz, n numeric, name text);
@@ -69,6 +70,7 @@ func TestProgress(t *testing.T) {
 }
 
 func TestProgressOfLargeRows(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.dwh.Exec(t, "", "CREATE TABLE a (id int, s text)")
 	p.shop.Exec(t, "", "CREATE TABLE a (id int, s text); INSERT INTO a SELECT g, repeat('x', (1 << 20) / 2) FROM generate_series(1, 6) AS g")
@@ -81,6 +83,7 @@ func TestProgressOfLargeRows(t *testing.T) {
 }
 
 func TestProgressOfFiles(t *testing.T) {
+	t.Parallel()
 	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	dwh.Exec(t, "", "CREATE TABLE a (id int, s text)")
 	root := t.TempDir()

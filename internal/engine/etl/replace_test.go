@@ -30,6 +30,7 @@ func dumped(t *testing.T, p pair) string {
 }
 
 func TestReplace(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", "CREATE TABLE a (id int, v text); INSERT INTO a SELECT g, 'v' || g FROM generate_series(1, 1000) AS g")
 	p.dwh.Exec(t, "", "CREATE ROLE reader; CREATE ROLE writer; CREATE SEQUENCE shared")
@@ -101,6 +102,7 @@ func TestReplace(t *testing.T) {
 
 // TestReplaceMeets lets others work on the schema while a table's new rows come.
 func TestReplaceMeets(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1), (2)")
 	for i, c := range []struct {

@@ -8,6 +8,7 @@ import (
 )
 
 func TestRowSteps(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	p.shop.Exec(t, "", `CREATE TYPE mood AS ENUM ('sad', 'ok');
 		CREATE TABLE a (id int, name text, card text, amount numeric, m mood, secret text, at timestamptz);

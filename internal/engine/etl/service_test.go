@@ -74,6 +74,7 @@ load: [{from: a, connection: dwh, table: a}]
 `
 
 func TestService(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	table := "CREATE TABLE a (id int PRIMARY KEY, v int); "
 	p.shop.Exec(t, "", table+"INSERT INTO a SELECT g, g FROM generate_series(1, 10) AS g")
@@ -117,6 +118,7 @@ func TestService(t *testing.T) {
 }
 
 func TestServiceComesBackAndGivesUp(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	table := "CREATE TABLE a (id int PRIMARY KEY, v int); "
 	p.shop.Exec(t, "", table+"INSERT INTO a VALUES (1, 1)")

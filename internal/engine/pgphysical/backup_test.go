@@ -37,6 +37,7 @@ func refused(t *testing.T, p *testkit.Postgres, change func(*engine.Backup), cod
 }
 
 func TestBackupRefusesSite(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{Password: "right", TCP: true})
 	t.Run("wrong password", func(t *testing.T) {
 		refused(t, p, func(b *engine.Backup) { b.Site.Password = holdfast.NewSecret("wrong") }, holdfast.CodeForbidden, "password of user postgres")
@@ -102,6 +103,7 @@ func TestBackupRefusesSite(t *testing.T) {
 }
 
 func TestBackupRefusesStandby(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	p.Stop(t, testkit.Fast)
 	writeFile(t, filepath.Join(p.DataDir, "standby.signal"), "")
@@ -118,6 +120,7 @@ func copyOf(t *testing.T, dir string) string {
 }
 
 func TestSiteTest(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{Conf: map[string]string{"max_replication_slots": "0"}, NoChecksums: true, Password: "right"})
 	e := pgphysical.New(pgphysical.Options{})
 	found, err := e.Test(t.Context(), siteOf(p))
@@ -153,6 +156,7 @@ func TestSiteTest(t *testing.T) {
 }
 
 func TestBadPageIsNamed(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	p.Exec(t, "", "CREATE DATABASE shop")
 	p.Exec(t, "shop", "CREATE TABLE orders AS SELECT i, repeat('x', 200) AS pad FROM generate_series(1, 20000) i")
@@ -223,6 +227,7 @@ func await(t *testing.T, done <-chan error) error {
 }
 
 func TestCancelLeavesNothing(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	cause := fmt.Errorf("killed by a test: %w", engine.ErrWish)
 	for _, phase := range []string{"connect", "checkpoint", "copy", "stop", "wal", "finish"} {
@@ -258,6 +263,7 @@ func TestCancelLeavesNothing(t *testing.T) {
 }
 
 func TestNextFenceEndsFrozenSession(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	sink, reached, release := stuck(t)
 	old := begin(t.Context(), backupOf(t, p), sink)
@@ -273,6 +279,7 @@ func TestNextFenceEndsFrozenSession(t *testing.T) {
 }
 
 func TestOlderFenceGivesWay(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	sink, reached, release := stuck(t)
 	next := backupOf(t, p)
@@ -294,6 +301,7 @@ func TestOlderFenceGivesWay(t *testing.T) {
 
 // TestTwoInstallationsOneServer: both are young, so both run their execution 1001.
 func TestTwoInstallationsOneServer(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	sink, reached, release := stuck(t)
 	done := begin(t.Context(), backupOf(t, p), sink)
@@ -313,6 +321,7 @@ func TestTwoInstallationsOneServer(t *testing.T) {
 }
 
 func TestRelease(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	sink, reached, release := stuck(t)
 	defer close(release)
@@ -341,6 +350,7 @@ func TestRelease(t *testing.T) {
 // TestWALSwitchWhileABackupRuns: after a switch, as archive_timeout makes one, the
 // rest of the segment is zero, page headers and all.
 func TestWALSwitchWhileABackupRuns(t *testing.T) {
+	t.Parallel()
 	for _, size := range []string{"1", "16"} {
 		t.Run(size+" MiB segments", func(t *testing.T) {
 			p := testkit.StartPostgres(t, testkit.PostgresOptions{InitDB: []string{"--wal-segsize=" + size}})
@@ -369,6 +379,7 @@ func TestWALSwitchWhileABackupRuns(t *testing.T) {
 }
 
 func TestLostSlotVoidsBackup(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{
 		InitDB: []string{"--wal-segsize=1"}, Conf: map[string]string{"max_slot_wal_keep_size": "1MB", "wal_keep_size": "0", "max_wal_size": "2MB", "min_wal_size": "2MB"},
 	})
@@ -386,6 +397,7 @@ func TestLostSlotVoidsBackup(t *testing.T) {
 }
 
 func TestServerStopVoidsBackup(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	sink, reached, release := stuck(t)
 	req := backupOf(t, p, testkit.Allow("cannot see whether"))
@@ -402,6 +414,7 @@ func TestServerStopVoidsBackup(t *testing.T) {
 // a tablespace is not mounted. The link leads to an empty directory, and a backup
 // that took it for a dropped one would lack its tables.
 func TestTablespaceThatTheWorkerCannotSee(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{Tablespaces: 1})
 	p.Exec(t, "", "CREATE TABLE a TABLESPACE ts1 AS SELECT i FROM generate_series(1, 1000) i")
 	p.Exec(t, "", "CHECKPOINT")
@@ -424,6 +437,7 @@ func TestTablespaceThatTheWorkerCannotSee(t *testing.T) {
 
 // TestStrangersCannotEndABackup: any role may call its session what it likes.
 func TestStrangersCannotEndABackup(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	p.Exec(t, "", "CREATE ROLE stranger LOGIN")
 	for _, fence := range []string{"1", "99"} {
@@ -447,6 +461,7 @@ func TestStrangersCannotEndABackup(t *testing.T) {
 }
 
 func TestOddLayouts(t *testing.T) {
+	t.Parallel()
 	waldir := filepath.Join(testkit.Dir(t), "wal")
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{
 		InitDB: []string{"--wal-segsize=1", "--waldir=" + waldir, "--allow-group-access"}, Tablespaces: 1,
@@ -495,6 +510,7 @@ func TestOddLayouts(t *testing.T) {
 
 // A server without TLS is told from one that cannot be reached.
 func TestServerWithoutTLS(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{TCP: true})
 	b := backupOf(t, p)
 	b.Site.Server.Host, b.Site.Server.SSLMode = "127.0.0.1", "require"

@@ -32,6 +32,7 @@ func (r *afterPrepare) Total(files, bytes int64) {
 // TestCompletedRestoreIsNotRefusedByNextFence: a worker that dies between the end
 // of a restore and the report of it leaves a directory without markers.
 func TestCompletedRestoreIsNotRefusedByNextFence(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{Tablespaces: 1})
 	p.Exec(t, "", "CREATE TABLE a TABLESPACE ts1 AS SELECT i FROM generate_series(1, 1000) i")
 	sink := enginetest.NewDirSink(t)
@@ -123,6 +124,7 @@ func TestCompletedRestoreIsNotRefusedByNextFence(t *testing.T) {
 // TestTornMarkerInAdoptedTablespace: one fence dies after it has removed the
 // tablespace's marker, the next when it has made it again, before it was written.
 func TestTornMarkerInAdoptedTablespace(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{Tablespaces: 1})
 	sink := enginetest.NewDirSink(t)
 	enginetest.BackUp(t, pgphysical.New(pgphysical.Options{}), backupOf(t, p), sink)
@@ -165,6 +167,7 @@ func TestTornMarkerInAdoptedTablespace(t *testing.T) {
 
 // TestTornMarkerInForeignDirectory: an empty marker proves nothing by itself.
 func TestTornMarkerInForeignDirectory(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{Tablespaces: 1})
 	sink := enginetest.NewDirSink(t)
 	enginetest.BackUp(t, pgphysical.New(pgphysical.Options{}), backupOf(t, p), sink)

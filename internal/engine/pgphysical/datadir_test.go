@@ -42,6 +42,7 @@ func put(t *testing.T, name, content string) {
 // A copy of a container's directory that took postmaster.pid along is found by
 // its checkpoint: the one with which the backup began is not in it.
 func TestStaleCopyIsFoundByItsCheckpoint(t *testing.T) {
+	t.Parallel()
 	dir := controlOf(t, 0x1000)
 	d := &dataDir{path: dir, control: pg.Control{SystemIdentifier: 4711}, settings: settings{dataDirectory: "/inside/data"}}
 	if _, err := checkFresh(t.Context(), d, 0x1000); err != nil {
@@ -54,6 +55,7 @@ func TestStaleCopyIsFoundByItsCheckpoint(t *testing.T) {
 }
 
 func TestCheckLive(t *testing.T) {
+	t.Parallel()
 	start := time.Unix(1763725272, 0)
 	other := t.TempDir()
 	s := settings{dataDirectory: "/inside/data", started: start.Add(200 * time.Millisecond), port: 5433}
@@ -91,6 +93,7 @@ func TestCheckLive(t *testing.T) {
 }
 
 func TestTornControlIsReadAgain(t *testing.T) {
+	t.Parallel()
 	dir := controlOf(t, 0x1000)
 	name := filepath.Join(dir, pg.ControlFile)
 	good, err := os.ReadFile(name)
@@ -113,6 +116,7 @@ func TestTornControlIsReadAgain(t *testing.T) {
 
 // The names that a server in a container has for its files are translated.
 func TestIncludesUnderAnotherName(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	put(t, filepath.Join(dir, "postgresql.conf"), "include 'more.conf'\ninclude '/nowhere/x.conf'\n")
 	put(t, filepath.Join(dir, "more.conf"), "port = 1\n")

@@ -8,6 +8,7 @@ import (
 )
 
 func TestLeftOut(t *testing.T) {
+	t.Parallel()
 	for p, want := range map[string]bool{
 		"PG_VERSION": false, "postgresql.auto.conf": false, "base/5/1259": false, "global/pg_control": false, "pg_xact/0000": false,
 		"pg_wal": false, "pg_wal/000000010000000000000001": true, "pg_wal/archive_status": true, "pg_replslot": false, "pg_replslot/a/state": true,
@@ -27,6 +28,7 @@ func TestLeftOut(t *testing.T) {
 }
 
 func TestUnlogged(t *testing.T) {
+	t.Parallel()
 	got := unlogged([]string{"1", "16384", "16384_fsm", "16384_init", "16385", "16386_init", "t3_5_init", "x_init", "PG_VERSION"})
 	if want := map[uint32]bool{16384: true, 16386: true}; !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
@@ -34,6 +36,7 @@ func TestUnlogged(t *testing.T) {
 }
 
 func TestConfLine(t *testing.T) {
+	t.Parallel()
 	for line, want := range map[string][2]string{
 		"work_mem = 4MB # comment\n":     {"work_mem", "4MB"},
 		"  Port 5433\n":                  {"port", "5433"},
@@ -59,6 +62,7 @@ func FuzzConfLine(f *testing.F) {
 }
 
 func TestHBAIncludes(t *testing.T) {
+	t.Parallel()
 	got := hbaIncludes("# @not\nlocal all,@dbs \"@users\" trust # @no\ninclude more.conf\ninclude_dir 'x'\nhost all all @ md5\n")
 	want := []include{{path: "dbs"}, {path: "users"}, {path: "more.conf"}, {path: "'x'", dir: true}}
 	if !slices.Equal(got, want) {
@@ -67,6 +71,7 @@ func TestHBAIncludes(t *testing.T) {
 }
 
 func TestAdaptConf(t *testing.T) {
+	t.Parallel()
 	got := adaptConf("port = 1\ndata_directory = '/srv'\ninclude '/etc/pg/a.conf'\ninclude 'b.conf'\ninclude_dir '/opt/c'", "/etc/pg", "/etc/pg", true)
 	for _, want := range []string{
 		"port = 1\n", "# changed by the restore: data_directory", "\ninclude 'a.conf'\n", "\ninclude 'b.conf'\n", "\ninclude_dir 'holdfast_config/opt/c'\n",

@@ -16,6 +16,7 @@ import (
 // outlives it. What was there is whole somewhere at any time, and both the next
 // fence and another execution come to an end.
 func TestKilledRestoreInPlace(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, 1)
 	p.Stop(t, testkit.Fast)
 	base, saved := filepath.Dir(p.DataDir), testkit.Dir(t)

@@ -83,6 +83,7 @@ func facts(t *testing.T, dir string) string {
 }
 
 func TestRestoreInPlace(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []testkit.StopMode{testkit.Fast, testkit.Immediate, testkit.Kill} {
 		t.Run(string(mode), func(t *testing.T) {
 			p := newPlace(t, 2)
@@ -133,6 +134,7 @@ func waitProcesses(t *testing.T, dir string) {
 
 // The set of one site goes into the place of another one, whose tablespace it takes.
 func TestRestoreInPlaceOfAnotherSite(t *testing.T) {
+	t.Parallel()
 	from, to := newPlace(t, 1), newPlace(t, 1)
 	to.Exec(t, "", "CREATE TABLE own TABLESPACE ts1 AS SELECT 1 AS i")
 	to.Stop(t, testkit.Fast)
@@ -189,6 +191,7 @@ func refusedInPlace(t *testing.T, req engine.Restore, src engine.Source, code ho
 }
 
 func TestRestoreInPlaceRefusesARunningServer(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, 0)
 	req := p.inPlace(t)
 	pidFile := filepath.Join(p.DataDir, "postmaster.pid")
@@ -220,6 +223,7 @@ func TestRestoreInPlaceRefusesARunningServer(t *testing.T) {
 
 // A server is started between the look and the rename, and right after it.
 func TestServerStartsWhileItsPlaceIsTaken(t *testing.T) {
+	t.Parallel()
 	for _, at := range []string{"checked", "moved"} {
 		t.Run(at, func(t *testing.T) {
 			p := newPlace(t, 1)
@@ -252,6 +256,7 @@ func TestServerStartsWhileItsPlaceIsTaken(t *testing.T) {
 }
 
 func TestRestoreInPlaceRefuses(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, 1)
 	p.Stop(t, testkit.Fast)
 	base := filepath.Dir(p.DataDir)
@@ -307,6 +312,7 @@ func TestRestoreInPlaceRefuses(t *testing.T) {
 
 // A repository went aside with the data directory it lay in, while it was read.
 func TestRestoreInPlaceLeavesItsRepositoryWhereItIs(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, 1)
 	p.Stop(t, testkit.Fast)
 	far := testkit.Dir(t)
@@ -338,6 +344,7 @@ func TestRestoreInPlaceLeavesItsRepositoryWhereItIs(t *testing.T) {
 
 // A data directory that cannot be renamed is refused before anything is.
 func TestRestoreInPlaceOfAMountPoint(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, 0)
 	p.Stop(t, testkit.Fast)
 	req := p.inPlace(t)
@@ -360,6 +367,7 @@ func TestRestoreInPlaceOfAMountPoint(t *testing.T) {
 
 // What the worker's user may not move, or could not give back, is refused.
 func TestRestoreInPlaceByAnotherUser(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, 0)
 	p.Stop(t, testkit.Fast)
 	uid, gid := testkit.Owner(t)
@@ -401,6 +409,7 @@ func TestRestoreInPlaceByAnotherUser(t *testing.T) {
 // Of several restores into one place at once, one gets it. Those that come later
 // wait for nobody who is dead.
 func TestRestoresInOnePlaceExcludeEachOther(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, 1)
 	p.Stop(t, testkit.Fast)
 	const all = 8
@@ -466,6 +475,7 @@ func TestRestoresInOnePlaceExcludeEachOther(t *testing.T) {
 
 // When a tablespace cannot be moved after the data directory was, that goes back.
 func TestRestoreInPlacePutsBackWhatItMovedForNothing(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, 1)
 	p.Stop(t, testkit.Fast)
 	before := facts(t, p.DataDir)

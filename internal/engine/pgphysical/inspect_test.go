@@ -64,6 +64,7 @@ func newTestInspector(size uint32) *inspector {
 }
 
 func TestInspectPages(t *testing.T) {
+	t.Parallel()
 	const first = 131072 // the first block of segment 1
 	old, late := pageAt(first, 0x500, 1), pageAt(first, 0x1800, 1)
 	newish := make([]byte, pageSize)
@@ -114,6 +115,7 @@ func TestInspectPages(t *testing.T) {
 }
 
 func TestInspectLargePagesAcrossBlocks(t *testing.T) {
+	t.Parallel()
 	const size = 32768
 	page := func(block uint32) []byte {
 		p := bytes.Repeat([]byte{7}, size)
@@ -140,6 +142,7 @@ func TestInspectLargePagesAcrossBlocks(t *testing.T) {
 }
 
 func TestInspectPartialPage(t *testing.T) {
+	t.Parallel()
 	in := newTestInspector(pageSize)
 	file := append(pageAt(0, 0x500, 1), 1, 2, 3) // being extended
 	f := in.follow(entry{cluster: "base/5/16384", node: engine.Node{Size: int64(len(file))}}, silent{})
@@ -152,6 +155,7 @@ func TestInspectPartialPage(t *testing.T) {
 }
 
 func TestOnlyRelationsHavePages(t *testing.T) {
+	t.Parallel()
 	in := newTestInspector(pageSize)
 	for _, p := range []string{"pg_xact/0000", "base/5/pg_filenode.map", "global/pg_control", "postgresql.conf"} {
 		if in.follow(entry{cluster: p}, silent{}).paged {
@@ -165,6 +169,7 @@ func TestOnlyRelationsHavePages(t *testing.T) {
 }
 
 func TestOpenVanished(t *testing.T) {
+	t.Parallel()
 	f := newTestInspector(pageSize).follow(entry{cluster: "base/5/1"}, silent{})
 	if _, err := f.open(nil, os.ErrNotExist); !errors.Is(err, engine.ErrVanished) {
 		t.Errorf("got %v, want ErrVanished", err)
@@ -177,6 +182,7 @@ func TestOpenVanished(t *testing.T) {
 // A sink that reads several blocks at once may have shown some beyond the end to
 // which the file is then truncated.
 func TestFileTruncatedWhileItIsRead(t *testing.T) {
+	t.Parallel()
 	in := newTestInspector(pageSize)
 	var file []byte
 	for i := range uint32(6) {
@@ -203,6 +209,7 @@ func TestFileTruncatedWhileItIsRead(t *testing.T) {
 }
 
 func TestManyBadPagesAreBounded(t *testing.T) {
+	t.Parallel()
 	in := newTestInspector(pageSize)
 	block := bytes.Repeat(torn(pageAt(1, 0x500, 1)), 64)
 	f := in.follow(entry{cluster: "base/5/16384", node: engine.Node{Size: 1 << 30}}, silent{})

@@ -23,6 +23,7 @@ func move(t *testing.T, from, to string) {
 // TestLinksThatLeadBackAreNotFollowed: two links to the directory that holds them
 // double what is walked with each level.
 func TestLinksThatLeadBackAreNotFollowed(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	for name, target := range map[string]string{
 		"loop1": ".", "loop2": ".", "self": "self", "base/up1": "..", "base/up2": "..", "base/99": "nowhere/..", "dangling": "/nowhere",
@@ -55,6 +56,7 @@ func TestLinksThatLeadBackAreNotFollowed(t *testing.T) {
 // TestRestoredLinksStart: what the server needs is in the set, wherever links had
 // led to it, and what it may not read is not.
 func TestRestoredLinksStart(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	p.Exec(t, "", "CREATE TABLE a AS SELECT i FROM generate_series(1, 1000) i")
 	oid := p.Value(t, "", "SELECT oid FROM pg_database WHERE datname = 'postgres'")

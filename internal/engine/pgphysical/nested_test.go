@@ -12,6 +12,7 @@ import (
 // TestRestoreInPlaceMovesNoServerThatRunsFurtherDown names the directory in which
 // another server's data directory lies as the one to be replaced.
 func TestRestoreInPlaceMovesNoServerThatRunsFurtherDown(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, 0)
 	p.Stop(t, testkit.Fast)
 	other := testkit.StartPostgres(t, testkit.PostgresOptions{})

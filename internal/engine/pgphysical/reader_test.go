@@ -12,6 +12,7 @@ import (
 // TestConfigurationIsReadAsTheServer: an include line in the server's
 // configuration must not make a worker that is root save a file of root's.
 func TestConfigurationIsReadAsTheServer(t *testing.T) {
+	t.Parallel()
 	name := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(name, []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)

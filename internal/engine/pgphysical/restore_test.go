@@ -69,6 +69,7 @@ type refusal struct {
 }
 
 func TestRestoreRefuses(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{Tablespaces: 2})
 	p.Exec(t, "", "CREATE TABLE a TABLESPACE ts1 AS SELECT i FROM generate_series(1, 1000) i")
 	sink := enginetest.NewDirSink(t)
@@ -208,6 +209,7 @@ func TestRestoreRefuses(t *testing.T) {
 }
 
 func TestInterruptedRestoreContinues(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{Tablespaces: 1})
 	p.Exec(t, "", "CREATE TABLE a TABLESPACE ts1 AS SELECT i FROM generate_series(1, 1000) i")
 	sink := enginetest.NewDirSink(t)
@@ -298,6 +300,7 @@ func TestInterruptedRestoreContinues(t *testing.T) {
 }
 
 func TestRestoreWaitsForLock(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	sink := enginetest.NewDirSink(t)
 	enginetest.BackUp(t, pgphysical.New(pgphysical.Options{}), backupOf(t, p), sink)
@@ -339,6 +342,7 @@ func put(t *testing.T, name, content string) {
 }
 
 func TestVerifyFindsDamage(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	sink := enginetest.NewDirSink(t)
 	enginetest.BackUp(t, pgphysical.New(pgphysical.Options{}), backupOf(t, p), sink)
@@ -393,6 +397,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 }
 
 func TestConfigurationOutside(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{})
 	p.Stop(t, testkit.Fast)
 	data, conf, stray := p.DataDir, filepath.Join(testkit.Dir(t), "etc"), filepath.Join(testkit.Dir(t), "stray")

@@ -70,6 +70,7 @@ func setUp(t *testing.T, p *testkit.Postgres) {
 }
 
 func TestRoundTripUnderLoad(t *testing.T) {
+	t.Parallel()
 	p := testkit.StartPostgres(t, testkit.PostgresOptions{Tablespaces: 2, Conf: map[string]string{"archive_mode": "on", "archive_command": "false"}})
 	setUp(t, p)
 	if err := os.Remove(filepath.Join(p.DataDir, "pg_replslot/left")); err != nil {

@@ -9,6 +9,7 @@ import (
 )
 
 func TestWALPages(t *testing.T) {
+	t.Parallel()
 	const page, size = 8192, 4 * 8192
 	const start = pg.LSN(7 * size)
 	at := func(addr pg.LSN) []byte {
