@@ -21,7 +21,7 @@ func (a *app) etlCommand() *cobra.Command {
 		a.etlValidateCommand(), a.etlSchemaCommand(), a.etlPreviewCommand(), a.etlCreateCommand(), a.etlUpdateCommand(), a.etlListCommand(),
 		a.etlRunCommand(), a.etlScheduleCommand(), a.etlWishCommand("stop", "Stop an ETL at the end of its unit of work"),
 		a.etlWishCommand("kill", "End an ETL at once, or cancel what is planned"),
-		a.etlStatusCommand(), a.etlLogCommand(), a.etlCounterCommand())
+		a.etlStatusCommand(), a.etlLogCommand(), a.etlCounterCommand(), a.etlConfigurationCommand())
 }
 
 // definitionFrom reads a definition from a file; - is standard input.
@@ -42,6 +42,14 @@ func (a *app) definitionFrom(path string) (string, error) {
 	return string(b), nil
 }
 
+// fileName is what messages call the file of a definition.
+func fileName(path string) string {
+	if path == "-" {
+		return "the definition on standard input"
+	}
+	return path
+}
+
 func (a *app) etlValidateCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "validate FILE", Short: "Check a definition; no server is asked", Args: args(1),
@@ -52,7 +60,8 @@ func (a *app) etlValidateCommand() *cobra.Command {
 			}
 			d, err := definition.Parse([]byte(text))
 			if err != nil {
-				return err
+				return holdfast.Errorf(holdfast.CodeInvalid, "%s is no sound definition:\n%s", fileName(args[0]), holdfast.ErrorMessage(err)).
+					WithHint("%s", holdfast.ErrorHint(err))
 			}
 			return a.print(d, "", func(row func(...any)) {
 				row("name", d.Name)
@@ -192,8 +201,9 @@ func (a *app) etlCreateCommand() *cobra.Command {
 func (a *app) etlUpdateCommand() *cobra.Command {
 	var file string
 	var props []string
+	var active, inactive bool
 	update := &cobra.Command{
-		Use: "update ETL", Short: "Change an ETL's definition or properties: what no flag names stays", Args: args(1),
+		Use: "update ETL", Short: "Change an ETL's definition or properties, activate or deactivate it: what no flag names stays", Args: args(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var in native.ETLChange
 			if file != "" {
@@ -210,6 +220,11 @@ func (a *app) etlUpdateCommand() *cobra.Command {
 				}
 				in.Properties = &p
 			}
+			in.Active = changed(cmd, "active", active)
+			if cmd.Flags().Changed("inactive") {
+				active = !inactive
+				in.Active = &active
+			}
 			c, err := a.client()
 			if err != nil {
 				return err
@@ -223,6 +238,9 @@ func (a *app) etlUpdateCommand() *cobra.Command {
 	}
 	update.Flags().StringVar(&file, "definition", "", "`file` of the new definition")
 	update.Flags().StringArrayVar(&props, "property", nil, propertyUse+" of its active run configuration: these replace all")
+	update.Flags().BoolVar(&active, "active", false, "what is planned runs")
+	update.Flags().BoolVar(&inactive, "inactive", false, "what is planned is left out when it is due; a run by hand is taken")
+	update.MarkFlagsMutuallyExclusive("active", "inactive")
 	return update
 }
 
@@ -311,6 +329,9 @@ func (a *app) etlScheduleCommand() *cobra.Command {
 			c, err := a.client()
 			if err != nil {
 				return err
+			}
+			if cmd.Flags().Changed("period") && in.PeriodSeconds == 0 {
+				return holdfast.Errorf(holdfast.CodeInvalid, "a period of 0 seconds is out of range").WithHint("use 1 or more, or leave --period out")
 			}
 			answer, err := c.ScheduleETL(cmd.Context(), args[0], in)
 			if err != nil {

@@ -26,13 +26,52 @@ var enums = map[reflect.Type][]string{
 type decoder struct {
 	places map[string]place
 	faults []Fault
+	wrong  []string // paths of values that are missing or could not be taken
+	stray  []string // paths of keys that are not known
 }
 
-// fault tells of what is wrong with the value at path, which may be missing: then
-// the place is that of what should hold it.
+// fault tells of a value that is missing or cannot be taken.
 func (d *decoder) fault(path, format string, args ...any) {
+	d.wrong = append(d.wrong, path)
+	d.tell(path, format, args...)
+}
+
+// tell tells of what is wrong with the value at path, which may be missing: then
+// the place is that of what should hold it.
+func (d *decoder) tell(path, format string, args ...any) {
 	at := d.find(path)
 	d.faults = append(d.faults, Fault{at.line, at.column, path, fmt.Sprintf(format, args...)})
+}
+
+// follows reports whether a fault at path may be nothing but a consequence of one
+// of the text's structure: the value is the same one, holds it or is held by it, or
+// stands beside a value that is missing or could not be taken; or it is missing
+// itself where a key is not known, which may be that key misspelled.
+func (d *decoder) follows(path string) bool {
+	owner := ownerOf(path)
+	if slices.ContainsFunc(d.wrong, func(w string) bool { return within(w, path) || within(path, w) || ownerOf(w) == owner }) {
+		return true
+	}
+	_, given := d.places[path]
+	return slices.ContainsFunc(d.stray, func(k string) bool { return within(k, path) || !given && ownerOf(k) == owner })
+}
+
+// unread reports whether a section at the top was not read, so that what names its
+// parts cannot be judged.
+func (d *decoder) unread(section string) bool {
+	_, given := d.places[section]
+	return slices.Contains(d.wrong, section) || !given && slices.ContainsFunc(d.stray, func(k string) bool { return ownerOf(k) == "" })
+}
+
+// ownerOf returns the path of what holds the value at path.
+func ownerOf(path string) string {
+	return path[:max(strings.LastIndexAny(path, ".["), 0)]
+}
+
+// within reports whether the value at path is the one at other, or a part of it.
+func within(path, other string) bool {
+	rest, ok := strings.CutPrefix(path, other)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 func (d *decoder) find(path string) place {
@@ -216,7 +255,8 @@ func (d *decoder) structure(n *node, v reflect.Value, path string) {
 		at := join(path, e.key)
 		if i < 0 {
 			d.places[at] = e.place
-			d.fault(at, "is not known here: the keys are %s", knownKeys(fields))
+			d.stray = append(d.stray, at)
+			d.tell(at, "is not known here: the keys are %s", knownKeys(fields))
 			continue
 		}
 		given[e.key] = true

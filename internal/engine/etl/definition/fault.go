@@ -47,12 +47,9 @@ func (f faults) Error() string {
 	return fmt.Sprintf("%d faults", len(f))
 }
 
-// invalid returns an error that tells of all faults, by place, or nil when there
-// are none.
-func invalid(all []Fault) error {
-	if len(all) == 0 {
-		return nil
-	}
+// invalid returns an error that tells of all faults, by place. They are not complete
+// when they kept others from being looked for, which the hint says then.
+func invalid(all []Fault, complete bool) error {
 	slices.SortStableFunc(all, func(a, b Fault) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
@@ -65,5 +62,9 @@ func invalid(all []Fault) error {
 	if more := len(all) - len(shown); more > 0 {
 		lines = append(lines, fmt.Sprintf("and %d more", more))
 	}
-	return holdfast.Wrap(holdfast.CodeInvalid, faults(shown), "%s", strings.Join(lines, "\n"))
+	err := holdfast.Wrap(holdfast.CodeInvalid, faults(shown), "%s", strings.Join(lines, "\n"))
+	if complete {
+		return err
+	}
+	return err.WithHint("more faults may show when these are mended")
 }

@@ -2,6 +2,7 @@ package definition
 
 import (
 	"reflect"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -11,9 +12,9 @@ import (
 func Parse(text []byte) (*Definition, error) {
 	switch {
 	case len(text) > MaxText:
-		return nil, invalid([]Fault{{1, 1, "", "the text is longer than 256 KiB"}})
+		return nil, invalid([]Fault{{1, 1, "", "the text is longer than 256 KiB"}}, false)
 	case !utf8.Valid(text):
-		return nil, invalid([]Fault{{1, 1, "", "the text is not in UTF-8"}})
+		return nil, invalid([]Fault{{1, 1, "", "the text is not in UTF-8"}}, false)
 	}
 	read := readYAML
 	if isJSON(text) {
@@ -21,19 +22,22 @@ func Parse(text []byte) (*Definition, error) {
 	}
 	n, found := read(text)
 	if len(found) > 0 {
-		return nil, invalid(found)
+		return nil, invalid(found, false)
 	}
 	var d Definition
 	dec := &decoder{places: map[string]place{}}
 	dec.value(n, reflect.ValueOf(&d).Elem(), "", false)
-	if len(dec.faults) > 0 {
-		return nil, invalid(dec.faults) // what is checked next would follow from these
+	if _, given := dec.places["apiVersion"]; given && d.APIVersion != APIVersion && !slices.Contains(dec.wrong, "apiVersion") {
+		// What its keys mean there is not known here.
+		dec.faults = nil
+		dec.tell("apiVersion", "is %q: this program reads %q", shorten(d.APIVersion), APIVersion)
+		return nil, invalid(dec.faults, false)
 	}
 	d.fill()
 	v := newValidator(&d, dec)
-	v.definition()
+	complete := v.definition()
 	if len(dec.faults) > 0 {
-		return nil, invalid(dec.faults)
+		return nil, invalid(dec.faults, complete)
 	}
 	return &d, nil
 }

@@ -101,7 +101,7 @@ func TestFaults(t *testing.T) {
 		{"two places", "{site: shop}", "{site: shop, directory: ¦/srv}", "connections.shop.directory: stands beside site: give exactly one of site, directory or url"},
 		{"a site's name", "{site: shop}", "{site: ¦the shop}", `connections.shop.site: is "the shop": write the site's name, as in its URL`},
 		{"a database without a site", "/srv/lake", "/srv/lake, database: ¦x", "connections.lake.database: is for a site only"},
-		{"a relative directory", "/srv/lake", "¦srv/lake", "connections.lake.directory: is not absolute: write the whole path, below one of the worker's etl_roots"},
+		{"a relative directory", "/srv/lake", "¦srv/lake", "connections.lake.directory: is not absolute: write the whole path, below one of the worker's ETL roots (--etl-root)"},
 		{"a directory that climbs", "/srv/lake", "¦/srv/../etc", "connections.lake.directory: is not in its shortest form: leave out . and .. and doubled slashes"},
 		{"a URL of another kind", `"https://files.example.com"`, `¦"ftp://files.example.com"`, "connections.web.url: is no URL for reading files: write http://host/path or https://host/path"},
 		{"a URL with a password", `"https://files.example.com"`, `¦"https://me:secret@files.example.com"`, "connections.web.url: holds a user or a password, which a definition is no place for"},
@@ -170,8 +170,8 @@ func TestFaults(t *testing.T) {
 		{"a key of an append", "mode: upsert", "mode: append", "load[0].key: is for mode: upsert and mode: merge only"},
 		{"an update of the key", "key: [id]", "key: [id], update: [qty, ¦id]", `load[0].update[1]: is "id", which is part of the key`},
 		{"a table in a directory", "connection: dwh, table", "connection: ¦lake, table", "load[0].connection: is no site: a table needs one"},
-		{"an output into a site", "table: mart.orders, mode: upsert, key: [id]", "output: {path: a, format: csv}", "load[0].connection: is no directory: an output needs one"},
-		{"an output of JSON", "connection: dwh, table: mart.orders, mode: upsert, key: [id]", "connection: lake, output: {path: a, format: ¦json}", "load[0].output.format: is json: an output may be csv or parquet"},
+		{"an output into a site", "from: latest, connection: dwh, table: mart.orders, mode: upsert, key: [id]", "from: priced, connection: ¦dwh, output: {path: a, format: csv}", "load[0].connection: is no directory: an output needs one"},
+		{"an output of JSON", "from: latest, connection: dwh, table: mart.orders, mode: upsert, key: [id]", "from: priced, connection: lake, output: {path: a, format: ¦json}", "load[0].output.format: is json: an output may be csv or parquet"},
 		{"an output of a step in the target", "from: latest, connection: dwh, table: mart.orders, mode: upsert, key: [id]", "from: ¦latest, connection: lake, output: {path: a, format: csv}", "load[0].from: is a step in the target, which only a load into a table has"},
 		{"a table of the server's", "mart.orders", "¦pg_catalog.pg_class", "load[0].table: is in a schema of the server's own"},
 		{"two flows of a name", "key: [id]}", "key: [id]}\n  - ¦{from: latest, connection: dwh, table: b}", `load[1].name: is "latest", as that of load[0]: give each flow a name of its own`},
@@ -296,14 +296,75 @@ func TestFaultsOfFlows(t *testing.T) {
 }
 
 func TestFaultsTogether(t *testing.T) {
-	text := "apiVersion: holdfast/etl/v2\nname: ''\nconnections: {}\nextract: []\nload: []\n"
+	text := "apiVersion: holdfast/etl/v1\nname: ''\nconnections: {}\nextract: []\nload: []\n"
 	_, err := definition.Parse([]byte(text))
-	const want = `line 1, column 13: apiVersion: is "holdfast/etl/v2": this program reads "holdfast/etl/v1"
-line 2, column 7: name: is empty
+	const want = `line 2, column 7: name: is empty
 line 4, column 10: extract: is empty: an ETL reads at least one relation
 line 5, column 7: load: is empty: an ETL loads at least one relation`
 	if got := holdfast.ErrorMessage(err); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
+// TestFaultsBesideStructure keeps one mistake in the structure from hiding what is
+// wrong elsewhere, and from bringing faults that are its consequences.
+func TestFaultsBesideStructure(t *testing.T) {
+	const unmended = "more faults may show when these are mended"
+	for _, c := range []struct{ name, text, want, hint string }{
+		{"a key misspelled", `apiVersion: holdfast/etl/v1
+name: a
+connections: {shop: {site: shop}, dwh: {site: dwh, databse: x}, lake: {directory: srv}}
+parameters: {day: {tpye: date, default: soon}}
+extract:
+  - {name: a, connection: shop, qurey: select 1}
+  - {name: B, connection: shpo, table: b}
+  - {name: c, connection: lake, file: {path: /c, formt: csv, fields: [{name: x, type: nope}]}}
+load:
+  - {from: a, connection: dwh, table: a.b.c, mode: upsert, kye: [id]}
+  - {from: a, connection: dwh, table: pg_catalog.x}
+`, `line 3, column 52: connections.dwh.databse: is not known here: the keys are site, database, directory, url
+line 3, column 83: connections.lake.directory: is not absolute: write the whole path, below one of the worker's ETL roots (--etl-root)
+line 4, column 19: parameters.day.type: is missing
+line 4, column 20: parameters.day.tpye: is not known here: the keys are type, default, required, enum, property
+line 6, column 33: extract[0].qurey: is not known here: the keys are name, connection, table, columns, query, file, incremental, on_reject
+line 7, column 12: extract[1].name: is "B": a name has 1 to 63 of a to z, 0 to 9 and _, and begins with no digit
+line 7, column 27: extract[1].connection: is "shpo", which is no connection: those are dwh, lake or shop
+line 8, column 39: extract[2].file.format: is missing
+line 8, column 50: extract[2].file.formt: is not known here: the keys are path, format, header, comma, null_text, fields, max_size
+line 8, column 87: extract[2].file.fields[0].type: is no type that is known here: "nope"; write one of PostgreSQL's, such as text, bigint, numeric(18,6), timestamptz or text[]
+line 10, column 39: load[0].table: has more than two parts: write schema.table, and names with dots in double quotes
+line 10, column 60: load[0].kye: is not known here: the keys are name, from, connection, table, output, mode, key, update
+line 11, column 5: load[1].name: is "a", as that of load[0]: give each flow a name of its own
+line 11, column 39: load[1].table: is in a schema of the server's own`, unmended},
+		{
+			"a section misspelled", strings.Replace(strings.Replace(sound, "parameters:", "parametres:", 1), "connections:", "conections:", 1),
+			`line 1, column 1: connections: is missing
+line 4, column 1: parametres: is not known here: the keys are apiVersion, name, description, mode, service, parameters, unknown_properties, connections, extract, transform, load, batch, resources, empty
+line 6, column 1: conections: is not known here: the keys are apiVersion, name, description, mode, service, parameters, unknown_properties, connections, extract, transform, load, batch, resources, empty`, unmended,
+		},
+		{
+			"another version", "apiVersion: holdfast/etl/v2\nname: a\nsources: {}\n",
+			`line 1, column 13: apiVersion: is "holdfast/etl/v2": this program reads "holdfast/etl/v1"`, unmended,
+		},
+		{
+			"references beside a connection", strings.NewReplacer("{site: shop}", "{siet: shop}", "from: latest", "from: latets").Replace(sound),
+			`line 7, column 10: connections.shop.siet: is not known here: the keys are site, database, directory, url
+line 28, column 12: load[0].from: is "latets", which is no relation: those are orders, rates, clean, masked, priced, latest`, unmended,
+		},
+		{
+			"the last checks", plain + "  - {from: orders, name: b, connection: dwh, table: orders, mode: replace}\n",
+			"line 8, column 53: load[1].table: is that of load[0], and mode: replace deletes what the other one has loaded: use mode: append or upsert for both", "",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := definition.Parse([]byte(c.text))
+			if got := holdfast.ErrorMessage(err); got != c.want {
+				t.Errorf("got\n%s\nwant\n%s", got, c.want)
+			}
+			if got := holdfast.ErrorHint(err); got != c.hint {
+				t.Errorf("got the hint %q, want %q", got, c.hint)
+			}
+		})
 	}
 }
 

@@ -64,8 +64,15 @@ func newValidator(d *Definition, dec *decoder) *validator {
 	return v
 }
 
-// definition checks all.
-func (v *validator) definition() {
+// fault tells of a fault, unless another one that was told of may be its cause.
+func (v *validator) fault(path, format string, args ...any) {
+	if !v.follows(path) {
+		v.tell(path, format, args...)
+	}
+}
+
+// definition checks all, and reports whether nothing kept it from that.
+func (v *validator) definition() bool {
 	v.header()
 	v.service()
 	v.resources()
@@ -75,25 +82,29 @@ func (v *validator) definition() {
 	v.transforms()
 	v.loads()
 	v.names()
-	if len(v.faults) > 0 {
-		return // references are read from sound parts only
+	if v.faulty("extract") || v.faulty("transform") {
+		return false // references are read from sound parts only
 	}
 	v.graph = newGraph(v.d)
 	v.placement()
 	if len(v.faults) == 0 {
 		v.cycles()
 	}
-	if len(v.faults) == 0 {
-		v.columnsKnown()
-		v.flows()
-		v.targets()
+	if len(v.faults) > 0 {
+		return false
 	}
+	v.columnsKnown()
+	v.flows()
+	v.targets()
+	return true
+}
+
+// faulty reports whether a section, or a part of it, has a fault, or was not read.
+func (v *validator) faulty(section string) bool {
+	return v.unread(section) || slices.ContainsFunc(v.faults, func(f Fault) bool { return within(f.Path, section) })
 }
 
 func (v *validator) header() {
-	if v.d.APIVersion != APIVersion {
-		v.fault("apiVersion", "is %q: this program reads %q", shorten(v.d.APIVersion), APIVersion)
-	}
 	switch n := utf8.RuneCountInString(v.d.Name); {
 	case strings.TrimSpace(v.d.Name) == "":
 		v.fault("name", "is empty")
@@ -252,14 +263,14 @@ func (v *validator) parameter(path string, p Parameter) {
 
 // declared checks that a parameter is declared.
 func (v *validator) declared(path, name string) {
-	if _, ok := v.d.Parameters[name]; !ok {
+	if _, ok := v.d.Parameters[name]; !ok && !v.unread("parameters") {
 		v.fault(path, "is %q, which is no parameter: declare it below parameters", shorten(name))
 	}
 }
 
 // postgres checks SQL that a server runs.
 func (v *validator) postgres(path, sql string) {
-	if !v.statement(path, sql) {
+	if !v.statement(path, sql) || v.unread("parameters") {
 		return
 	}
 	if _, err := bind.Postgres(sql, v.types, nil); err != nil {
@@ -269,7 +280,7 @@ func (v *validator) postgres(path, sql string) {
 
 // engine checks SQL that the engine runs.
 func (v *validator) engine(path, sql string) {
-	if !v.statement(path, sql) {
+	if !v.statement(path, sql) || v.unread("parameters") {
 		return
 	}
 	names, err := bind.EngineParameters(sql)

@@ -55,7 +55,7 @@ func (v *validator) site(at string, c Connection) {
 func checkDirectory(dir string) error {
 	switch {
 	case !strings.HasPrefix(dir, "/"):
-		return errors.New("is not absolute: write the whole path, below one of the worker's etl_roots")
+		return errors.New("is not absolute: write the whole path, below one of the worker's ETL roots (--etl-root)")
 	case dir != "/" && path.Clean(dir) != strings.TrimSuffix(dir, "/"):
 		return errors.New("is not in its shortest form: leave out . and .. and doubled slashes")
 	}
@@ -108,7 +108,7 @@ func (v *validator) exactlyOne(at string, choices ...choice) bool {
 // connection returns the connection of an extract or a load.
 func (v *validator) connection(at, name string) (Connection, bool) {
 	c, ok := v.d.Connections[name]
-	if !ok {
+	if !ok && !v.unread("connections") {
 		v.fault(at, "is %q, which is no connection: those are %s", shorten(name), oneOf(sorted(v.d.Connections)))
 	}
 	return c, ok && c.sound()
