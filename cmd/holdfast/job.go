@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -161,7 +162,7 @@ func (j *jobFlags) add(cmd *cobra.Command) {
 	f.StringVar(&j.unit, "retain-unit", "", "what --retain counts: `unit` sets or generations (default: by the job's schedules)")
 	f.StringVar(&j.repository, "repository", "", "`repository` for its backup sets (default: the site's)")
 	f.IntVar(&j.autoAbort, "auto-abort", 0, "`minutes` after which a run is ended; 0: never")
-	f.BoolVar(&j.inactive, "inactive", false, "its schedules do not run")
+	f.BoolVar(&j.inactive, "inactive", false, "its schedules, and what an ETL has planned, do not run")
 }
 
 func (j *jobFlags) change(cmd *cobra.Command) native.JobChange {
@@ -245,7 +246,7 @@ func (a *app) jobUpdateCommand() *cobra.Command {
 		},
 	}
 	update.Flags().StringVar(&name, "name", "", "new `name`, unique in the site")
-	update.Flags().BoolVar(&flags.active, "active", false, "its schedules run")
+	update.Flags().BoolVar(&flags.active, "active", false, "its schedules, and what an ETL has planned, run")
 	flags.add(update)
 	update.MarkFlagsMutuallyExclusive("active", "inactive")
 	return update
@@ -307,11 +308,17 @@ func (a *app) printJob(j native.Job) error {
 		}
 		row("active", j.Active)
 		row("priority", j.Priority)
-		repository := j.Repository
-		if repository == "" {
-			repository = "the site's"
+		if j.ETL == nil {
+			row("repository", cmp.Or(j.Repository, "the site's"))
+		} else {
+			for _, c := range j.ETL.Configurations {
+				state := ""
+				if c.Active {
+					state = " (active)"
+				}
+				row("configuration", strings.TrimSpace(fmt.Sprintf("%d %s%s %s", c.ID, c.Name, state, pairs(c.Properties))))
+			}
 		}
-		row("repository", repository)
 		if j.Retention != nil {
 			row("keeps", keep(j))
 		}

@@ -52,6 +52,7 @@ type NewETL struct {
 // ETLChange changes what it names and leaves the rest.
 type ETLChange struct {
 	Definition *string            `json:"definition,omitempty" maxLength:"262144"`
+	Active     *bool              `json:"active,omitempty" doc:"false: planned executions are left out when they are due; a run by hand is taken"`
 	Properties *map[string]string `json:"properties,omitempty" doc:"Of the active run configuration: all of them; ******** leaves a secret as it is"`
 }
 
@@ -108,13 +109,7 @@ func (n names) etl(s *holdfast.ETLSpec) *ETL {
 	}
 	out := &ETL{Service: s.Service, Sites: n.slugs(s.Sites), Configurations: []RunConfiguration{}}
 	for _, c := range s.Configurations {
-		shown := RunConfiguration{ID: c.ID, Name: c.Name, Active: c.Active, Properties: maps.Clone(c.Properties)}
-		for name := range shown.Properties {
-			if holdfast.SecretProperty(name) {
-				shown.Properties[name] = holdfast.MaskedProperty
-			}
-		}
-		out.Configurations = append(out.Configurations, shown)
+		out.Configurations = append(out.Configurations, runConfiguration(c))
 	}
 	if r := s.Recurrence; r != nil {
 		out.Recurrence = &Recurrence{Start: utc(r.Start), PeriodSeconds: int64(r.Period / time.Second), Armed: r.Armed}
@@ -122,12 +117,29 @@ func (n names) etl(s *holdfast.ETLSpec) *ETL {
 	return out
 }
 
+// runConfiguration masks secrets.
+func runConfiguration(c holdfast.RunConfiguration) RunConfiguration {
+	return RunConfiguration{ID: c.ID, Name: c.Name, Active: c.Active, Properties: masked(c.Properties)}
+}
+
+// masked returns a copy of properties that shows no secret.
+func masked(properties map[string]string) map[string]string {
+	shown := maps.Clone(properties)
+	for name := range shown {
+		if holdfast.SecretProperty(name) {
+			shown[name] = holdfast.MaskedProperty
+		}
+	}
+	return shown
+}
+
 func (a *api) registerETLs() {
+	a.registerRunConfigurations()
 	register(a, operation{
 		id: "create-etl", method: http.MethodPost, path: "/etls", tag: "etls", status: http.StatusCreated, summary: "Create an ETL job",
 	}, a.createETL)
 	register(a, operation{
-		id: "update-etl", method: http.MethodPatch, path: "/etls/{job}", tag: "etls", summary: "Change an ETL's definition or properties",
+		id: "update-etl", method: http.MethodPatch, path: "/etls/{job}", tag: "etls", summary: "Change an ETL's definition or properties, activate or deactivate it",
 	}, a.updateETL)
 	register(a, operation{
 		id: "get-etl-status", method: http.MethodGet, path: "/etls/{job}/status", tag: "etls", summary: "Say where an ETL is",
@@ -215,6 +227,7 @@ func (a *api) updateETL(ctx context.Context, actor holdfast.Actor, in *struct {
 	}
 	_, err = a.Service.UpdateETL(ctx, actor, id, func(j *holdfast.Job) error {
 		set(&j.ETL.Definition, in.Body.Definition)
+		set(&j.Active, in.Body.Active)
 		if in.Body.Properties == nil {
 			return nil
 		}

@@ -1,6 +1,7 @@
 package native_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -56,6 +57,40 @@ func TestETLExchanges(t *testing.T) {
 	r.want(404, "POST", "/api/v1/etls/nightly-copy/run", `{}`)
 	r.want(404, "GET", "/api/v1/etls/nightly/status", "")
 	r.golden("etls")
+}
+
+// TestRunConfigurations changes which properties executions have, and whether there
+// are any.
+func TestRunConfigurations(t *testing.T) {
+	r := newRig(t)
+	r.setUp()
+	r.want(201, "POST", "/api/v1/etls", `{"definition":`+definitionOf(t, "copy", "")+`,"properties":{"region":"north"}}`)
+	r.transcript.Reset()
+	const path = "/api/v1/etls/copy/run-configurations"
+	r.want(200, "GET", path, "")
+	r.want(201, "POST", path, `{"name":"test","properties":{"region":"south","db.password":"planted-3"}}`)
+	r.want(400, "POST", path, `{"name":"test"}`)
+	r.want(400, "POST", path, `{"name":"other","properties":{"db.password":"********"}}`)
+	r.want(200, "PATCH", path+"/test", `{"name":"trial","properties":{"region":"east","db.password":"********"}}`)
+	r.want(200, "PATCH", path+"/1002", `{"active":true}`)
+	r.want(409, "DELETE", path+"/trial", "")
+	r.want(200, "PATCH", path+"/trial", `{"active":false}`)
+	r.want(409, "POST", "/api/v1/etls/copy/run", `{}`)
+	r.want(200, "GET", path, "")
+	r.want(204, "DELETE", path+"/trial", "")
+	r.want(409, "DELETE", path+"/Default", "")
+	r.want(404, "DELETE", path+"/trial", "")
+	r.want(404, "GET", "/api/v1/etls/nightly/run-configurations", "")
+	r.want(200, "PATCH", path+"/Default", `{"active":true}`)
+	r.want(200, "PATCH", "/api/v1/etls/copy", `{"active":false}`)
+	r.want(200, "POST", "/api/v1/etls/copy/run", `{}`)
+	r.want(200, "PATCH", "/api/v1/jobs/copy", `{"active":true,"description":"by hand"}`)
+	r.want(400, "PATCH", "/api/v1/jobs/copy", `{"retention":{"count":3}}`)
+	r.golden("runconfigurations")
+	seen := r.want(200, "GET", "/api/v1/events", "")
+	if bytes.Contains(seen.body, []byte("planted")) || !bytes.Contains(seen.body, []byte(`"etl.updated"`)) {
+		t.Errorf("got %s, want who changed the ETL and no secret", seen.body)
+	}
 }
 
 // Whoever reads a job gets no secret of it, and who writes back what it has read
@@ -115,6 +150,19 @@ func TestClientETLs(t *testing.T) {
 	if e.Outcome != holdfast.OutcomeCancelled {
 		t.Errorf("got %s, want CANCELLED", e.Outcome)
 	}
+	trial, err := c.CreateRunConfiguration(ctx, "copy", native.NewRunConfiguration{Name: "trial", Properties: map[string]string{"region": "south"}})
+	noError(t, err)
+	active, name := true, "second"
+	_, err = c.UpdateRunConfiguration(ctx, "copy", "trial", native.RunConfigurationChange{Active: &active, Name: &name})
+	noError(t, err)
+	all, err := c.RunConfigurations(ctx, "copy")
+	noError(t, err)
+	if len(all) != 2 || all[0].Active || !all[1].Active || all[1].ID != trial.ID || all[1].Name != name {
+		t.Errorf("got %+v, want the second one active", all)
+	}
+	_, err = c.UpdateRunConfiguration(ctx, "copy", "Default", native.RunConfigurationChange{Active: &active})
+	noError(t, err)
+	noError(t, c.DeleteRunConfiguration(ctx, "copy", name))
 	properties := map[string]string{}
 	changed, err := c.UpdateETL(ctx, "copy", native.ETLChange{Properties: &properties})
 	noError(t, err)

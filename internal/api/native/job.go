@@ -215,7 +215,18 @@ func (a *api) updateJob(ctx context.Context, actor holdfast.Actor, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.Service.UpdateJob(ctx, actor, id, apply); err != nil {
+	j, err := a.Service.Job(ctx, actor, id)
+	if err != nil {
+		return nil, err
+	}
+	update := a.Service.UpdateJob
+	if j.Type == holdfast.JobETL {
+		if in.Body.Repository != nil || in.Body.Retention != nil {
+			return nil, holdfast.Errorf(holdfast.CodeInvalid, "an ETL keeps no backup sets").WithHint("leave repository and retention out")
+		}
+		update = a.Service.UpdateETL
+	}
+	if _, err := update(ctx, actor, id, apply); err != nil {
 		return nil, err
 	}
 	return a.oneJob(ctx, actor, id)

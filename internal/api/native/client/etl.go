@@ -18,6 +18,29 @@ func (c *Client) UpdateETL(ctx context.Context, ref string, in native.ETLChange)
 	return call[native.Job](ctx, c, request{method: http.MethodPatch, path: []string{"etls", ref}, body: in})
 }
 
+// RunConfigurations lists the run configurations of an ETL.
+func (c *Client) RunConfigurations(ctx context.Context, ref string) ([]native.RunConfiguration, error) {
+	return items[native.RunConfiguration](ctx, c, get("etls", ref, "run-configurations"))
+}
+
+// CreateRunConfiguration gives an ETL another run configuration.
+func (c *Client) CreateRunConfiguration(ctx context.Context, ref string, in native.NewRunConfiguration) (native.RunConfiguration, error) {
+	return call[native.RunConfiguration](ctx, c, post(in, "etls", ref, "run-configurations"))
+}
+
+// UpdateRunConfiguration changes, activates or deactivates a run configuration,
+// which is an id or a name.
+func (c *Client) UpdateRunConfiguration(ctx context.Context, ref, configuration string, in native.RunConfigurationChange) (native.RunConfiguration, error) {
+	return call[native.RunConfiguration](ctx, c, request{
+		method: http.MethodPatch, path: []string{"etls", ref, "run-configurations", configuration}, body: in,
+	})
+}
+
+// DeleteRunConfiguration deletes a run configuration that is not active.
+func (c *Client) DeleteRunConfiguration(ctx context.Context, ref, configuration string) error {
+	return drop(ctx, c, del("etls", ref, "run-configurations", configuration))
+}
+
 // RunETL asks for an execution of an ETL, or switches a service on. The same key
 // gives the same execution; empty: none.
 func (c *Client) RunETL(ctx context.Context, ref, key string, in native.NewETLRun) (native.ETLAnswer, error) {
