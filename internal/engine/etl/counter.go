@@ -3,6 +3,7 @@ package etl
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -14,10 +15,14 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/engine/pgsession"
 )
 
-// maxCounter bounds what a person may write into a counter, in bytes.
-const maxCounter = 64 << 10
+// Limits of counters that go to and fro, in bytes.
+const (
+	maxCounter  = 64 << 10  // that a person writes, or is shown
+	maxCounters = 512 << 10 // that are shown together
+)
 
-// Counters reads from the targets how far each flow has been loaded.
+// Counters reads from the targets how far each flow has been loaded. Of a counter
+// that is too long to be shown it says what it is.
 func (p *Pipeline) Counters(ctx context.Context, req engine.ETL) ([]engine.FlowCounter, error) {
 	e, err := p.onlooker(req)
 	if err != nil {
@@ -48,7 +53,29 @@ func (p *Pipeline) Counters(ctx context.Context, req engine.ETL) ([]engine.FlowC
 			all = append(all, c)
 		}
 	}
+	room := min(maxCounter, maxCounters/max(len(all), 1))
+	for i, c := range all {
+		if len(c.Value) > room {
+			all[i].Value = summary(c.Value)
+		}
+	}
 	return all, nil
+}
+
+// summary stands for a counter that is too long. It is no value, so that nobody
+// sets the counter to it.
+func summary(value string) string {
+	files, err := parseSeen(value)
+	if err != nil {
+		return fmt.Sprintf("a value of %d bytes, which is too long to be shown", len(value))
+	}
+	var last seenFile
+	for _, f := range files {
+		if f.MTime.After(last.MTime) {
+			last = f
+		}
+	}
+	return fmt.Sprintf("%d files, which are too many to be shown; the newest is %s of %s", len(files), last.Path, last.MTime.Format(time.RFC3339))
 }
 
 // onlooker is an execution that looks at what others have loaded. Its properties
@@ -184,7 +211,7 @@ func checkCounter(s definition.Strategy, value string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return encodeSeen(files), nil
+	return files.encode(), nil
 }
 
 func (f *flow) setCounter(ctx context.Context, extract, value string) error {

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -27,7 +26,7 @@ const (
 // fetch gets the file of an extract by HTTP into the execution's directory for
 // temporary files, from which its name is removed at once: the file lives as long
 // as it is open.
-func (f *flow) fetch(ctx context.Context, base string, in *definition.Input, known []seenFile) ([]inputFile, error) {
+func (f *flow) fetch(ctx context.Context, base string, in *definition.Input, known seenFiles) ([]inputFile, error) {
 	address, err := url.Parse(base)
 	if err != nil {
 		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "the URL of connection %s is not valid", in.Extract.Connection)
@@ -68,7 +67,7 @@ func (f *flow) fetch(ctx context.Context, base string, in *definition.Input, kno
 		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s comes without a time of its last change: nothing tells whether it was loaded before", shown).
 			WithHint("let the server send Last-Modified, or read the file without incremental with mode replace, upsert or merge")
 	}
-	if slices.Contains(known, seen) {
+	if known.has(seen) {
 		return nil, nil
 	}
 	file, err := f.e.tempFile()
@@ -95,7 +94,7 @@ func (f *flow) fetch(ctx context.Context, base string, in *definition.Input, kno
 		return nil, err
 	}
 	fetched.seen.Size = n
-	if slices.Contains(known, fetched.seen) { // the server has not said its size before
+	if known.has(fetched.seen) { // the server has not said its size before
 		closeFiles([]inputFile{fetched})
 		return nil, nil
 	}
@@ -158,6 +157,9 @@ const (
 // tempFile makes a file for what is fetched.
 func (e *execution) tempFile() (*os.File, error) {
 	dir := e.p.temp()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fileError(err, dir)
+	}
 	old, err := filepath.Glob(filepath.Join(dir, fetchPrefix+"*"))
 	if err != nil {
 		old = nil // a directory with special characters has no sweep

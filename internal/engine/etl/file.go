@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -18,14 +19,26 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
 )
 
-// maxSeen is how many files that are gone a counter remembers.
-const maxSeen = 10_000
+// Limits of a counter of files.
+const (
+	maxGone = 10_000  // files that it remembers though they are gone: they may come back
+	maxSeen = 8 << 20 // bytes; about 80,000 files
+)
 
 // seenFile is a file that an extract by files has loaded.
 type seenFile struct {
 	Path  string    `json:"path"`
 	Size  int64     `json:"size"`
-	MTime time.Time `json:"mtime"`
+	MTime time.Time `json:"mtime"` // in UTC
+}
+
+// seenFiles are those that a counter knows, by path.
+type seenFiles map[string]seenFile
+
+// has reports whether the file was loaded as it is now.
+func (s seenFiles) has(f seenFile) bool {
+	k, ok := s[f.Path]
+	return ok && k.Size == f.Size && k.MTime.Equal(f.MTime)
 }
 
 // inputFile is a file that is read, open.
@@ -68,6 +81,9 @@ func fileError(err error, name string) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return holdfast.Wrap(holdfast.CodeInvalid, err, "%s does not exist", name).WithHint("check the path in the definition")
+	case escapes(err):
+		return holdfast.Wrap(holdfast.CodeInvalid, err, "%s leads out of the directories that this worker allows", name).
+			WithHint("it is a symbolic link, or lies behind one: put the file itself there, or add the directory that it leads to to etl_roots in the worker's configuration, and give it a connection")
 	case errors.Is(err, fs.ErrPermission):
 		return holdfast.Wrap(holdfast.CodeForbidden, err, "%s may not be used", name).WithHint("let the worker's user read and write it as the definition asks")
 	case isFull(err):
@@ -75,6 +91,9 @@ func fileError(err error, name string) error {
 	}
 	return holdfast.Wrap(holdfast.CodeInvalid, err, "%s cannot be used: %s", name, cause(err))
 }
+
+// escapes reports whether a path leads out of an [os.Root], whose error has no name.
+func escapes(err error) bool { return cause(err) == "path escapes from parent" }
 
 // cause is the innermost reason of an error of the file system.
 func cause(err error) string {
@@ -89,7 +108,7 @@ func cause(err error) string {
 func (f *flow) openFiles(ctx context.Context, in *definition.Input, counter string) (files []inputFile, after string, err error) {
 	c := f.e.plan.Definition.Connections[in.Extract.Connection]
 	byFile := in.Extract.Incremental != nil
-	var known []seenFile
+	var known seenFiles
 	if byFile && counter != "" {
 		if known, err = parseSeen(counter); err != nil {
 			return nil, "", err
@@ -101,10 +120,11 @@ func (f *flow) openFiles(ctx context.Context, in *definition.Input, counter stri
 			files = nil
 		}
 	}()
+	present := []string{in.Extract.File.Path}
 	if c.URL != "" {
 		files, err = f.fetch(ctx, c.URL, in, known)
 	} else {
-		files, err = f.e.openMatching(c.Directory, in.Extract.File.Path, known)
+		files, present, err = f.e.openMatching(c.Directory, in.Extract.File.Path, known)
 	}
 	if err == nil && len(files) == 0 && !byFile {
 		err = f.noFile(ctx, in)
@@ -113,14 +133,21 @@ func (f *flow) openFiles(ctx context.Context, in *definition.Input, counter stri
 		return files, "", err
 	}
 	for _, file := range files {
-		if slices.ContainsFunc(known, func(s seenFile) bool { return s.Path == file.name }) {
+		if _, ok := known[file.name]; ok {
 			f.e.warn(ctx, "a file has changed since it was loaded, and is loaded again", "extract", in.Extract.Name, "file", file.name)
 		}
 	}
 	if len(files) == 0 {
 		return nil, "", nil
 	}
-	return files, seenAfter(known, files), nil
+	if after = known.with(files, present, maxGone).encode(); len(after) > maxSeen {
+		after = known.with(files, present, 0).encode()
+	}
+	if len(after) > maxSeen {
+		return files, "", holdfast.Errorf(holdfast.CodeInvalid, "extract %s matches so many files that its counter cannot remember them", in.Extract.Name).
+			WithHint("move files that were loaded to another directory, or let several extracts read some of them each")
+	}
+	return files, after, nil
 }
 
 // noFile tells of a path that matches nothing. It may be mistyped: no load empties
@@ -134,11 +161,12 @@ func (f *flow) noFile(ctx context.Context, in *definition.Input) error {
 	return nil
 }
 
-// openMatching opens the regular files that match a path below a directory.
-func (e *execution) openMatching(dir, pattern string, known []seenFile) (files []inputFile, err error) {
+// openMatching opens the regular files that match a path below a directory, but for
+// those that are known. present are the names of all.
+func (e *execution) openMatching(dir, pattern string, known seenFiles) (files []inputFile, present []string, err error) {
 	root, err := e.openRoot(dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer root.Close() //nolint:errcheck // nothing was written
 	defer func() {
@@ -151,28 +179,29 @@ func (e *execution) openMatching(dir, pattern string, known []seenFile) (files [
 	matched := []string{last}
 	if strings.ContainsAny(last, "*?[") {
 		if matched, err = matching(root, strings.TrimSuffix(place, "/"), last); err != nil {
-			return nil, fileError(err, path.Join(dir, place))
+			return nil, nil, fileError(err, path.Join(dir, place))
 		}
 	}
 	for _, name := range matched {
 		name = path.Join(place, name)
+		present = append(present, name)
 		file, err := openRegular(root, name)
 		if err != nil {
-			return files, fileError(err, path.Join(dir, name))
+			return files, nil, fileError(err, path.Join(dir, name))
 		}
 		info, err := file.Stat()
 		if err != nil {
 			_ = file.Close()
-			return files, fileError(err, path.Join(dir, name))
+			return files, nil, fileError(err, path.Join(dir, name))
 		}
 		seen := seenFile{Path: name, Size: info.Size(), MTime: info.ModTime().UTC()}
-		if slices.Contains(known, seen) {
+		if known.has(seen) {
 			_ = file.Close()
 			continue
 		}
 		files = append(files, inputFile{name: name, file: file, seen: seen})
 	}
-	return files, nil
+	return files, present, nil
 }
 
 // openRegular opens a file for reading. Opening a pipe that nobody writes would
@@ -211,21 +240,23 @@ func matching(root *os.Root, dir, pattern string) ([]string, error) {
 	return all, nil
 }
 
-// seenAfter is the counter when files are loaded as well. It forgets files that
-// are gone before it grows too long.
-func seenAfter(known []seenFile, files []inputFile) string {
-	all := slices.DeleteFunc(slices.Clone(known), func(s seenFile) bool {
-		return slices.ContainsFunc(files, func(f inputFile) bool { return f.name == s.Path })
-	})
-	if len(all) > maxSeen {
-		slices.SortStableFunc(all, func(a, b seenFile) int { return a.MTime.Compare(b.MTime) })
-		all = all[len(all)-maxSeen:]
-	}
+// with adds files that are loaded as well. Of those that are gone so many stay, the
+// newest; one that is there would be loaded again if it were forgotten.
+func (s seenFiles) with(files []inputFile, present []string, stay int) seenFiles {
+	all := seenFiles{}
+	maps.Copy(all, s)
 	for _, f := range files {
-		all = append(all, f.seen)
+		all[f.name] = f.seen
 	}
-	slices.SortFunc(all, func(a, b seenFile) int { return strings.Compare(a.Path, b.Path) })
-	return encodeSeen(all)
+	gone := maps.Clone(all)
+	for _, name := range present {
+		delete(gone, name)
+	}
+	oldest := slices.SortedFunc(maps.Values(gone), func(a, b seenFile) int { return a.MTime.Compare(b.MTime) })
+	for _, f := range oldest[:max(0, len(oldest)-stay)] {
+		delete(all, f.Path)
+	}
+	return all
 }
 
 func closeFiles(files []inputFile) {
@@ -265,18 +296,25 @@ func (e *execution) copyFile(ctx context.Context, w io.Writer, file *os.File) er
 }
 
 // parseSeen reads a counter of files.
-func parseSeen(value string) ([]seenFile, error) {
-	var all []seenFile
-	if err := json.Unmarshal([]byte(value), &all); err != nil {
+func parseSeen(value string) (seenFiles, error) {
+	var list []seenFile
+	if err := json.Unmarshal([]byte(value), &list); err != nil {
 		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "the counter of files is no list of files").
 			WithHint(`set it to [{"path": "orders/1.csv", "size": 1024, "mtime": "2026-01-31T12:00:00Z"}], or to nothing to load all files again`)
+	}
+	all := seenFiles{}
+	for _, f := range list {
+		f.MTime = f.MTime.UTC() // a person writes it with the offset of his clock
+		all[f.Path] = f
 	}
 	return all, nil
 }
 
-func encodeSeen(all []seenFile) string {
-	b, err := json.Marshal(all)
-	if err != nil { // times of files marshal
+// encode writes the counter, ordered by path.
+func (s seenFiles) encode() string {
+	list := slices.SortedFunc(maps.Values(s), func(a, b seenFile) int { return strings.Compare(a.Path, b.Path) })
+	b, err := json.Marshal(list)
+	if err != nil || len(list) == 0 { // times of files marshal
 		return "[]"
 	}
 	return string(b)
