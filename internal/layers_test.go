@@ -48,7 +48,11 @@ var layers = map[string][]string{
 	"internal/objstore":              domain,
 	"internal/objstore/fault":        bucket,
 	"internal/objstore/fs":           bucket,
+	"internal/objstore/limit":        bucket,
 	"internal/objstore/mem":          bucket,
+	"internal/objstore/retry":        bucket,
+	"internal/objstore/s3":           bucket,
+	"internal/objstore/s3/s3test":    {"", "internal/objstore/s3"},
 	"internal/objstore/objstoretest": bucket,
 
 	"internal/store":           domain,
@@ -83,13 +87,14 @@ var layers = map[string][]string{
 		"internal/repository/hash", "internal/repository/index", "internal/repository/pack",
 	},
 
-	"internal/worker":    {"", "internal/durable", "internal/engine", "internal/objstore", "internal/repository", "internal/seal", "internal/wire"},
-	"internal/dispatch":  {"", "internal/certificate", "internal/durable", "internal/engine", "internal/expire", "internal/seal", "internal/store", "internal/wire"},
+	"internal/execlog":   {""},
+	"internal/worker":    {"", "internal/durable", "internal/engine", "internal/execlog", "internal/objstore", "internal/repository", "internal/seal", "internal/wire"},
+	"internal/dispatch":  {"", "internal/certificate", "internal/durable", "internal/engine", "internal/execlog", "internal/expire", "internal/seal", "internal/store", "internal/wire"},
 	"internal/service":   {"", "internal/cron", "internal/engine", "internal/engine/etl/definition", "internal/expire", "internal/store"},
 	"internal/scheduler": nil,
 
 	"internal/server":             {"", "internal/certificate", "internal/durable"},
-	"internal/api/native":         append(slices.Clone(dialect), "internal/engine/etl/definition"), // whose schema it hands out
+	"internal/api/native":         append(slices.Clone(dialect), "internal/engine/etl/definition", "internal/execlog"), // whose schema it hands out
 	"internal/api/native/client":  {"", "internal/api/native", "internal/engine"},                  // the wire types are native's
 	"internal/api/baas":           dialect,
 	"internal/api/baasenterprise": dialect,

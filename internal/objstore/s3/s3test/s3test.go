@@ -1,0 +1,161 @@
+// Package s3test runs a real S3 server on the loopback, for tests.
+package s3test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/objstore/s3"
+)
+
+// module is the server: the Versity gateway over a directory. It knows conditional
+// writes, versions and object lock.
+const module, moduleVersion = "github.com/versity/versitygw/cmd/versitygw", "v1.8.0"
+
+const (
+	accessKey = "HOLDFASTTEST"
+	secretKey = "a secret of tests only"
+	region    = "us-east-1"
+
+	buildTimeout = 10 * time.Minute
+	startTimeout = 30 * time.Second
+)
+
+// Server is a running server.
+type Server struct {
+	Addr string // host:port, without TLS
+	Dir  string // in which a bucket is a directory, and an object a file
+
+	t    testing.TB
+	last atomic.Int64
+}
+
+// Start starts a server, which ends with the test.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatalf("install %s: %v", module, err)
+	}
+	s := &Server{Addr: freeAddr(t), Dir: t.TempDir(), t: t}
+	versions := t.TempDir()
+	cmd := exec.CommandContext(context.Background(), path, "--quiet", "--health", "/health", "--region", region, "--port", s.Addr, "posix", "--versioning-dir", versions, s.Dir)
+	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+accessKey, "ROOT_SECRET_KEY="+secretKey)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // it was killed
+	})
+	for deadline := time.Now().Add(startTimeout); !s.answers(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the S3 server at %s does not answer", s.Addr)
+		}
+	}
+	return s
+}
+
+func (s *Server) answers() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Addr+"/health", http.NoBody)
+	if err != nil {
+		return false
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = res.Body.Close() // nothing in it is wanted
+	return res.StatusCode == http.StatusOK
+}
+
+// Config makes a bucket, and returns how it is reached.
+func (s *Server) Config(t testing.TB) s3.Config {
+	t.Helper()
+	return s.config(t, minio.MakeBucketOptions{Region: region})
+}
+
+// LockedConfig is Config for a bucket with object lock.
+func (s *Server) LockedConfig(t testing.TB) s3.Config {
+	t.Helper()
+	return s.config(t, minio.MakeBucketOptions{Region: region, ObjectLocking: true})
+}
+
+func (s *Server) config(t testing.TB, o minio.MakeBucketOptions) s3.Config {
+	t.Helper()
+	name := "bucket-" + strconv.FormatInt(s.last.Add(1), 10)
+	if err := s.Client(t).MakeBucket(t.Context(), name, o); err != nil {
+		t.Fatalf("make bucket %s: %v", name, err)
+	}
+	return s3.Config{
+		Endpoint: s.Addr, Plain: true, Region: region, Bucket: name, PathStyle: true, AccessKey: accessKey, SecretKey: holdfast.NewSecret(secretKey),
+	}
+}
+
+// Client is the owner's client, for what a bucket's contract has no words for.
+func (s *Server) Client(t testing.TB) *minio.Client {
+	t.Helper()
+	c, err := minio.New(s.Addr, &minio.Options{Creds: credentials.NewStaticV4(accessKey, secretKey, ""), Region: region, BucketLookup: minio.BucketLookupPath})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// binary installs the server once for all tests of a user: it takes a minute.
+var binary = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("holdfast-s3test-%d-%s", os.Getuid(), moduleVersion))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	lock, err := os.Open(dir)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = lock.Close() }()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "versitygw")
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", "install", module+"@"+moduleVersion)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return path, nil
+})
