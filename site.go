@@ -10,7 +10,7 @@ import (
 // SiteID numbers sites.
 type SiteID int64
 
-// Site is one PostgreSQL server (cluster) that we protect.
+// Site is one PostgreSQL server (cluster) that we protect, or that ETLs use.
 type Site struct {
 	ID         SiteID
 	Account    AccountID
@@ -19,7 +19,7 @@ type Site struct {
 	Name       string
 	Server     Server
 	Password   []byte // sealed with the master key; empty: none needed
-	DataDir    string // absolute path on Host
+	DataDir    string // absolute path on Host; empty: for ETLs only, there is nothing to back up
 	Pool       string // which workers may run its executions
 	Repository RepositoryID
 	MaxRunning int // executions at once; 0: no limit
@@ -61,8 +61,10 @@ func (s Site) Validate() error {
 	if strings.Contains(s.Pool, ".") {
 		return Errorf(CodeInvalid, "pool %q holds a dot", s.Pool).WithHint("name the pool without dots")
 	}
-	if err := CleanAbs("data directory", s.DataDir); err != nil {
-		return err
+	if s.DataDir != "" {
+		if err := CleanAbs("data directory", s.DataDir); err != nil {
+			return err
+		}
 	}
 	switch {
 	case s.Server.Host == "":

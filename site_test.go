@@ -19,7 +19,6 @@ func TestSiteValidate(t *testing.T) {
 		{"no pool", func(s *holdfast.Site) { s.Pool = "" }, "pool"},
 		// A dot separates the words of a subject: pool "a.b" would be heard by "a".
 		{"a pool with a dot", func(s *holdfast.Site) { s.Pool = "a.b" }, "holds a dot"},
-		{"no data directory", func(s *holdfast.Site) { s.DataDir = "" }, "data directory"},
 		{"a relative data directory", func(s *holdfast.Site) { s.DataDir = "data" }, "data directory"},
 		{"the root as data directory", func(s *holdfast.Site) { s.DataDir = "/" }, "data directory"},
 		{"a data directory that climbs", func(s *holdfast.Site) { s.DataDir = "/data/../etc" }, "data directory"},

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-backup/holdfast"
@@ -75,7 +77,7 @@ func (a *app) siteCommand() *cobra.Command {
 			return c.DeleteSite(cmd.Context(), args[0])
 		},
 	}
-	return group("site", "PostgreSQL servers that are protected", a.siteAddCommand(), list, show, a.siteUpdateCommand(), a.siteTestCommand(), remove)
+	return group("site", "PostgreSQL servers: those that are backed up, and those that ETLs use", a.siteAddCommand(), list, show, a.siteUpdateCommand(), a.siteTestCommand(), remove)
 }
 
 func (a *app) siteAddCommand() *cobra.Command {
@@ -104,12 +106,12 @@ func (a *app) siteAddCommand() *cobra.Command {
 	f := add.Flags()
 	f.StringVar(&in.Name, "display-name", "", "`text` for people")
 	f.StringVar(&in.Host, "host", "", "`host` on which the server runs")
-	f.StringVar(&in.DataDir, "data-dir", "", "data `directory` on that host")
+	f.StringVar(&in.DataDir, "data-dir", "", "data `directory` on that host; left out: the site is for ETLs only")
 	f.StringVar(&in.Pool, "pool", "", "`pool` of workers that may run its executions")
 	f.StringVar(&in.Repository, "repository", "", "`repository` for its backup sets")
 	f.IntVar(&in.MaxRunning, "max-running", 0, "`number` of executions at once; 0: no limit")
 	password.add(add)
-	require(add, "host", "data-dir")
+	require(add, "host")
 	return add
 }
 
@@ -200,16 +202,22 @@ func changed[T any](cmd *cobra.Command, flag string, v T) *T {
 }
 
 func (a *app) siteTestCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "test SITE", Short: "Say what a backup of the site would miss, and what to do about it", Args: args(1),
-		Long: "Test connects to the site as a backup would, from a worker on its host, and prints what it found.\n" +
-			"It exits with 1 when something is missing; FIX is the SQL that grants it, or what else to do.",
+	var jobs string
+	test := &cobra.Command{
+		Use: "test SITE", Short: "Say what a backup of the site, or an ETL, would miss, and what to do about it", Args: args(1),
+		Long: "Test connects to the site as a job would, from a worker on its host, and prints what it found: for backups,\n" +
+			"or for ETLs with --for etl and when the site has no data directory. It exits with 1 when something is missing;\n" +
+			"FIX is the SQL that grants it, or what else to do.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {
 				return err
 			}
-			t, err := c.TestSite(cmd.Context(), args[0])
+			of := holdfast.JobType(strings.ToUpper(jobs))
+			if of != "" && of != holdfast.JobBackup && of != holdfast.JobETL {
+				return holdfast.Errorf(holdfast.CodeInvalid, "a site is not tested for %q", jobs).WithHint("use --for backup or --for etl")
+			}
+			t, err := c.TestSite(cmd.Context(), args[0], of)
 			if err != nil {
 				return err
 			}
@@ -226,6 +234,8 @@ func (a *app) siteTestCommand() *cobra.Command {
 			return nil
 		},
 	}
+	test.Flags().StringVar(&jobs, "for", "", "`jobs` that are to work there: backup or etl (default: backup, and etl for a site without a data directory)")
+	return test
 }
 
 func address(s native.Server) string {

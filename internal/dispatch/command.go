@@ -84,10 +84,10 @@ func (d *Dispatcher) commandHost(
 	return wire.Answer{}, last
 }
 
-// TestSite asks a worker that stands on the site's host to look at the site.
-// CodeUnavailable when no such worker answers.
-func (d *Dispatcher) TestSite(ctx context.Context, site holdfast.Site) ([]engine.Finding, error) {
-	a, err := d.commandSite(ctx, site, testLimit, wire.Command{Kind: wire.CommandTest, Engine: holdfast.EnginePhysical})
+// TestSite asks a worker that stands on the site's host to look at the site with
+// an engine's eyes. CodeUnavailable when no such worker answers.
+func (d *Dispatcher) TestSite(ctx context.Context, site holdfast.Site, e holdfast.Engine) ([]engine.Finding, error) {
+	a, err := d.commandSite(ctx, site, testLimit, wire.Command{Kind: wire.CommandTest, Engine: e})
 	if err != nil {
 		return nil, err
 	}

@@ -299,12 +299,12 @@ func TestSiteOnHost(t *testing.T) {
 		site, err = r.Site(t.Context(), s.account, s.site)
 		return err
 	}))
-	if _, err := s.dispatcher.TestSite(t.Context(), site); holdfast.ErrorCode(err) != holdfast.CodeUnavailable {
+	if _, err := s.dispatcher.TestSite(t.Context(), site, holdfast.EnginePhysical); holdfast.ErrorCode(err) != holdfast.CodeUnavailable {
 		t.Errorf("without a worker: got %v, want %s", err, holdfast.CodeUnavailable)
 	}
 	h := s.startWorker(t, "local", script{}, newShelf(), nil)
 	eventually(t, 5*time.Second, func() string {
-		findings, err := s.dispatcher.TestSite(t.Context(), site)
+		findings, err := s.dispatcher.TestSite(t.Context(), site, holdfast.EnginePhysical)
 		if err != nil {
 			return err.Error()
 		}
@@ -314,7 +314,7 @@ func TestSiteOnHost(t *testing.T) {
 		return ""
 	})
 	h.stop()
-	if _, err := s.dispatcher.TestSite(t.Context(), site); holdfast.ErrorCode(err) != holdfast.CodeUnavailable {
+	if _, err := s.dispatcher.TestSite(t.Context(), site, holdfast.EnginePhysical); holdfast.ErrorCode(err) != holdfast.CodeUnavailable {
 		t.Errorf("with the worker gone: got %v, want %s", err, holdfast.CodeUnavailable)
 	}
 }

@@ -54,6 +54,11 @@ func (p pipe) Preview(ctx context.Context, req engine.ETL, rows int) ([]engine.R
 	return p.preview(ctx, req, rows)
 }
 
+// Test finds that the site is there.
+func (pipe) Test(context.Context, engine.Site) ([]engine.Finding, error) {
+	return []engine.Finding{{Name: "as a source", OK: true}}, nil
+}
+
 // units is what an execution of two units has done by its first.
 func units(n int64) engine.Result {
 	return engine.Result{Flows: []engine.FlowResult{{Flow: "orders", Loaded: 10 * n, Units: n}}}

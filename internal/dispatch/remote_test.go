@@ -363,7 +363,7 @@ func TestRemoteWorker(t *testing.T) {
 	e := s.submit(t, s.queued(s.job))
 	s.dispatcher.Ring(holdfast.DefaultPool)
 	s.waitEnded(t, e, 5*time.Second, holdfast.OutcomeSucceeded)
-	findings, err := s.dispatcher.TestSite(t.Context(), site)
+	findings, err := s.dispatcher.TestSite(t.Context(), site, holdfast.EnginePhysical)
 	require(t, err)
 	if len(findings) != 1 || !findings[0].OK {
 		t.Errorf("findings: got %+v", findings)

@@ -38,6 +38,9 @@ type Pipeline interface {
 	// Preview reads the first rows of each relation that the definition names, in
 	// its order, and changes nothing.
 	Preview(ctx context.Context, req ETL, rows int) ([]Relation, error)
+	// Test looks at the site and says what an ETL that reads there or loads there
+	// would miss.
+	Test(ctx context.Context, site Site) ([]Finding, error)
 }
 
 // ETL asks for one execution of an ETL job.

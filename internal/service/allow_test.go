@@ -226,7 +226,7 @@ func operations() map[string]operation {
 			return r.svc.DeleteSite(ctx, a, holdfast.SiteID(id))
 		}},
 		"TestSite": {operator, target, berlin, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
-			_, err := r.svc.TestSite(ctx, a, holdfast.SiteID(id))
+			_, err := r.svc.TestSite(ctx, a, holdfast.SiteID(id), "")
 			return err
 		}},
 		"CreateRepository": {admin, whole, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {

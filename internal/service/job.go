@@ -164,6 +164,9 @@ func (s *Service) insertJob(ctx context.Context, tx store.Tx, actor holdfast.Act
 	if err := s.checkJob(*j); err != nil {
 		return err
 	}
+	if j.Type == holdfast.JobBackup && site.DataDir == "" {
+		return errNoDataDir(site)
+	}
 	if err := jobParts(ctx, tx, actor, op, *j); err != nil {
 		return err
 	}

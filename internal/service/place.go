@@ -10,8 +10,9 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/store"
 )
 
-// inside reports whether p lies in the directory, or is it. Both are clean.
-func inside(p, dir string) bool { return strings.HasPrefix(p+"/", dir+"/") }
+// inside reports whether p lies in the directory, or is it. Both are clean; an empty
+// one is no directory.
+func inside(p, dir string) bool { return dir != "" && strings.HasPrefix(p+"/", dir+"/") }
 
 // overlap reports whether one of two directories is the other, or lies in it.
 func overlap(a, b string) bool { return inside(a, b) || inside(b, a) }

@@ -79,7 +79,7 @@ func TestARepositoryThatLiesInADataDirectoryStays(t *testing.T) {
 	ctx := t.Context()
 	_, set := r.backup(r.job(0, "full"), holdfast.CopyComplete)
 	around := r.plantSite("around", "/backup")
-	findings := must(r.svc.TestSite(ctx, r.admin, around.ID))(t)
+	findings := must(r.svc.TestSite(ctx, r.admin, around.ID, ""))(t)
 	if n := len(findings); n != 2 || findings[1].OK || findings[1].Fix == "" || !strings.Contains(findings[1].Text, "file:///backup/main") {
 		t.Errorf("got findings %+v, want one of the repository", findings)
 	}

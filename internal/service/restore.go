@@ -155,6 +155,10 @@ func placeInSite(ctx context.Context, r store.Reader, actor holdfast.Actor, op O
 	if err != nil {
 		return err
 	}
+	if site.DataDir == "" {
+		return holdfast.Errorf(holdfast.CodeInvalid, "site %q has no data directory: nothing can be restored in place there", site.Slug).
+			WithHint("leave the site out to restore to a directory of its own")
+	}
 	if spec.Directory != "" && spec.Directory != site.DataDir {
 		return holdfast.Errorf(holdfast.CodeInvalid, "a restore in place of site %q writes to its data directory %s, not to %s", site.Slug, site.DataDir, spec.Directory).
 			WithHint("leave the directory out, or leave the site out to restore to a directory of its own")

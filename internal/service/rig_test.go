@@ -128,11 +128,11 @@ func (d *recorder) Tell(w holdfast.WorkerID, e holdfast.ExecutionID, f holdfast.
 	d.tells = append(d.tells, told{w, e, f, wanted})
 }
 
-func (d *recorder) TestSite(_ context.Context, site holdfast.Site) ([]engine.Finding, error) {
+func (d *recorder) TestSite(_ context.Context, site holdfast.Site, e holdfast.Engine) ([]engine.Finding, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.tested = append(d.tested, site)
-	return []engine.Finding{{Name: "connection", OK: true, Text: "answers"}}, nil
+	return []engine.Finding{{Name: "connection", OK: true, Text: string(e)}}, nil
 }
 
 func (d *recorder) Disconnect(w holdfast.WorkerID) {

@@ -22,9 +22,10 @@ type Dispatcher interface {
 	Ring(pool string)
 	// Tell pushes a changed wish to the worker that holds the order.
 	Tell(w holdfast.WorkerID, e holdfast.ExecutionID, f holdfast.Fence, wanted holdfast.Wanted)
-	// TestSite asks a worker that stands on the site's host to look at the site.
+	// TestSite asks a worker that stands on the site's host to look at the site with
+	// an engine's eyes.
 	// CodeUnavailable when no such worker answers.
-	TestSite(ctx context.Context, site holdfast.Site) ([]engine.Finding, error)
+	TestSite(ctx context.Context, site holdfast.Site, e holdfast.Engine) ([]engine.Finding, error)
 	// Disconnect cuts a removed worker off.
 	Disconnect(w holdfast.WorkerID)
 	// JoinToken wraps a one-time secret with the address and the certificate that

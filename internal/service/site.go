@@ -89,7 +89,8 @@ func siteParts(ctx context.Context, tx store.Tx, actor holdfast.Actor, op Operat
 }
 
 // CreateSite makes a site. Left out, its name is its slug, its pool the default
-// one, its port 5432 and its database "postgres". CodeNotFound for a host or
+// one, its port 5432 and its database "postgres"; without a data directory it is
+// for ETLs only. CodeNotFound for a host or
 // repository that does not exist, CodeConflict for a slug that is taken and for a
 // data directory inside or around another site's, CodeInvalid for one inside or
 // around a repository.
@@ -219,6 +220,9 @@ func (s *Service) UpdateSite(ctx context.Context, actor holdfast.Actor, in NewSi
 		if err := siteParts(ctx, tx, actor, opUpdateSite, site); err != nil {
 			return err
 		}
+		if err := keepsDataDir(ctx, tx, old, site); err != nil {
+			return err
+		}
 		if site.DataDir != old.DataDir || site.Host != old.Host { // else it can be corrected step by step
 			if err := placeFree(ctx, tx, site); err != nil {
 				return err
@@ -245,6 +249,30 @@ func (s *Service) UpdateSite(ctx context.Context, actor holdfast.Actor, in NewSi
 	}
 	s.cfg.Log.InfoContext(ctx, "site updated", "site", site.ID, "actor", actor.String())
 	return site, nil
+}
+
+// errNoDataDir refuses to back up what is there for ETLs only.
+func errNoDataDir(site holdfast.Site) error {
+	return holdfast.Errorf(holdfast.CodeInvalid, "site %q has no data directory: ETLs use it, and it cannot be backed up", site.Slug).
+		WithHint("to back it up, say where its files are: holdfast site update %s --data-dir DIR; SHOW data_directory tells it", site.Slug)
+}
+
+// keepsDataDir refuses to take a data directory away that backups are made of.
+func keepsDataDir(ctx context.Context, r store.Reader, old, site holdfast.Site) error {
+	if site.DataDir != "" || old.DataDir == "" {
+		return nil
+	}
+	jobs, _, err := r.Jobs(ctx, site.Account, store.JobFilter{Sites: []holdfast.SiteID{site.ID}})
+	if err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		if j.Type == holdfast.JobBackup {
+			return holdfast.Errorf(holdfast.CodeConflict, "job %q backs site %q up, and needs its data directory", j.Name, site.Slug).
+				WithHint("delete the job first, or leave the data directory")
+		}
+	}
+	return nil
 }
 
 // moveLive lets the site's executions that have not ended follow it: nobody
@@ -312,16 +340,27 @@ func (s *Service) DeleteSite(ctx context.Context, actor holdfast.Actor, id holdf
 	return err
 }
 
-// TestSite lets a worker on the site's host look at the site, and returns what a
-// backup of it would miss. CodeUnavailable when no such worker answers.
-func (s *Service) TestSite(ctx context.Context, actor holdfast.Actor, id holdfast.SiteID) ([]engine.Finding, error) {
+// TestSite lets a worker on the site's host look at the site, and returns what
+// jobs of a type would miss: backups, or ETLs. Empty means backups, and ETLs for a
+// site without a data directory. CodeUnavailable when no such worker answers.
+func (s *Service) TestSite(ctx context.Context, actor holdfast.Actor, id holdfast.SiteID, jobs holdfast.JobType) ([]engine.Finding, error) {
 	site, err := s.site(ctx, actor, opTestSite, id)
 	if err != nil {
 		return nil, err
 	}
+	switch {
+	case jobs == holdfast.JobETL, jobs == "" && site.DataDir == "":
+		ctx, cancel := context.WithTimeout(ctx, testTimeout)
+		defer cancel()
+		return s.cfg.Dispatcher.TestSite(ctx, site, holdfast.EngineETL)
+	case jobs != "" && jobs != holdfast.JobBackup:
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "a site is not tested for jobs of the type %s", jobs).WithHint("test it for backup or etl")
+	case site.DataDir == "":
+		return nil, errNoDataDir(site)
+	}
 	ctx, cancel := context.WithTimeout(ctx, testTimeout)
 	defer cancel()
-	findings, err := s.cfg.Dispatcher.TestSite(ctx, site)
+	findings, err := s.cfg.Dispatcher.TestSite(ctx, site, holdfast.EnginePhysical)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/holdfast-backup/holdfast"
@@ -102,10 +103,54 @@ func TestDeleteSite(t *testing.T) {
 func TestTestSite(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	findings := must(r.svc.TestSite(t.Context(), r.admin, r.sites[0].ID))(t)
-	if len(findings) != 1 || len(r.out.tested) != 1 || r.out.tested[0].Slug != "berlin" {
+	ctx := t.Context()
+	findings := must(r.svc.TestSite(ctx, r.admin, r.sites[0].ID, ""))(t)
+	if len(findings) != 1 || len(r.out.tested) != 1 || r.out.tested[0].Slug != "berlin" || findings[0].Text != string(holdfast.EnginePhysical) {
 		t.Errorf("got findings %v of sites %v", findings, r.out.tested)
 	}
-	_, err := r.svc.TestSite(t.Context(), r.admin, unknown)
+	findings = must(r.svc.TestSite(ctx, r.admin, r.sites[0].ID, holdfast.JobETL))(t)
+	if len(findings) != 1 || findings[0].Text != string(holdfast.EngineETL) {
+		t.Errorf("for ETLs: got findings %v", findings)
+	}
+	_, err := r.svc.TestSite(ctx, r.admin, r.sites[0].ID, holdfast.JobRestore)
+	wantInvalid(t, err)
+	_, err = r.svc.TestSite(ctx, r.admin, unknown, "")
 	wantCode(t, err, holdfast.CodeNotFound)
+}
+
+// TestSiteForETLs is a site of which no backup is made: two may stand on one host,
+// nothing of it needs a backup's rights, and a backup is refused with what to do.
+func TestSiteForETLs(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	in := holdfast.Site{Host: r.hosts[0].ID, Slug: "shop", Server: holdfast.Server{Host: "db", User: "etl"}}
+	site := must(r.svc.CreateSite(ctx, r.admin, service.NewSite{Site: in}))(t)
+	in.Slug = "dwh"
+	must(r.svc.CreateSite(ctx, r.admin, service.NewSite{Site: in}))(t)
+	if _, _, err := r.svc.CreateRepository(ctx, r.admin, service.NewRepository{Name: "beside", Location: "file:///srv/beside"}); err != nil {
+		t.Fatal(err)
+	}
+	findings := must(r.svc.TestSite(ctx, r.admin, site.ID, ""))(t)
+	if len(findings) != 1 || findings[0].Text != string(holdfast.EngineETL) {
+		t.Errorf("got findings %v, want those of an ETL", findings)
+	}
+	_, err := r.svc.TestSite(ctx, r.admin, site.ID, holdfast.JobBackup)
+	wantInvalid(t, err)
+	_, err = r.svc.CreateJob(ctx, r.admin, holdfast.Job{Site: site.ID, Name: "nightly"})
+	wantInvalid(t, err)
+	if hint := holdfast.ErrorHint(err); !strings.Contains(hint, "--data-dir") {
+		t.Errorf("got the hint %q", hint)
+	}
+	j := r.job(0, "full")
+	berlin := r.sites[0]
+	berlin.DataDir = ""
+	_, err = r.svc.UpdateSite(ctx, r.admin, service.NewSite{Site: berlin})
+	wantCode(t, err, holdfast.CodeConflict)
+	if err := r.svc.DeleteJob(ctx, r.admin, j.ID); err != nil {
+		t.Fatal(err)
+	}
+	if got := must(r.svc.UpdateSite(ctx, r.admin, service.NewSite{Site: berlin}))(t); got.DataDir != "" {
+		t.Errorf("got data directory %q", got.DataDir)
+	}
 }

@@ -162,12 +162,28 @@ func (w *Worker) commandETL(ctx context.Context, c wire.Command, secrets wire.Se
 	return a, holdfast.Errorf(holdfast.CodeInvalid, "command %q is unknown", c.Kind)
 }
 
+// tester returns how the engine looks at a site.
+func (w *Worker) tester(name holdfast.Engine) (func(context.Context, engine.Site) ([]engine.Finding, error), error) {
+	if name == holdfast.EngineETL {
+		p, err := w.pipeline(name)
+		if err != nil {
+			return nil, err
+		}
+		return p.Test, nil
+	}
+	e, err := w.engine(name)
+	if err != nil {
+		return nil, err
+	}
+	return e.Test, nil
+}
+
 func (w *Worker) test(ctx context.Context, c wire.Command, secrets wire.Secrets) (wire.Answer, error) {
-	e, err := w.engine(c.Engine)
+	look, err := w.tester(c.Engine)
 	if err != nil {
 		return wire.Answer{}, err
 	}
-	findings, err := e.Test(ctx, siteOf(*c.Site, secrets.Site))
+	findings, err := look(ctx, siteOf(*c.Site, secrets.Site))
 	if err != nil {
 		return wire.Answer{}, err
 	}

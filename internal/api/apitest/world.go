@@ -231,7 +231,7 @@ func (d *dispatcher) Tell(w holdfast.WorkerID, e holdfast.ExecutionID, f holdfas
 }
 
 // TestSite finds nothing.
-func (d *dispatcher) TestSite(_ context.Context, site holdfast.Site) ([]engine.Finding, error) {
+func (d *dispatcher) TestSite(_ context.Context, site holdfast.Site, _ holdfast.Engine) ([]engine.Finding, error) {
 	d.add("test site %d", site.ID)
 	return nil, nil
 }

@@ -52,7 +52,7 @@ func TestClient(t *testing.T) {
 	if s.HasPassword {
 		t.Error("the password is still there")
 	}
-	test, err := c.TestSite(ctx, "paris")
+	test, err := c.TestSite(ctx, "paris", "")
 	noError(t, err)
 	if test.OK || len(test.Findings) != 2 || !strings.HasPrefix(test.Findings[1].Fix, "GRANT") {
 		t.Errorf("got %+v", test)

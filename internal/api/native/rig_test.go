@@ -47,7 +47,7 @@ func (outside) Tell(holdfast.WorkerID, holdfast.ExecutionID, holdfast.Fence, hol
 func (outside) Disconnect(holdfast.WorkerID)                                                  {}
 func (outside) JoinToken(string) (string, error)                                              { return "hfjoin1.planted-join-token", nil }
 
-func (o outside) TestSite(context.Context, holdfast.Site) ([]engine.Finding, error) {
+func (o outside) TestSite(context.Context, holdfast.Site, holdfast.Engine) ([]engine.Finding, error) {
 	return o.findings, nil
 }
 

@@ -52,7 +52,7 @@ type Service interface {
 	Site(ctx context.Context, actor holdfast.Actor, id holdfast.SiteID) (holdfast.Site, error)
 	SiteBySlug(ctx context.Context, actor holdfast.Actor, slug string) (holdfast.Site, error)
 	DeleteSite(ctx context.Context, actor holdfast.Actor, id holdfast.SiteID) error
-	TestSite(ctx context.Context, actor holdfast.Actor, id holdfast.SiteID) ([]engine.Finding, error)
+	TestSite(ctx context.Context, actor holdfast.Actor, id holdfast.SiteID, jobs holdfast.JobType) ([]engine.Finding, error)
 
 	CreateRepository(ctx context.Context, actor holdfast.Actor, in service.NewRepository) (holdfast.Repository, service.KitFacts, error)
 	Repositories(ctx context.Context, actor holdfast.Actor) ([]holdfast.Repository, error)

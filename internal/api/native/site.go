@@ -23,7 +23,7 @@ type Site struct {
 	Host         string                `json:"host,omitempty" doc:"Name of the host"`
 	Server       Server                `json:"server"`
 	HasPassword  bool                  `json:"has_password"`
-	DataDir      string                `json:"data_dir"`
+	DataDir      string                `json:"data_dir,omitempty" doc:"Left out: the site is for ETLs only"`
 	Pool         string                `json:"pool"`
 	RepositoryID holdfast.RepositoryID `json:"repository_id,omitempty"`
 	Repository   string                `json:"repository,omitempty" doc:"Name of the default repository"`
@@ -47,7 +47,7 @@ type NewSite struct {
 	Host       string          `json:"host" doc:"Id or name of the host"`
 	Server     Server          `json:"server"`
 	Password   holdfast.Secret `json:"password,omitzero" doc:"Of the server's user; stored sealed, never shown"`
-	DataDir    string          `json:"data_dir" maxLength:"4096" doc:"Absolute path on the host"`
+	DataDir    string          `json:"data_dir,omitempty" maxLength:"4096" doc:"Absolute path on the host; left out: the site is for ETLs only, and cannot be backed up"`
 	Pool       string          `json:"pool,omitempty" maxLength:"63"`
 	Repository string          `json:"repository,omitempty" doc:"Id or name of the default repository"`
 	MaxRunning int             `json:"max_running,omitempty" minimum:"0" maximum:"1000000"`
@@ -78,6 +78,11 @@ type Finding struct {
 type SiteTest struct {
 	OK       bool      `json:"ok" doc:"Nothing is missing"`
 	Findings []Finding `json:"findings"`
+}
+
+// SiteTestOf says what a site is tested for.
+type SiteTestOf struct {
+	For holdfast.JobType `json:"for,omitempty" enum:"BACKUP,ETL" doc:"Left out: BACKUP, or ETL for a site without a data directory"`
 }
 
 func (n names) site(s holdfast.Site) Site {
@@ -118,7 +123,7 @@ func (a *api) registerSites() {
 		})
 	register(a, operation{
 		id: "test-site", method: http.MethodPost, path: "/sites/{site}/test", tag: "sites",
-		summary: "Say what a backup of the site would miss", timeout: testTimeout,
+		summary: "Say what backups of the site, or ETLs, would miss", timeout: testTimeout,
 	}, a.testSite)
 }
 
@@ -214,12 +219,21 @@ func (a *api) oneSite(ctx context.Context, actor holdfast.Actor, s holdfast.Site
 	return &output[Site]{Body: n.site(s)}, nil
 }
 
-func (a *api) testSite(ctx context.Context, actor holdfast.Actor, in *SitePath) (*output[SiteTest], error) {
+type testSiteInput struct {
+	SitePath
+	Body *SiteTestOf
+}
+
+func (a *api) testSite(ctx context.Context, actor holdfast.Actor, in *testSiteInput) (*output[SiteTest], error) {
 	s, err := a.site(ctx, actor, in.Site)
 	if err != nil {
 		return nil, err
 	}
-	findings, err := a.Service.TestSite(ctx, actor, s.ID)
+	var jobs holdfast.JobType
+	if in.Body != nil {
+		jobs = in.Body.For
+	}
+	findings, err := a.Service.TestSite(ctx, actor, s.ID, jobs)
 	if err != nil {
 		return nil, err
 	}

@@ -65,9 +65,10 @@ func (c *Client) DeleteSite(ctx context.Context, ref string) error {
 	return drop(ctx, c, del("sites", ref))
 }
 
-// TestSite says what a backup of the site would miss.
-func (c *Client) TestSite(ctx context.Context, ref string) (native.SiteTest, error) {
-	return call[native.SiteTest](ctx, c, post(nil, "sites", ref, "test"))
+// TestSite says what jobs of a type would miss: backups, or ETLs. Empty means
+// backups, and ETLs for a site without a data directory.
+func (c *Client) TestSite(ctx context.Context, ref string, jobs holdfast.JobType) (native.SiteTest, error) {
+	return call[native.SiteTest](ctx, c, post(native.SiteTestOf{For: jobs}, "sites", ref, "test"))
 }
 
 // Repositories lists repositories.
