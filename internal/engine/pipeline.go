@@ -9,7 +9,8 @@ import (
 )
 
 // Pipeline does the work of ETL jobs. Implementations may be used by several
-// executions at once.
+// executions at once. Nothing that they log, report or return holds the value of a
+// secret property, whoever said it.
 type Pipeline interface {
 	// Run does one execution to its end: a batch, or the rounds of a service. What
 	// it commits, it commits together with its counters and its fence, so that no

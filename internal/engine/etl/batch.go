@@ -31,7 +31,7 @@ func (e *execution) batch(ctx context.Context) error {
 func (e *execution) logStart(ctx context.Context) {
 	masked := map[string]string{}
 	for name, value := range e.req.Properties {
-		if e.secretProperty(name) {
+		if secretProperty(e.plan.Definition, name) {
 			value = holdfast.MaskedProperty
 		}
 		masked[name] = value
@@ -41,27 +41,6 @@ func (e *execution) logStart(ctx context.Context) {
 	if len(e.plan.Ignored) > 0 && e.plan.Definition.UnknownProperties == definition.UnknownWarn {
 		e.warn(ctx, "properties that no parameter names were ignored", "properties", strings.Join(e.plan.Ignored, ", "))
 	}
-}
-
-// secretProperty reports whether a property's value stays out of logs: it is the
-// key of a hash, or its name says so.
-func (e *execution) secretProperty(name string) bool {
-	if holdfast.SecretProperty(name) {
-		return true
-	}
-	for parameter, p := range e.plan.Definition.Parameters {
-		if parameter != name && p.Property != name {
-			continue
-		}
-		for _, t := range e.plan.Definition.Transform {
-			for _, s := range t.Rows {
-				if s.Hash != nil && s.Hash.Key == parameter {
-					return true
-				}
-			}
-		}
-	}
-	return false
 }
 
 // judge looks at the execution as a whole.

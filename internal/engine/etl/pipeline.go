@@ -78,7 +78,7 @@ func (p *Pipeline) Run(ctx context.Context, req engine.ETL) (engine.Result, erro
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	return e.result(), err
+	return e.result(), e.mask.error(err)
 }
 
 // Release ends every session of the execution, with the fence or a lower one, on
@@ -108,7 +108,8 @@ type execution struct {
 	req   engine.ETL
 	plan  *definition.Plan
 	owner pgsession.Owner
-	log   *slog.Logger
+	log   *slog.Logger // of req, masked
+	mask  *mask
 
 	flows   []*flow
 	preview bool         // of the first rows only
@@ -125,15 +126,17 @@ type execution struct {
 // prepare reads the definition and gives its parameters their values. It does no
 // I/O.
 func (p *Pipeline) prepare(req engine.ETL) (*execution, error) {
-	e := &execution{p: p, req: req, owner: pgsession.Owner{Installation: req.Installation, Execution: req.Execution}, log: req.Log}
+	e := &execution{p: p, req: req, owner: pgsession.Owner{Installation: req.Installation, Execution: req.Execution}, mask: &mask{}}
+	e.log = e.mask.logger(req.Log)
 	return e, e.replan(req.Properties)
 }
 
 // replan gives the parameters the values of other properties.
 func (e *execution) replan(properties map[string]string) error {
 	plan, err := planOf(e.req.Definition, properties)
+	e.hideSecrets(properties, plan)
 	if err != nil {
-		return err
+		return e.mask.error(err)
 	}
 	e.take(plan)
 	return nil
@@ -157,7 +160,7 @@ func (e *execution) take(plan *definition.Plan) {
 func (e *execution) result() engine.Result {
 	res := engine.Result{Warnings: e.warnings, Rounds: e.rounds, Bytes: e.bytes.Load()}
 	for _, f := range e.flows {
-		res.Flows = append(res.Flows, f.result)
+		res.Flows = append(res.Flows, e.mask.flow(f.result))
 		res.Files += f.result.Read
 	}
 	return res
@@ -172,7 +175,7 @@ func (e *execution) warn(ctx context.Context, msg string, attrs ...any) {
 		for i := 0; i+1 < len(attrs); i += 2 {
 			fmt.Fprintf(&text, "; %v: %v", attrs[i], attrs[i+1])
 		}
-		e.warnings = append(e.warnings, text.String())
+		e.warnings = append(e.warnings, e.mask.text(text.String()))
 	}
 	e.log.With(attrs...).WarnContext(ctx, "warning", "text", msg)
 }

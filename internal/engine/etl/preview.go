@@ -44,12 +44,13 @@ func (p *Pipeline) Preview(ctx context.Context, req engine.ETL, n int) ([]engine
 	defer e.closeEngine(ctx)
 	for _, f := range e.flows {
 		if err := f.show(ctx, v); err != nil {
-			return nil, err
+			return nil, e.mask.error(err)
 		}
 	}
 	var all []engine.Relation
 	for _, name := range e.relations() {
 		if r, ok := v.found[name]; ok {
+			e.mask.rows(r.Rows)
 			all = append(all, r)
 		}
 	}
