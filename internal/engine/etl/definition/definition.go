@@ -153,7 +153,7 @@ type OnReject struct {
 	To       string  `json:"to,omitempty"`        // schema.table in the load's target; default: holdfast_etl.reject
 	MaxRows  int64   `json:"max_rows,omitempty"`  // more are an error; 0: no limit
 	MaxRatio float64 `json:"max_ratio,omitempty"` // of the rows read; more is an error; 0: no limit
-	NoRaw    bool    `json:"no_raw,omitempty"`    // the rows themselves are not kept
+	NoRaw    bool    `json:"no_raw,omitempty"`    // the rows themselves are not kept; they never are when row steps hash or mask
 }
 
 // Place is where a transform runs.
