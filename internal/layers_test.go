@@ -95,7 +95,7 @@ var layers = map[string][]string{
 
 	"internal/server":             {"", "internal/certificate", "internal/durable"},
 	"internal/api/native":         append(slices.Clone(dialect), "internal/engine/etl/definition", "internal/execlog"), // whose schema it hands out
-	"internal/api/native/client":  {"", "internal/api/native", "internal/engine"},                  // the wire types are native's
+	"internal/api/native/client":  {"", "internal/api/native", "internal/engine"},                                      // the wire types are native's
 	"internal/api/baas":           dialect,
 	"internal/api/baasenterprise": dialect,
 	"internal/api/baaslake":       dialect,

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/api/native"
 	"github.com/holdfast-backup/holdfast/internal/api/native/client"
 	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/execlog"
 )
 
 // followInterval is how often a log that is followed is read.
@@ -129,7 +132,12 @@ func followFlag(cmd *cobra.Command, follow *bool) {
 
 // printLog prints what is in an execution's log now, or all until it has ended.
 func (a *app) printLog(ctx context.Context, c *client.Client, id holdfast.ExecutionID, follow bool) error {
+	show := execlog.Text
+	if a.output == "json" {
+		show = func(lines []byte) []byte { return lines }
+	}
 	offset := int64(0)
+	var cut []byte // the beginning of a line
 	for {
 		// Asked before the log is read: what was logged until the end is in it.
 		e, err := c.Execution(ctx, id)
@@ -145,12 +153,16 @@ func (a *app) printLog(ctx context.Context, c *client.Client, id holdfast.Execut
 				break
 			}
 			offset += int64(len(data))
-			if _, err := a.stdout.Write(data); err != nil {
+			data = append(cut, data...)
+			end := bytes.LastIndexByte(data, '\n') + 1
+			cut = slices.Clone(data[end:])
+			if _, err := a.stdout.Write(show(data[:end])); err != nil {
 				return err
 			}
 		}
 		if !follow || e.State == holdfast.StateEnded {
-			return nil
+			_, err := a.stdout.Write(show(cut))
+			return err
 		}
 		select {
 		case <-ctx.Done():

@@ -50,7 +50,7 @@ func TestBackup(t *testing.T) {
 	}
 	data, _, err := s.logFiles.Read(t.Context(), id, 0, 1<<20)
 	require(t, err)
-	if !strings.Contains(string(data), "a line of the log") || !strings.Contains(string(data), "start 1 of execution") || strings.Contains(string(data), sitePassword) {
+	if !strings.Contains(string(data), "a line of the log") || !strings.Contains(string(data), "execution starts") || strings.Contains(string(data), sitePassword) {
 		t.Errorf("log: got %q", data)
 	}
 	s.checkEvents(t, id, "execution.started", "execution.ended")

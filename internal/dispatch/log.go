@@ -3,11 +3,13 @@ package dispatch
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/execlog"
 	"github.com/holdfast-backup/holdfast/internal/store"
 	"github.com/holdfast-backup/holdfast/internal/wire"
 )
@@ -53,8 +55,35 @@ func (d *Dispatcher) appendLog(ctx context.Context, from holdfast.WorkerID, id h
 			return 0, holdfast.Errorf(holdfast.CodeConflict, "the order with fence %d is outdated", c.Fence)
 		}
 	}
-	header := fmt.Sprintf("start %d of execution %d on worker %d, %s", c.Fence, id, from, d.cfg.Now().UTC().Format(time.RFC3339))
-	return d.cfg.Logs.Append(ctx, id, c.Fence, header, c.Offset, c.Data, c.Lost)
+	return d.cfg.Logs.Append(ctx, id, c.Fence, func() ([]byte, error) { return d.logHeader(ctx, id, c.Fence) }, c.Offset, c.Data, c.Lost)
+}
+
+// logHeader is the first line of each start: which worker, and who asked for the
+// execution by which call.
+func (d *Dispatcher) logHeader(ctx context.Context, id holdfast.ExecutionID, fence holdfast.Fence) ([]byte, error) {
+	var e holdfast.Execution
+	err := d.view(ctx, func(r store.Reader) (err error) {
+		e, err = r.Execution(ctx, 0, id)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	attrs := []any{"worker", int64(e.Worker), "actor", e.Actor, "call", callOf(e), "submitted", e.Submitted}
+	return execlog.Line(d.cfg.Now(), execlog.Run{Type: e.Type, Job: e.Job, Execution: id, Fence: fence}, slog.LevelInfo, "execution starts", attrs...), nil
+}
+
+// callOf says what made an execution.
+func callOf(e holdfast.Execution) string {
+	switch {
+	case e.Cause != 0:
+		return fmt.Sprintf("trigger after execution %d", e.Cause)
+	case e.Schedule != 0:
+		return fmt.Sprintf("schedule %d", e.Schedule)
+	case e.Due.After(e.Submitted):
+		return "plan"
+	}
+	return "run"
 }
 
 // expireLogs deletes old logs, now and then.

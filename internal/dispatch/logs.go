@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/execlog"
 )
 
 // How an execution's log lies in its directory, <id modulo 256 in hex>/<id>/:
@@ -99,7 +101,10 @@ func (l *Logs) state(e holdfast.ExecutionID) *logState {
 // which it goes on. Bytes that are there already are left out. A gap is refused:
 // the returned offset is where the sender must go on; when it cannot, because it
 // has let go of those bytes, it says so with lost, and a note takes their place.
-func (l *Logs) Append(ctx context.Context, e holdfast.ExecutionID, f holdfast.Fence, header string, offset int64, data []byte, lost bool) (int64, error) {
+// The fence's first bytes follow the line that header returns.
+func (l *Logs) Append(
+	ctx context.Context, e holdfast.ExecutionID, f holdfast.Fence, header func() ([]byte, error), offset int64, data []byte, lost bool,
+) (int64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -114,7 +119,9 @@ func (l *Logs) Append(ctx context.Context, e holdfast.ExecutionID, f holdfast.Fe
 	return next, nil
 }
 
-func (l *Logs) append(e holdfast.ExecutionID, st *logState, f holdfast.Fence, header string, offset int64, data []byte, lost bool) (int64, error) {
+func (l *Logs) append(
+	e holdfast.ExecutionID, st *logState, f holdfast.Fence, header func() ([]byte, error), offset int64, data []byte, lost bool,
+) (int64, error) {
 	if err := l.load(e, st); err != nil {
 		return 0, err
 	}
@@ -131,8 +138,8 @@ func (l *Logs) append(e holdfast.ExecutionID, st *logState, f holdfast.Fence, he
 	case offset > next && !lost:
 		return next, nil
 	case offset > next:
-		note := fmt.Sprintf("[%d bytes of the log are lost]\n", offset-next)
-		if err := l.write(e, st, []byte(note)); err != nil {
+		note := execlog.Line(l.now(), execlog.Run{Execution: e, Fence: f}, slog.LevelWarn, "a part of the log is lost", "bytes", offset-next)
+		if err := l.write(e, st, note); err != nil {
 			return 0, err
 		}
 		st.section.Lost += offset - next - int64(len(note))
@@ -152,17 +159,15 @@ func (l *Logs) append(e holdfast.ExecutionID, st *logState, f holdfast.Fence, he
 
 // begin starts the section of a new fence: its header line, then the note of
 // where it begins. A crash in between leaves a second header line.
-func (l *Logs) begin(e holdfast.ExecutionID, st *logState, f holdfast.Fence, header string) error {
+func (l *Logs) begin(e holdfast.ExecutionID, st *logState, f holdfast.Fence, header func() ([]byte, error)) error {
+	line, err := header()
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(l.path(e), 0o700); err != nil {
 		return err
 	}
-	line := strings.Map(func(r rune) rune {
-		if r < ' ' {
-			return ' '
-		}
-		return r
-	}, header)
-	if err := l.write(e, st, []byte("--- "+line+" ---\n")); err != nil {
+	if err := l.write(e, st, line); err != nil {
 		return err
 	}
 	st.section = section{Fence: f, Base: st.size}
@@ -311,7 +316,7 @@ func readSegment(name string, offset, n int64) (_ []byte, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		gone := bytes.Repeat([]byte{'\n'}, int(n))
 		if offset == 0 {
-			copy(gone, "[this part of the log has been rotated away]")
+			copy(gone, `{"level":"WARN","code":"ROTATED","msg":"this part of the log has been rotated away"}`)
 		}
 		return gone, nil
 	}

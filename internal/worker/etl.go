@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
@@ -27,6 +28,7 @@ func (r *run) etl(secrets wire.Secrets) (engine.Result, error) {
 	if err != nil {
 		return engine.Result{}, err
 	}
+	r.log.InfoContext(r.hard, "properties of the execution", "properties", masked(secrets.Properties), "simulate", r.order.ETL.Simulate)
 	req := etlOf(r.order.ETL, secrets)
 	req.Installation, req.Job, req.JobName = r.order.Installation, r.order.Job, r.order.JobName
 	req.Execution, req.Fence = r.order.Execution, r.order.Fence
@@ -34,6 +36,17 @@ func (r *run) etl(secrets wire.Secrets) (engine.Result, error) {
 	req.Stop, req.Changed, req.Round = r.soft.Done(), r.properties.changed, func() { r.rounds.Add(1) }
 	req.Report, req.Log = &r.progress, r.log
 	return p.Run(r.hard, req)
+}
+
+// masked returns a copy of properties that shows no secret.
+func masked(properties map[string]string) map[string]string {
+	shown := maps.Clone(properties)
+	for name := range shown {
+		if holdfast.SecretProperty(name) {
+			shown[name] = holdfast.MaskedProperty
+		}
+	}
+	return shown
 }
 
 // etlOf is what a message says of an ETL, for an engine.
@@ -120,7 +133,7 @@ func (r *run) interrupted(cause, err error) bool {
 	return r.hard.Err() != nil || errors.Is(err, engine.ErrWish)
 }
 
-// etlResult encodes what the engine did, cut to what a message holds: without the
+// etlResult logs and encodes what the engine did, cut to what a message holds: without the
 // counters, and then without the flows, when they are too many.
 func (r *run) etlResult(res engine.Result) json.RawMessage {
 	res.Warnings = clipWarnings(res.Warnings)
@@ -133,6 +146,8 @@ func (r *run) etlResult(res engine.Result) json.RawMessage {
 		}
 		f.Counters = counters
 		flows[i] = f
+		r.log.InfoContext(r.link, "flow ends", "flow", f.Flow, "target", f.Target, "read", f.Read, "loaded", f.Loaded, "rejected", f.Rejected,
+			"deleted", f.Deleted, "units", f.Units, "counters", counters)
 	}
 	res.Flows = flows
 	for _, cut := range []func(){

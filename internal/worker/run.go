@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/execlog"
 	"github.com/holdfast-backup/holdfast/internal/repository"
 	"github.com/holdfast-backup/holdfast/internal/wire"
 )
@@ -62,6 +63,9 @@ func (w *Worker) execute(o *wire.Order) {
 	var beats sync.WaitGroup
 	beats.Go(r.beats)
 	f := r.work()
+	if f != nil {
+		r.log.InfoContext(r.link, "execution ends", "exit", string(f.Move), "detail", f.Detail)
+	}
 	r.ship.flush(r.link, flushLimit)
 	if f != nil {
 		r.finish(f)
@@ -81,7 +85,7 @@ func (w *Worker) newRun(o *wire.Order) *run {
 		r.properties.version = o.ETL.Version
 	}
 	r.ship = newShipper(w.life, w.line, wire.ExecutionSubject(wire.KindLog, w.cfg.ID, o.Execution), o.Fence)
-	r.log = slog.New(slog.NewTextHandler(r.ship, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	r.log = execlog.New(r.ship, execlog.Run{Type: o.Type, Job: o.Job, Execution: o.Execution, Fence: o.Fence}, func() string { return r.progress.get().Phase })
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.running[r.key()] != nil {

@@ -39,6 +39,8 @@ func TestExchanges(t *testing.T) {
 	r.want(200, "POST", "/api/v1/executions/1002/kill", "")
 	r.want(200, "GET", "/api/v1/executions?state=QUEUED&state=ENDED&job=nightly", "")
 	r.want(200, "GET", "/api/v1/executions/1001/log?offset=6&limit=4", "")
+	r.want(200, "GET", "/api/v1/executions/1001/log?limit=15", "")
+	r.want(200, "GET", "/api/v1/executions/1001/log?limit=15", "", "Accept", "application/x-ndjson")
 	r.end(1001)
 	r.want(409, "POST", "/api/v1/executions/1001/stop", "")
 	r.want(200, "GET", "/api/v1/sets", "")

@@ -187,7 +187,7 @@ func (r *rig) record(method, path, body string, headers []string, a answer) {
 		_, _ = fmt.Fprintln(w, body)
 	}
 	_, _ = fmt.Fprintf(w, "-- response --\n%d\n", a.status)
-	for _, name := range []string{"Content-Type", "Location", "Log-Size", "Www-Authenticate", "Allow"} {
+	for _, name := range []string{"Content-Type", "Location", "Log-Size", "Log-Next", "Www-Authenticate", "Allow"} {
 		if v := a.header.Get(name); v != "" {
 			_, _ = fmt.Fprintf(w, "%s: %s\n", name, v)
 		}

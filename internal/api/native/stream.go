@@ -1,17 +1,20 @@
 package native
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/execlog"
 )
 
 const (
@@ -23,14 +26,20 @@ const (
 	maxLog        = 1 << 20                // bytes of a log in one answer
 )
 
+// LinesType is the media type of a log in JSON lines.
+const LinesType = "application/x-ndjson"
+
 type logInput struct {
 	ExecutionPath
 	Offset int64 `query:"offset" minimum:"0" doc:"In bytes"`
 	Limit  int   `query:"limit" minimum:"1" maximum:"1048576" default:"1048576" doc:"In bytes"`
+
+	Accept string `header:"Accept" doc:"application/x-ndjson: the lines as they are stored, in JSON; otherwise whole lines as text"`
 }
 
 type logOutput struct {
 	Size        int64  `header:"Log-Size" doc:"Bytes of the log so far"`
+	Next        int64  `header:"Log-Next" doc:"The offset from which it goes on"`
 	ContentType string `header:"Content-Type"`
 	Body        []byte
 }
@@ -38,13 +47,21 @@ type logOutput struct {
 func (a *api) registerStreams() {
 	register(a, operation{
 		id: "get-execution-log", method: http.MethodGet, path: "/executions/{execution}/log", tag: "executions",
-		summary: "Read the log of an execution from an offset",
+		summary: "Read the log of an execution from an offset, as text or in JSON lines",
 	}, func(ctx context.Context, actor holdfast.Actor, in *logInput) (*logOutput, error) {
 		data, size, err := a.Service.Log(ctx, actor, in.Execution, in.Offset, min(in.Limit, maxLog))
 		if err != nil {
 			return nil, err
 		}
-		return &logOutput{Size: size, ContentType: "text/plain; charset=utf-8", Body: data}, nil
+		if strings.Contains(in.Accept, LinesType) {
+			return &logOutput{Size: size, Next: in.Offset + int64(len(data)), ContentType: LinesType, Body: data}, nil
+		}
+		if end := bytes.LastIndexByte(data, '\n'); end >= 0 {
+			data = data[:end+1] // a line that is cut is shown when it is whole
+		}
+		return &logOutput{
+			Size: size, Next: in.Offset + int64(len(data)), ContentType: "text/plain; charset=utf-8", Body: execlog.Text(data),
+		}, nil
 	})
 
 	op := operation{

@@ -175,12 +175,13 @@ func (c *Client) Move(ctx context.Context, e holdfast.ExecutionID, verb string) 
 	return call[native.Execution](ctx, c, post(nil, "executions", id(e), verb))
 }
 
-// Log returns what an execution has logged from the offset on, at most a
-// mebibyte; nothing at the end.
+// Log returns what an execution has logged from the offset on, in JSON lines, at
+// most a mebibyte, which may end within a line; nothing at the end.
 func (c *Client) Log(ctx context.Context, e holdfast.ExecutionID, offset int64) ([]byte, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, callTimeout, errCallTimeout)
 	defer cancel()
 	r := get("executions", id(e), "log")
+	r.accept = native.LinesType
 	r.query = url.Values{"offset": {id(offset)}}
 	resp, err := c.send(ctx, r)
 	if err != nil {
