@@ -100,6 +100,9 @@ type ETLRun struct {
 	Sealed     map[string][]byte `json:"sealed,omitempty"`   // as of a [RunConfiguration]
 	Removed    []string          `json:"removed,omitempty"`  // names that the request takes away from this execution; sorted
 	Simulate   bool              `json:"simulate,omitempty"` // everything but the commit
+	// Timed is true when somebody has named the time it is due: it waits for its turn,
+	// whatever else works then.
+	Timed bool `json:"timed,omitempty"`
 	// Version rises when the execution gets other properties. Those of a service
 	// that runs apply from its next round.
 	Version int `json:"version,omitempty"`

@@ -40,23 +40,23 @@ func (r Recurrence) Next(after time.Time) time.Time {
 	return next.UTC()
 }
 
-// DueETL says what becomes of an execution of an ETL job that was planned for a
-// time which has come by now, and when the next one is due; zero: none is to be
-// planned. busy is true when another execution of the job has not ended and is not
-// planned.
+// DueETL says what becomes of a planned execution of an ETL job whose time has come
+// by now, and when the next one is due; zero: none is to be planned. busy is true
+// when another execution of the job has not ended and is not planned.
 //
 // What recurs is skipped while another works, and when it comes later than a
-// period, and than a busy machine may be: then the next one is near. What was planned once waits for its turn,
-// however late it is; only a service that is on already needs no second start.
-func (j Job) DueETL(now, due time.Time, busy bool) (skip SkipReason, next time.Time) {
+// period, and than a busy machine may be: then the next one is near. What was planned
+// once, or for a time that somebody has named, waits for its turn, however late it
+// is; only a service that is on already needs no second start.
+func (j Job) DueETL(now time.Time, e Execution, busy bool) (skip SkipReason, next time.Time) {
 	recurs := false
 	if r := j.ETL.Recurrence; r != nil && r.Armed && !j.ETL.Service {
-		recurs, next = true, r.Next(latest(now, due))
+		recurs, next = !e.ETL.Timed, r.Next(latest(now, e.Due))
 	}
 	switch {
 	case !j.Active, j.ETL.Active() == nil:
 		return SkipRefused, next
-	case recurs && now.Sub(due) > max(j.ETL.Recurrence.Period, busyLate):
+	case recurs && now.Sub(e.Due) > max(j.ETL.Recurrence.Period, busyLate):
 		return SkipMissed, next
 	case busy && (recurs || j.ETL.Service):
 		return SkipBusy, next

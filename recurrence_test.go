@@ -78,26 +78,29 @@ func TestDueETL(t *testing.T) {
 		edit     func(*holdfast.Job)
 		late     time.Duration
 		busy     bool
+		timed    bool
 		wantSkip holdfast.SkipReason
 		wantNext time.Time
 	}{
-		{"once", func(*holdfast.Job) {}, time.Second, false, holdfast.SkipNone, time.Time{}},
-		{"once, while another runs", func(*holdfast.Job) {}, 0, true, holdfast.SkipNone, time.Time{}},
-		{"once, a month late", func(*holdfast.Job) {}, 720 * time.Hour, false, holdfast.SkipNone, time.Time{}},
-		{"once, beside a disarmed recurrence", func(j *holdfast.Job) { j.ETL.Recurrence = disarmed }, 0, true, holdfast.SkipNone, time.Time{}},
-		{"recurring", func(j *holdfast.Job) { j.ETL.Recurrence = hourly }, time.Second, false, holdfast.SkipNone, next},
-		{"recurring, while another runs", func(j *holdfast.Job) { j.ETL.Recurrence = hourly }, 0, true, holdfast.SkipBusy, next},
-		{"recurring, a period late", func(j *holdfast.Job) { j.ETL.Recurrence = hourly }, time.Hour, false, holdfast.SkipNone, next.Add(time.Hour)},
-		{"recurring, later", func(j *holdfast.Job) { j.ETL.Recurrence = hourly }, time.Hour + 1, false, holdfast.SkipMissed, next.Add(time.Hour)},
-		{"recurring, moved ahead by hand", func(j *holdfast.Job) { j.ETL.Recurrence = hourly }, -time.Minute, false, holdfast.SkipNone, next},
-		{"recurring, not active", func(j *holdfast.Job) { j.ETL.Recurrence, j.Active = hourly, false }, 0, false, holdfast.SkipRefused, next},
-		{"without an active run configuration", func(j *holdfast.Job) { j.ETL.Configurations[0].Active = false }, 0, false, holdfast.SkipRefused, time.Time{}},
-		{"a service", func(j *holdfast.Job) { j.ETL.Service, j.ETL.Recurrence = true, disarmed }, 0, false, holdfast.SkipNone, time.Time{}},
-		{"a service that is on", func(j *holdfast.Job) { j.ETL.Service, j.ETL.Recurrence = true, disarmed }, 0, true, holdfast.SkipBusy, time.Time{}},
+		{"once", func(*holdfast.Job) {}, time.Second, false, false, holdfast.SkipNone, time.Time{}},
+		{"once, while another runs", func(*holdfast.Job) {}, 0, true, false, holdfast.SkipNone, time.Time{}},
+		{"once, a month late", func(*holdfast.Job) {}, 720 * time.Hour, false, false, holdfast.SkipNone, time.Time{}},
+		{"once, beside a disarmed recurrence", func(j *holdfast.Job) { j.ETL.Recurrence = disarmed }, 0, true, false, holdfast.SkipNone, time.Time{}},
+		{"recurring", func(j *holdfast.Job) { j.ETL.Recurrence = hourly }, time.Second, false, false, holdfast.SkipNone, next},
+		{"recurring, while another runs", func(j *holdfast.Job) { j.ETL.Recurrence = hourly }, 0, true, false, holdfast.SkipBusy, next},
+		{"recurring, a period late", func(j *holdfast.Job) { j.ETL.Recurrence = hourly }, time.Hour, false, false, holdfast.SkipNone, next.Add(time.Hour)},
+		{"recurring, later", func(j *holdfast.Job) { j.ETL.Recurrence = hourly }, time.Hour + 1, false, false, holdfast.SkipMissed, next.Add(time.Hour)},
+		{"recurring, moved ahead by hand", func(j *holdfast.Job) { j.ETL.Recurrence = hourly }, -time.Minute, false, false, holdfast.SkipNone, next},
+		{"at a named time, while another runs", func(j *holdfast.Job) { j.ETL.Recurrence = hourly }, 0, true, true, holdfast.SkipNone, next},
+		{"at a named time, a day late", func(j *holdfast.Job) { j.ETL.Recurrence = hourly }, 24 * time.Hour, false, true, holdfast.SkipNone, next.Add(24 * time.Hour)},
+		{"recurring, not active", func(j *holdfast.Job) { j.ETL.Recurrence, j.Active = hourly, false }, 0, false, false, holdfast.SkipRefused, next},
+		{"without an active run configuration", func(j *holdfast.Job) { j.ETL.Configurations[0].Active = false }, 0, false, false, holdfast.SkipRefused, time.Time{}},
+		{"a service", func(j *holdfast.Job) { j.ETL.Service, j.ETL.Recurrence = true, disarmed }, 0, false, false, holdfast.SkipNone, time.Time{}},
+		{"a service that is on", func(j *holdfast.Job) { j.ETL.Service, j.ETL.Recurrence = true, disarmed }, 0, true, false, holdfast.SkipBusy, time.Time{}},
 	} {
 		j := holdfast.Job{Active: true, ETL: etlSpec()}
 		c.edit(&j)
-		skip, following := j.DueETL(noon.Add(c.late), noon, c.busy)
+		skip, following := j.DueETL(noon.Add(c.late), holdfast.Execution{Due: noon, ETL: &holdfast.ETLRun{Timed: c.timed}}, c.busy)
 		if skip != c.wantSkip || !following.Equal(c.wantNext) {
 			t.Errorf("%s: got skip %q and next %s, want %q and %s", c.name, skip, following, c.wantSkip, c.wantNext)
 		}

@@ -32,7 +32,7 @@ func (d *Dispatcher) dueETL(ctx context.Context, tx store.Tx, e holdfast.Executi
 		}
 	}
 	now := d.wall()
-	skip, next := j.DueETL(now, e.Due, busy != 0)
+	skip, next := j.DueETL(now, e, busy != 0)
 	if !j.Deleted.IsZero() {
 		skip, next = holdfast.SkipRefused, time.Time{}
 	}
@@ -111,7 +111,7 @@ func (d *Dispatcher) pullPlanned(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("read job %d: %w", prev.Job, err)
 			}
-			if j.ETL == nil || j.ETL.Recurrence == nil || !j.ETL.Recurrence.Armed {
+			if j.ETL == nil || j.ETL.Recurrence == nil || !j.ETL.Recurrence.Armed || prev.ETL != nil && prev.ETL.Timed {
 				continue
 			}
 			next := prev

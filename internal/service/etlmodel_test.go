@@ -15,6 +15,7 @@ type modelled struct {
 	holdfast.Status
 
 	property            string // value of the one property; empty: none is given
+	timed               bool   // its time was named
 	due, started, ended time.Time
 }
 
@@ -151,15 +152,23 @@ func (m *etlModel) next() time.Time {
 func (m *etlModel) schedule(property string, at time.Time, period time.Duration) string {
 	p := m.planned()
 	plan := func(due time.Time) string {
+		now := !due.After(m.now)
+		i, id := p, fmt.Sprint(p)
 		if p < 0 {
-			return m.add(holdfast.StatePlanned, property, due)
-		}
-		if property != "" {
+			id = m.add(holdfast.StatePlanned, property, due)
+			i = len(m.all) - 1
+		} else if property != "" {
 			m.all[p].property = property
 		}
-		m.all[p].due = due
+		m.all[i].due, m.all[i].timed = due, m.all[i].timed || !at.IsZero()
 		m.marked = false
-		return fmt.Sprint(p)
+		if now {
+			m.move(i, holdfast.MoveDue)
+			if m.rec != nil && m.rec.Armed {
+				m.add(holdfast.StatePlanned, "", m.next())
+			}
+		}
+		return id
 	}
 	if m.service {
 		switch {
@@ -173,6 +182,8 @@ func (m *etlModel) schedule(property string, at time.Time, period time.Duration)
 	switch {
 	case m.rec == nil && period == 0 && !at.After(m.now) && p < 0:
 		return m.run(property)
+	case !at.IsZero() && !at.After(m.now) && len(m.waiting()) >= holdfast.MaxFollowUps:
+		return "refused"
 	case m.rec == nil && period == 0 && at.IsZero():
 		return plan(m.all[p].due)
 	case m.rec == nil && period == 0:
@@ -262,6 +273,13 @@ func (m *etlModel) face() service.ServiceState {
 		return service.ServiceAborted
 	}
 	i := m.newest(func(e modelled) bool { return e.State == holdfast.StateEnded && e.Fence > 0 }, func(e modelled) time.Time { return e.started })
+	last := m.newest(func(e modelled) bool { return e.State == holdfast.StateEnded }, func(e modelled) time.Time { return e.ended })
+	if last >= 0 {
+		e := m.all[last]
+		if e.Outcome == holdfast.OutcomeCancelled && e.Reason == holdfast.ReasonWish && !e.due.After(e.ended) && (i < 0 || m.all[i].ended.Before(e.ended)) {
+			return service.ServiceOff
+		}
+	}
 	if i >= 0 {
 		if o := m.all[i].Outcome; o == holdfast.OutcomeStopped || o == holdfast.OutcomeSucceeded || o == holdfast.OutcomeWarning {
 			return service.ServiceOff
@@ -303,14 +321,15 @@ func (m *etlModel) pass(d time.Duration) string {
 	if p < 0 || m.all[p].due.After(m.now) {
 		return ""
 	}
-	recurs := m.rec != nil && m.rec.Armed && !m.service
+	armed := m.rec != nil && m.rec.Armed && !m.service
+	recurs := armed && !m.all[p].timed
 	late := recurs && m.now.Sub(m.all[p].due) > m.rec.Period
 	if late || (recurs || m.service) && !m.idle() {
 		m.move(p, holdfast.MoveSkip)
 	} else {
 		m.move(p, holdfast.MoveDue)
 	}
-	if recurs {
+	if armed {
 		marked := m.marked
 		m.add(holdfast.StatePlanned, "", m.next())
 		m.marked = marked

@@ -135,7 +135,7 @@ func (s *actual) due() error {
 			if e.State != holdfast.StatePlanned || e.Due.After(now) {
 				continue
 			}
-			skip, at := j.DueETL(now, e.Due, busy)
+			skip, at := j.DueETL(now, e, busy)
 			move := holdfast.MoveDue
 			if skip != holdfast.SkipNone {
 				move = holdfast.MoveSkip

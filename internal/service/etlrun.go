@@ -233,19 +233,43 @@ func (t *turn) keep(ctx context.Context, tx store.Tx, actor holdfast.Actor, key,
 }
 
 // asked is what the request says of its execution. Secrets are for those alone who
-// may write the run configuration.
+// may write the ETL; the mask, which anybody is shown, leaves the stored one.
 func (t *turn) asked(actor holdfast.Actor, in RunETL) (holdfast.ETLRun, error) {
-	run := t.job.ETL.RunOf(in.Properties, in.Removed, in.Simulate)
-	if err := run.Validate(); err != nil || actor.Credential.Role.Includes(rules[opUpdateETL].role) {
+	given, err := t.unmasked(in.Properties)
+	if err != nil {
+		return holdfast.ETLRun{}, err
+	}
+	run := t.job.ETL.RunOf(given, in.Removed, in.Simulate)
+	if err := run.Validate(); err != nil || MayWriteETL(actor, t.job) == nil {
 		return run, err
 	}
 	for _, name := range slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(run.Properties)), run.Removed...))) {
 		if holdfast.SecretProperty(name) {
-			return run, holdfast.Errorf(holdfast.CodeForbidden, "the property %q holds a secret, which the role %q may not give", name, actor.Credential.Role).
-				WithHint("use a token with the role %q, or leave the property out", rules[opUpdateETL].role)
+			return run, holdfast.Errorf(holdfast.CodeForbidden, "the property %q holds a secret, which only who may write the ETL gives", name).
+				WithHint("use a token with the role %q for all of the ETL's sites, or leave the property out", rules[opUpdateETL].role)
 		}
 	}
 	return run, nil
+}
+
+// unmasked leaves out the masks of secrets that are stored. Without an active run
+// configuration it leaves out all: the request is refused for that.
+func (t *turn) unmasked(properties map[string]string) (map[string]string, error) {
+	stored := t.job.ETL.Active()
+	out := maps.Clone(properties)
+	for _, name := range slices.Sorted(maps.Keys(properties)) {
+		if properties[name] != holdfast.MaskedProperty || !holdfast.SecretProperty(name) {
+			continue
+		}
+		if stored != nil {
+			if _, ok := stored.Properties[name]; !ok {
+				return nil, holdfast.Errorf(holdfast.CodeInvalid, "the property %q is masked, and no secret is stored under this name", name).
+					WithHint("give the secret itself, or leave the property out")
+			}
+		}
+		delete(out, name)
+	}
+	return out, nil
 }
 
 // runBatch makes an execution that is due now, or joins the same one.
@@ -305,7 +329,7 @@ func (t *turn) runService(ctx context.Context, tx store.Tx, actor holdfast.Actor
 	if on.Fence > 0 && run.Simulate != on.ETL.Simulate {
 		return ETLAnswer{Execution: on.ID, Refused: refusedSimulate}, nil // its rounds go on as they began
 	}
-	if err := t.give(ctx, tx, *on, run); err != nil {
+	if _, err := t.give(ctx, tx, *on, run); err != nil {
 		return ETLAnswer{}, err
 	}
 	return ETLAnswer{Execution: on.ID}, t.record(ctx, tx, actor, "etl.run", runFacts(*on, run))
@@ -350,14 +374,17 @@ func (t *turn) scheduleBatch(ctx context.Context, tx store.Tx, actor holdfast.Ac
 		return ETLAnswer{Refused: refusedNoActive}, nil
 	}
 	r := t.job.ETL.Recurrence
-	if r == nil && in.Period == 0 && !in.At.After(t.now) {
-		if len(t.planned) == 0 {
-			return t.runBatch(ctx, tx, actor, run)
+	switch now := !in.At.After(t.now); {
+	case r == nil && in.Period == 0 && now && len(t.planned) == 0:
+		return t.runBatch(ctx, tx, actor, run)
+	case now && !in.At.IsZero() && len(t.queued) >= holdfast.MaxFollowUps:
+		return ETLAnswer{Refused: refusedQueueFull}, nil
+	case r == nil && in.Period == 0:
+		at := in.At
+		if at.IsZero() {
+			at = t.planned[0].Due
 		}
-		return t.schedule(ctx, tx, actor, in, run, orTime(in.At, t.planned[0].Due))
-	}
-	if r == nil && in.Period == 0 {
-		return t.schedule(ctx, tx, actor, in, run, in.At)
+		return t.schedule(ctx, tx, actor, in, run, at)
 	}
 	armed := holdfast.Recurrence{Armed: true}
 	if r != nil {
@@ -365,7 +392,7 @@ func (t *turn) scheduleBatch(ctx context.Context, tx store.Tx, actor holdfast.Ac
 	}
 	if in.Period != 0 && in.Period != armed.Period {
 		armed.Period = in.Period
-		armed.Start = orTime(in.At, orTime(armed.Start, t.now))
+		armed.Start = orTime(in.At, orTime(armed.Start, t.now)).Truncate(time.Second) // as it is shown, and written back
 	}
 	due := armed.Next(t.now)
 	if len(t.planned) > 0 && r != nil && armed.Period == r.Period {
@@ -388,28 +415,33 @@ func orTime(at, other time.Time) time.Time {
 }
 
 // schedule makes the planned execution, or gives the one that there is its time and
-// the properties that are given.
+// the properties that are given. One that is due now waits for its turn at once.
 func (t *turn) schedule(ctx context.Context, tx store.Tx, actor holdfast.Actor, in ScheduleETL, run holdfast.ETLRun, due time.Time) (ETLAnswer, error) {
 	var e holdfast.Execution
 	var err error
-	switch {
-	case len(t.planned) == 0:
+	if len(t.planned) == 0 {
+		run.Timed = !in.At.IsZero()
 		e, err = t.plan(ctx, tx, run, due, actor.Principal.Name)
-	default:
-		e = t.planned[0]
-		if in.given() {
-			if err := t.give(ctx, tx, e, run); err != nil {
-				return ETLAnswer{}, err
-			}
+	} else {
+		prev := t.planned[0]
+		if !in.given() {
+			run = *prev.ETL
 		}
-		if err = t.moveDue(ctx, tx, e, due); err == nil {
-			err = t.scheduleAgain(ctx, tx, e)
+		run.Timed = prev.ETL.Timed || !in.At.IsZero()
+		if e, err = t.give(ctx, tx, prev, run); err == nil {
+			e, err = t.moveDue(ctx, tx, e, due)
 		}
+	}
+	if err == nil && !due.After(t.now) {
+		e, err = t.queue(ctx, tx, e, actor.Principal.Name)
+	}
+	if err == nil {
+		err = t.scheduleAgain(ctx, tx)
+	}
+	if err == nil {
+		err = t.setAborted(ctx, tx, false)
 	}
 	if err != nil {
-		return ETLAnswer{}, err
-	}
-	if err := t.setAborted(ctx, tx, false); err != nil {
 		return ETLAnswer{}, err
 	}
 	answer := ETLAnswer{Execution: e.ID}
@@ -424,16 +456,42 @@ func (t *turn) schedule(ctx context.Context, tx store.Tx, actor holdfast.Actor, 
 	return answer, t.record(ctx, tx, actor, "etl.scheduled", data)
 }
 
-// scheduleAgain remembers that the ETL is scheduled although it is planned: who has
-// killed it before sees by that that it goes on.
-func (t *turn) scheduleAgain(ctx context.Context, tx store.Tx, planned holdfast.Execution) error {
+// queue lets a planned execution that is due now wait for its turn, and plans the
+// next one, as dispatch does: a stop that follows at once finds it.
+func (t *turn) queue(ctx context.Context, tx store.Tx, prev holdfast.Execution, by string) (holdfast.Execution, error) {
+	run := *prev.ETL
+	run.Simulate = t.job.ETL.RunOf(run.Properties, run.Removed, false).Simulate
+	e, err := t.give(ctx, tx, prev, run)
+	if err != nil {
+		return e, err
+	}
+	prev = e
+	if e.Status, err = prev.Next(holdfast.MoveDue); err != nil {
+		return e, err
+	}
+	if err := tx.MoveExecution(ctx, prev, e); err != nil {
+		return e, t.lost(err)
+	}
+	t.changes = append(t.changes, change{prev, e})
+	if r := t.job.ETL.Recurrence; r != nil && r.Armed && !t.job.ETL.Service && len(t.planned) < 2 {
+		_, err = t.plan(ctx, tx, t.job.ETL.RunOf(nil, nil, false), r.Next(t.now), by)
+	}
+	return e, err
+}
+
+// scheduleAgain remembers that somebody has scheduled an ETL that was killed or lost
+// before: who sees that it was sees, too, that it goes on.
+func (t *turn) scheduleAgain(ctx context.Context, tx store.Tx) error {
 	h, err := tx.ETLHistory(ctx, t.job.ID)
-	if err != nil || h.Finished == nil || h.Finished.Ended.Before(planned.Submitted) || h.Finished.Ended.Before(t.job.ETL.Scheduled) {
+	if err != nil || h.Finished == nil || h.Finished.Ended.Before(t.job.ETL.Scheduled) {
 		return err
 	}
 	switch h.Finished.Outcome {
 	case holdfast.OutcomeAborted, holdfast.OutcomeKilled, holdfast.OutcomeFailed:
 		t.job.ETL.Scheduled = t.now
+		if !t.now.After(h.Finished.Ended) { // both of one instant, or of two clocks
+			t.job.ETL.Scheduled = h.Finished.Ended.Add(1)
+		}
 		return tx.UpdateJob(ctx, t.job)
 	case holdfast.OutcomeNone, holdfast.OutcomeSucceeded, holdfast.OutcomeWarning, holdfast.OutcomeStopped, holdfast.OutcomeCancelled:
 	}

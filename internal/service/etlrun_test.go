@@ -3,6 +3,7 @@ package service_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -65,8 +66,12 @@ func TestWhenAnETLIsScheduled(t *testing.T) {
 			continue
 		}
 		st := must(r.svc.ETLStatus(t.Context(), r.admin, j.ID))(t)
-		if st.Planned == nil || st.Planned.ID != a.Execution || !st.Planned.Due.Equal(c.due) {
-			t.Errorf("%s: got %+v, want an execution planned for %s", c.name, st.Planned, c.due)
+		is := st.Planned
+		if !c.due.After(now) {
+			is = st.Current
+		}
+		if is == nil || is.ID != a.Execution || !is.Due.Equal(c.due) {
+			t.Errorf("%s: got %+v, want an execution due at %s", c.name, is, c.due)
 		}
 		rec := st.Job.ETL.Recurrence
 		if (c.stored != nil || c.period != 0) != (rec != nil && rec.Armed) || c.then != nil && (!rec.Start.Equal(c.then.Start) || rec.Period != c.then.Period) {
@@ -290,6 +295,173 @@ func TestSecretsAreGivenByWhoMayWriteThem(t *testing.T) {
 		must(r.svc.RunETL(t.Context(), r.admin, in))(t)
 	}
 	must(r.svc.RunETL(t.Context(), r.actor(holdfast.RoleOperator), service.RunETL{Job: j.ID, Properties: map[string]string{"day": "2"}}))(t)
+}
+
+// A credential that is for some of an ETL's sites sees the ETL and may not write it.
+func TestSecretsOfAnETLThatMayNotBeWritten(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	two := must(r.svc.CreateETL(ctx, r.admin, service.NewETL{Definition: definitionOf("two", "", "berlin", "paris"), Properties: map[string]string{"api_token": "s3cret", "x": "1"}}))(t)
+	one := must(r.svc.CreateETL(ctx, r.admin, service.NewETL{Definition: definitionOf("one", "", "paris", "paris"), Properties: map[string]string{"api_token": "s3cret", "x": "2"}}))(t)
+	some := r.actor(holdfast.RoleAdmin, r.sites[1].ID)
+	wantCode(t, service.MayWriteETL(some, two), holdfast.CodeForbidden)
+	wantCode(t, service.MayWriteETL(r.actor(holdfast.RoleOperator), one), holdfast.CodeForbidden)
+	for _, j := range []holdfast.Job{one, two} {
+		if err := service.MayWriteETL(r.admin, j); err != nil {
+			t.Error(err)
+		}
+	}
+	for name, in := range map[string]service.RunETL{
+		"given":      {Job: two.ID, Properties: map[string]string{"api_token": "mine"}},
+		"taken away": {Job: two.ID, Removed: []string{"api_token"}},
+	} {
+		if _, err := r.svc.RunETL(ctx, some, in); holdfast.ErrorCode(err) != holdfast.CodeForbidden {
+			t.Errorf("%s: got %v, want forbidden", name, err)
+		}
+	}
+	must(r.svc.RunETL(ctx, some, service.RunETL{Job: one.ID, Properties: map[string]string{"api_token": "mine"}}))(t)
+	must(r.svc.RunETL(ctx, some, service.RunETL{Job: two.ID, Properties: map[string]string{"x": "3"}}))(t)
+	for _, c := range []struct {
+		name  string
+		actor holdfast.Actor
+		f     service.ETLFilter
+		want  []holdfast.JobID
+	}{
+		{"who may write both", r.admin, service.ETLFilter{Properties: map[string]string{"api_token": "s3cret"}}, []holdfast.JobID{two.ID, one.ID}},
+		{"who may write one", some, service.ETLFilter{Properties: map[string]string{"api_token": "s3cret"}}, []holdfast.JobID{one.ID}},
+		{"any of", some, service.ETLFilter{Properties: map[string]string{"api_token": "s3cret", "x": "9"}, Any: true}, []holdfast.JobID{one.ID}},
+		{"no secret", some, service.ETLFilter{Properties: map[string]string{"x": "1"}}, []holdfast.JobID{two.ID}},
+	} {
+		list, _, err := r.svc.ETLs(ctx, c.actor, c.f, store.Page{})
+		var got []holdfast.JobID
+		for _, j := range list {
+			got = append(got, j.ID)
+		}
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s: got %v and %v, want %v", c.name, got, err, c.want)
+		}
+	}
+}
+
+// Whoever sends back what an export has shown changes no secret.
+func TestTheMaskOfASecretStandsForTheStoredOne(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	j := must(r.svc.CreateETL(ctx, r.admin, service.NewETL{Definition: berlinETL, Properties: map[string]string{"api_token": "s3cret"}}))(t)
+	masked := map[string]string{"api_token": holdfast.MaskedProperty, "note": holdfast.MaskedProperty}
+	for _, actor := range []holdfast.Actor{r.admin, r.actor(holdfast.RoleOperator)} {
+		run := must(r.svc.RunETL(ctx, actor, service.RunETL{Job: j.ID, Properties: masked}))(t)
+		plan := must(r.svc.ScheduleETL(ctx, actor, service.ScheduleETL{RunETL: service.RunETL{Job: j.ID, Properties: masked}, Period: time.Hour}))(t)
+		for _, a := range []service.ETLAnswer{run, plan} {
+			e := must(r.svc.Execution(ctx, r.admin, a.Execution))(t)
+			got := must(j.ETL.PropertiesOf(*e.ETL))(t)
+			if got["api_token"] != "s3cret" || got["note"] != holdfast.MaskedProperty {
+				t.Errorf("got properties %v, want the stored secret", got)
+			}
+		}
+	}
+	_, err := r.svc.RunETL(ctx, r.admin, service.RunETL{Job: j.ID, Properties: map[string]string{"other_token": holdfast.MaskedProperty}})
+	wantInvalid(t, err)
+}
+
+// A time that somebody has named is not left out because another execution works.
+func TestAnExecutionAtANamedTimeWaitsForItsTurn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	s := r.set(berlinETL, "planned current")
+	at := r.clock.Now().Add(10 * time.Minute)
+	a := must(r.svc.ScheduleETL(ctx, r.admin, service.ScheduleETL{RunETL: service.RunETL{Job: s.job.ID}, At: at}))(t)
+	e := must(r.svc.Execution(ctx, r.admin, a.Execution))(t)
+	job := must(r.svc.ETLStatus(ctx, r.admin, s.job.ID))(t).Job
+	if skip, next := job.DueETL(at, e, true); s.names[e.ID] != "planned" || skip != holdfast.SkipNone || !next.Equal(start.Add(time.Hour)) {
+		t.Errorf("got %+v, skip %q and next %s, want it to wait and the regular one after it", e, skip, next)
+	}
+	if again := must(r.svc.ScheduleETL(ctx, r.admin, service.ScheduleETL{RunETL: service.RunETL{Job: s.job.ID}}))(t); again != a {
+		t.Errorf("got %+v, want %+v", again, a)
+	}
+	if e := must(r.svc.Execution(ctx, r.admin, a.Execution))(t); !e.ETL.Timed {
+		t.Errorf("got %+v after it was scheduled without a time, want it as it was", e.ETL)
+	}
+}
+
+// A script that schedules for now and stops at once must not see it run.
+func TestAnExecutionThatIsScheduledForNowWaitsAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	for _, words := range []string{"planned", "timed", "once"} {
+		s := r.set(berlinETL, words)
+		r.clock.add(time.Minute)
+		now := r.clock.Now()
+		a := must(r.svc.ScheduleETL(ctx, r.admin, service.ScheduleETL{RunETL: service.RunETL{Job: s.job.ID}, At: now}))(t)
+		st := must(r.svc.ETLStatus(ctx, r.admin, s.job.ID))(t)
+		if st.Current == nil || st.Current.ID != a.Execution || st.Current.State != holdfast.StateQueued || !st.Current.Due.Equal(now) {
+			t.Errorf("%s: got current %+v, want execution %d in the queue", words, st.Current, a.Execution)
+		}
+		if words != "once" && (st.Planned == nil || !st.Planned.Due.Equal(st.Job.ETL.Recurrence.Next(now))) {
+			t.Errorf("%s: got %+v planned, want the next one by the timing", words, st.Planned)
+		}
+		if got := must(r.svc.StopETL(ctx, r.admin, s.job.ID))(t); got.Execution != a.Execution || got.Effect != "" {
+			t.Errorf("%s: got %+v of a stop, want it to end execution %d", words, got, a.Execution)
+		}
+		if e := must(r.svc.Execution(ctx, r.admin, a.Execution))(t); e.Outcome != holdfast.OutcomeCancelled {
+			t.Errorf("%s: got %s, want it cancelled", words, e.Outcome)
+		}
+	}
+}
+
+func TestAServiceThatIsStoppedBeforeAWorkerHasItIsOff(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	for _, words := range []string{"", "ended/kill", "ended/fail", "ended/stop marked", "ended/stop"} {
+		for what, on := range map[string]func(holdfast.JobID){
+			"run":     func(id holdfast.JobID) { must(r.svc.RunETL(ctx, r.admin, service.RunETL{Job: id}))(t) },
+			"execute": func(id holdfast.JobID) { must(r.svc.Execute(ctx, r.admin, service.Run{Job: id}))(t) },
+		} {
+			s := r.set(serviceETL, words)
+			r.clock.add(time.Second)
+			on(s.job.ID)
+			r.clock.add(time.Second)
+			must(r.svc.StopETL(ctx, r.admin, s.job.ID))(t)
+			if got := must(r.svc.ETLStatus(ctx, r.admin, s.job.ID))(t).State(); got != service.ServiceOff {
+				t.Errorf("%q, %s, stop: got %q, want it off", words, what, got)
+			}
+			if words != "" {
+				continue
+			}
+			must(r.svc.KillETL(ctx, r.admin, s.job.ID))(t)
+			if got := must(r.svc.ETLStatus(ctx, r.admin, s.job.ID))(t).State(); got != service.ServiceAborted {
+				t.Errorf("%s, stop, kill: got %q, want it aborted", what, got)
+			}
+		}
+	}
+	s := r.set(serviceETL, "")
+	must(r.svc.ScheduleETL(ctx, r.admin, service.ScheduleETL{RunETL: service.RunETL{Job: s.job.ID}, At: r.clock.Now().Add(time.Hour)}))(t)
+	must(r.svc.KillETL(ctx, r.admin, s.job.ID))(t)
+	if got := must(r.svc.ETLStatus(ctx, r.admin, s.job.ID))(t).State(); got != service.ServiceNone {
+		t.Errorf("got %q of a start that was only planned, want none", got)
+	}
+}
+
+func TestExecuteKeepsTheBoundsOfAnETL(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	s := r.set(serviceETL, "current")
+	if e := must(r.svc.Execute(ctx, r.admin, service.Run{Job: s.job.ID, IfBusy: service.Queue}))(t); s.names[e.ID] != "current" {
+		t.Errorf("got execution %d, want the one that keeps the service on", e.ID)
+	}
+	s = r.set(serviceETL, "current/stop")
+	if e := must(r.svc.Execute(ctx, r.admin, service.Run{Job: s.job.ID, IfBusy: service.Queue}))(t); s.names[e.ID] != "" || e.State != holdfast.StateQueued {
+		t.Errorf("got %+v, want the start that follows", e)
+	}
+	s = r.set(berlinETL, "full")
+	_, err := r.svc.Execute(ctx, r.admin, service.Run{Job: s.job.ID, IfBusy: service.Queue})
+	wantCode(t, err, holdfast.CodeConflict)
 }
 
 // Rounds that have begun to load do not become a simulation, and nobody is told so.

@@ -37,6 +37,8 @@ func (st ETLStatus) State() ServiceState {
 		return ServiceOn
 	case st.Job.ETL.Aborted:
 		return ServiceAborted
+	case st.stoppedBefore():
+		return ServiceOff
 	case st.Finished == nil:
 		return ServiceNone
 	}
@@ -46,6 +48,14 @@ func (st ETLStatus) State() ServiceState {
 	case holdfast.OutcomeNone, holdfast.OutcomeSucceeded, holdfast.OutcomeWarning, holdfast.OutcomeStopped, holdfast.OutcomeCancelled:
 	}
 	return ServiceOff
+}
+
+// stoppedBefore reports whether a service was stopped last before a worker had it.
+// What was only planned was not on: it was not due when it was cancelled.
+func (st ETLStatus) stoppedBefore() bool {
+	l := st.Last
+	return l != nil && l.Outcome == holdfast.OutcomeCancelled && l.Reason == holdfast.ReasonWish && !l.Due.After(l.Ended) &&
+		(st.Finished == nil || st.Finished.Ended.Before(l.Ended))
 }
 
 // ETLStatus returns how things stand with an ETL.

@@ -97,7 +97,7 @@ func (t *turn) killOff(ctx context.Context, tx store.Tx, actor holdfast.Actor) (
 	if err != nil {
 		return ETLAnswer{}, err
 	}
-	off := ETLStatus{Job: t.job, Finished: h.Finished}.State() == ServiceOff
+	off := ETLStatus{Job: t.job, Last: h.Ended, Finished: h.Finished}.State() == ServiceOff
 	if !off && len(t.planned) == 0 {
 		return t.nothing(ctx, tx)
 	}

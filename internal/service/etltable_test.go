@@ -240,7 +240,7 @@ func TestBatchTransitions(t *testing.T) {
 		{"ended timed", "schedule", "new", "ended=SUCCEEDED new=PLANNED armed", "etl.scheduled"},
 		{"", "schedule now", "new", "new=QUEUED", "etl.run"},
 		{"", "schedule later", "new", "new=PLANNED", "etl.scheduled"},
-		{"timed", "schedule now", "new", "new=PLANNED armed", "etl.scheduled"},
+		{"timed", "schedule now", "new", "new=QUEUED new=PLANNED armed", "etl.scheduled"},
 		{"", "stop", "0, none", "", ""},
 		{"ended", "stop", "ended, none", "ended=SUCCEEDED", ""},
 		{"", "kill", "0, none", "", ""},
@@ -258,7 +258,8 @@ func TestBatchTransitions(t *testing.T) {
 		{"planned", "schedule a=1", "planned", "planned=PLANNEDmap[a:1] armed", "etl.scheduled"},
 		{"planned", "schedule later", "planned", "planned=PLANNED armed", "etl.scheduled"},
 		{"once", "schedule later", "planned", "planned=PLANNED", "etl.scheduled"},
-		{"once", "schedule now", "planned", "planned=PLANNED", "etl.scheduled"},
+		{"once", "schedule now", "planned", "planned=QUEUED", "etl.scheduled"},
+		{"planned", "schedule now", "planned", "planned=QUEUED new=PLANNED armed", "etl.scheduled"},
 		{"planned", "stop", "0, none", "planned=PLANNED armed", ""},
 		{"ended planned", "stop", "ended, none", "ended=SUCCEEDED planned=PLANNED armed", ""},
 		{"planned", "kill", "planned", "planned=CANCELLED", "etl.disarmed"},
@@ -360,7 +361,7 @@ func TestServiceTransitions(t *testing.T) {
 		{"current", "schedule a=1", "current, none", "current=RUNNING face=ON", ""},
 		{"current later", "schedule", "current, none", "current=RUNNING face=ON", ""},
 		{"current", "stop", "current", "current=RUNNING/stop face=ON", "etl.stopped"},
-		{"queued", "stop", "queued", "queued=CANCELLED face=", "etl.stopped"},
+		{"queued", "stop", "queued", "queued=CANCELLED face=OFF", "etl.stopped"},
 		{"retry", "stop", "retry", "retry=STOPPED face=OFF", "etl.stopped"},
 		{"suspended", "stop", "suspended", "suspended=STOPPED face=OFF", "etl.stopped"},
 		{"current", "kill", "current", "current=RUNNING/kill face=ON", "etl.killed"},
@@ -396,6 +397,13 @@ func TestTheQueueOfAnETLIsBounded(t *testing.T) {
 		answer, err := s.call(c.call)
 		if err != nil || s.answer(answer) != c.want || s.String() != before {
 			t.Errorf("%s: got %q, error %v and %s, want %q and no change", c.call, s.answer(answer), err, s, c.want)
+		}
+	}
+	for _, words := range []string{"timed full", "planned full"} {
+		s := r.set(berlinETL, words)
+		before := s.String()
+		if got := must(s.call("schedule now"))(t); s.answer(got) != "refused: queue full" || s.String() != before {
+			t.Errorf("%s: got %q and %s, want it refused and no change", words, s.answer(got), s)
 		}
 	}
 	must(s.call("stop"))(t)

@@ -134,19 +134,23 @@ func (s *Service) job(ctx context.Context, actor holdfast.Actor, op Operation, i
 // runExecution returns the execution that a run makes of a job, or the one that
 // it joins.
 func (s *Service) runExecution(
-	ctx context.Context, r store.Reader, actor holdfast.Actor, j holdfast.Job, in Run, now time.Time,
+	ctx context.Context, tx store.Tx, actor holdfast.Actor, j holdfast.Job, in Run, now time.Time,
 ) (e holdfast.Execution, joined bool, err error) {
 	if !j.Deleted.IsZero() {
 		return e, false, notFound(jobWord(j.ID))
 	}
 	switch {
 	case in.Due.After(now):
+	case in.IfBusy == Queue && j.Type == holdfast.JobETL:
+		if e, joined, err = mayFollow(ctx, tx, j); joined || err != nil {
+			return e, joined, err
+		}
 	case in.IfBusy == Queue:
-		if err := mayWait(ctx, r, j); err != nil {
+		if err := mayWait(ctx, tx, j); err != nil {
 			return e, false, err
 		}
 	default:
-		busy, err := notBusy(ctx, r, j.ID)
+		busy, err := notBusy(ctx, tx, j.ID)
 		if err != nil && in.IfBusy == Join && busy.ID != 0 {
 			return busy, true, nil
 		}
@@ -154,8 +158,28 @@ func (s *Service) runExecution(
 			return busy, false, err
 		}
 	}
-	e, err = s.newExecution(ctx, r, actor, opExecute, j, in, now)
+	e, err = s.newExecution(ctx, tx, actor, opExecute, j, in, now)
+	if err == nil && j.Type == holdfast.JobETL {
+		j.ETL = cloneETL(j.ETL)
+		err = (&turn{job: j}).setAborted(ctx, tx, false)
+	}
 	return e, false, err
+}
+
+// mayFollow returns the execution that keeps a service on, which needs no second one;
+// ok is false when there is none. A batch is refused when too many wait already.
+func mayFollow(ctx context.Context, r store.Reader, j holdfast.Job) (on holdfast.Execution, ok bool, err error) {
+	t := &turn{job: j}
+	if err := t.read(ctx, r); err != nil {
+		return on, false, err
+	}
+	switch e := t.on(); {
+	case j.ETL.Service && e != nil:
+		return *e, true, nil
+	case !j.ETL.Service && len(t.queued) >= holdfast.MaxFollowUps:
+		return on, false, errManyWait(len(t.queued), j, t.queued[0].ID)
+	}
+	return on, false, nil
 }
 
 // mayWait refuses one more execution of a job when too many wait already.
@@ -166,9 +190,13 @@ func mayWait(ctx context.Context, r store.Reader, j holdfast.Job) error {
 	if err != nil || n < MaxWaiting {
 		return err
 	}
+	return errManyWait(n, j, waiting[0].ID)
+}
+
+func errManyWait(n int, j holdfast.Job, first holdfast.ExecutionID) error {
 	conflict := holdfast.Errorf(holdfast.CodeConflict, "%d executions of job %d wait already", n, j.ID).
 		WithHint("wait until some have ended, or stop them")
-	conflict.Execution = waiting[0].ID
+	conflict.Execution = first
 	return conflict
 }
 

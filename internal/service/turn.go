@@ -111,32 +111,32 @@ func (t *turn) plan(ctx context.Context, tx store.Tx, run holdfast.ETLRun, due t
 }
 
 // moveDue plans an execution for another time.
-func (t *turn) moveDue(ctx context.Context, tx store.Tx, prev holdfast.Execution, due time.Time) error {
+func (t *turn) moveDue(ctx context.Context, tx store.Tx, prev holdfast.Execution, due time.Time) (holdfast.Execution, error) {
 	if prev.Due.Equal(due) {
-		return nil
+		return prev, nil
 	}
 	next := prev
 	next.Due = due.UTC()
 	if err := tx.MoveExecution(ctx, prev, next); err != nil {
-		return t.lost(err)
+		return prev, t.lost(err)
 	}
 	t.changes = append(t.changes, change{prev, next})
-	return nil
+	return next, nil
 }
 
 // give gives an execution other properties.
-func (t *turn) give(ctx context.Context, tx store.Tx, prev holdfast.Execution, run holdfast.ETLRun) error {
-	if prev.ETL.Same(run) {
-		return nil
+func (t *turn) give(ctx context.Context, tx store.Tx, prev holdfast.Execution, run holdfast.ETLRun) (holdfast.Execution, error) {
+	if prev.ETL.Same(run) && prev.ETL.Timed == run.Timed {
+		return prev, nil
 	}
 	run.Version = prev.ETL.Version + 1
 	if err := tx.MoveETLRun(ctx, prev, run); err != nil {
-		return t.lost(err)
+		return prev, t.lost(err)
 	}
 	next := prev
 	next.ETL = &run
 	t.changes = append(t.changes, change{prev, next})
-	return nil
+	return next, nil
 }
 
 // cancel makes a move of each of the executions.
