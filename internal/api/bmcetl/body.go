@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/holdfast-backup/holdfast"
 )
@@ -21,6 +23,9 @@ const (
 	maxDocument = 2 << 20  // a configuration with its definition and what nobody here reads
 	maxDepth    = 32       // of objects and arrays inside each other
 )
+
+// byteOrderMark is what some editors and shells begin a text in UTF-8 with.
+const byteOrderMark = "\ufeff"
 
 // object is a JSON object whose members are not decoded yet.
 type object map[string]json.RawMessage
@@ -51,6 +56,7 @@ func (h *handler) object(c *call, limit int64) (object, error) {
 	if err != nil {
 		return nil, err
 	}
+	b = bytes.TrimPrefix(b, []byte(byteOrderMark))
 	if len(bytes.TrimSpace(b)) == 0 {
 		return object{}, nil
 	}
@@ -75,11 +81,15 @@ func foreign(c *call, name, form string, cause error) error {
 			Status: http.StatusUnsupportedMediaType, Message: "the body is not " + name, Hint: "send " + name + ", with the Content-Type application/" + form, Err: cause,
 		}
 	}
-	text := "the body is not " + name
+	return holdfast.Wrap(holdfast.CodeInvalid, cause, "the body is not %s%s", name, because(cause)).WithHint("send a body that is well-formed, in UTF-8")
+}
+
+// because is the end of a message about what does not parse.
+func because(cause error) string {
 	if why, ok := errors.AsType[fault](cause); ok {
-		text += ": " + string(why)
+		return ": " + string(why)
 	}
-	return holdfast.Wrap(holdfast.CodeInvalid, cause, "%s", text).WithHint("send a body that is well-formed, in UTF-8")
+	return ""
 }
 
 // fault is what is wrong with a body, in words for its sender.
@@ -88,9 +98,13 @@ type fault string
 // Error returns the fault.
 func (f fault) Error() string { return string(f) }
 
-// wellFormed checks that b is one JSON value, not too deep, without a name twice
-// in one object: which of two values holds is for nobody to guess.
+// wellFormed checks that b is one JSON value in UTF-8, not too deep, without a name
+// twice in one object: which of two values holds is for nobody to guess, and what
+// stands for half a character would be kept as another one.
 func wellFormed(b []byte) error {
+	if i := notText(b); i >= 0 {
+		return fault("it holds what is no character, at " + position(b, i))
+	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.UseNumber()
 	var open []map[string]bool // names so far of each object around; nil: an array
@@ -98,7 +112,7 @@ func wellFormed(b []byte) error {
 	for first := true; first || len(open) > 0; first = false {
 		t, err := dec.Token()
 		if err != nil {
-			return err
+			return broken(b, dec.InputOffset(), err)
 		}
 		if d, ok := t.(json.Delim); ok {
 			switch d {
@@ -130,6 +144,67 @@ func wellFormed(b []byte) error {
 		return fault("something follows its end")
 	}
 	return nil
+}
+
+// broken says where a JSON value breaks off. offset is behind the last good token.
+func broken(b []byte, offset int64, err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fault("it ends too early")
+	}
+	text := "it cannot be read"
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		text = syntax.Error()
+	}
+	rest := b[min(offset, int64(len(b))):]
+	at := len(b) - len(bytes.TrimLeft(rest, " \t\r\n,:"))
+	return fault(text + ", at or after " + position(b, at))
+}
+
+// position is a place in a text, for people.
+func position(b []byte, at int) string {
+	before := b[:min(at, len(b))]
+	line := bytes.Count(before, []byte{'\n'}) + 1
+	column := utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1
+	return "line " + strconv.Itoa(line) + ", column " + strconv.Itoa(column)
+}
+
+// notText returns where JSON first holds bytes that are not UTF-8, or an escaped half
+// of a surrogate pair without its other half; -1: nowhere.
+func notText(b []byte) int {
+	for i := 0; i < len(b); {
+		if b[i] == '\\' {
+			first, n := escaped(b[i:])
+			switch second, m := escaped(b[i+n:]); {
+			case !utf16.IsSurrogate(first):
+				i += n
+			case m > 0 && utf16.DecodeRune(first, second) != utf8.RuneError:
+				i += n + m
+			default:
+				return i
+			}
+			continue
+		}
+		r, n := utf8.DecodeRune(b[i:])
+		if r == utf8.RuneError && n == 1 {
+			return i
+		}
+		i += n
+	}
+	return -1
+}
+
+// escaped reads an escape sequence of JSON at the start of b: the number behind \u, or
+// 0 for another one, and its length; 0: there is none.
+func escaped(b []byte) (rune, int) {
+	if len(b) < 2 || b[0] != '\\' {
+		return 0, 0
+	}
+	if len(b) >= 6 && b[1] == 'u' {
+		if n, err := strconv.ParseUint(string(b[2:6]), 16, 32); err == nil {
+			return rune(n), 6
+		}
+	}
+	return 0, min(2, len(b))
 }
 
 // asObject reads the members of a well-formed value that must be an object, or

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/service"
 )
 
 // export shows the configuration of an ETL, with the active run configuration or
@@ -31,6 +32,12 @@ func (h *handler) export(ctx context.Context, c *call) error {
 	st, err := h.Service.ETLStatus(ctx, c.actor, id)
 	if err != nil {
 		return noETL(err)
+	}
+	c.concern(st.Job)
+	if v != nil {
+		if err := service.MayWriteETL(c.actor, st.Job); err != nil {
+			return err
+		}
 	}
 	number := holdfast.RunConfigurationID(c.id("configuration"))
 	if _, named := c.path["configuration"]; named && number == 0 {
@@ -83,10 +90,7 @@ func (h *handler) write(ctx context.Context, c *call, id holdfast.JobID, mutate 
 		c.w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	if code := holdfast.ErrorCode(err); code == holdfast.CodeInvalid || code == holdfast.CodeNotFound {
-		return h.ofETL(ctx, c, id, err)
-	}
-	return err
+	return h.ofETL(ctx, c, id, err)
 }
 
 // Properties to delete are an object whose values nobody reads, or an array.

@@ -79,7 +79,16 @@ func document(ctx context.Context, j holdfast.Job, rc holdfast.RunConfiguration,
 		values[name] = value
 	}
 	out[memberETL], out[memberName], out[memberDescription] = int64(j.ID), j.Name, j.Description
-	out[memberModule], out[memberScheduling], out[memberConfiguration] = module, scheduling, configurationOf(rc)
+	each, err := kept.member(memberConfiguration)
+	if err != nil {
+		return nil, err
+	}
+	configuration, err := section(each, configurationKey(rc.ID))
+	if err != nil {
+		return nil, err
+	}
+	configuration["run_configuration_id"], configuration["name"], configuration["active"] = int64(rc.ID), rc.Name, rc.Active
+	out[memberModule], out[memberScheduling], out[memberConfiguration] = module, scheduling, configuration
 	out[memberProperties] = values
 	return out, nil
 }
@@ -115,8 +124,9 @@ type update struct {
 	period                        *time.Duration
 	start                         time.Time
 	kept                          object
-	etl                           int64 // 0: not said
-	configuration                 int64 // 0: the active one
+	keptConfiguration             object // of the run configuration
+	etl                           int64  // 0: not said
+	configuration                 int64  // 0: the active one
 }
 
 // readUpdate reads a configuration.
@@ -141,6 +151,10 @@ func readUpdate(o object) (update, error) {
 	if u.configuration, err = readID(rc, "run_configuration_id"); err != nil {
 		return u, err
 	}
+	if u.etl == 0 {
+		u.configuration = 0 // of the ETL that it is copied from
+	}
+	u.keptConfiguration = without(rc, "run_configuration_id", "name", "active")
 	if err := u.readModule(o); err != nil {
 		return u, err
 	}
@@ -190,11 +204,21 @@ func (u *update) readScheduling(o object) error {
 
 // keep keeps what a section has besides the members that are read.
 func (u *update) keep(name string, section object, known ...string) error {
-	section = maps.Clone(section)
-	for _, k := range known {
-		delete(section, k)
-	}
 	delete(u.kept, name)
+	return u.kept.put(name, without(section, known...))
+}
+
+// without copies an object but for some members.
+func without(o object, known ...string) object {
+	o = maps.Clone(o)
+	for _, k := range known {
+		delete(o, k)
+	}
+	return o
+}
+
+// put sets a member to an object, and leaves it out when that has no members.
+func (o object) put(name string, section object) error {
 	if len(section) == 0 {
 		return nil
 	}
@@ -202,7 +226,7 @@ func (u *update) keep(name string, section object, known ...string) error {
 	if err != nil {
 		return holdfast.Wrap(holdfast.CodeInvalid, err, "%s cannot be kept", name)
 	}
-	u.kept[name] = b
+	o[name] = b
 	return nil
 }
 
@@ -246,7 +270,9 @@ func (u update) apply(j *holdfast.Job, now time.Time) error {
 	if u.definition != nil {
 		j.ETL.Definition = *u.definition
 	}
-	u.applyRecurrence(j.ETL, now)
+	if err := u.applyRecurrence(j.ETL, now); err != nil {
+		return err
+	}
 	if u.properties != nil {
 		values := map[string]string{}
 		if err := u.properties.apply(values, rc.Properties); err != nil {
@@ -254,7 +280,11 @@ func (u update) apply(j *holdfast.Job, now time.Time) error {
 		}
 		rc.Properties = values
 	}
-	b, err := json.Marshal(u.kept)
+	kept, err := u.keptFor(*j, rc.ID)
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(kept)
 	if err != nil {
 		return holdfast.Wrap(holdfast.CodeInvalid, err, "the configuration cannot be kept")
 	}
@@ -266,7 +296,31 @@ func (u update) apply(j *holdfast.Job, now time.Time) error {
 	return nil
 }
 
-func (u update) applyRecurrence(spec *holdfast.ETLSpec, now time.Time) {
+// keptFor is what the ETL keeps by now: what the configuration brings, and what the
+// other run configurations have.
+func (u update) keptFor(j holdfast.Job, rc holdfast.RunConfigurationID) (object, error) {
+	before, err := keptOf(j)
+	if err != nil {
+		return nil, err
+	}
+	each, err := before.member(memberConfiguration)
+	if err != nil {
+		return nil, err
+	}
+	number := configurationKey(rc)
+	each = without(each, number)
+	if err := each.put(number, u.keptConfiguration); err != nil {
+		return nil, err
+	}
+	kept := maps.Clone(u.kept)
+	return kept, kept.put(memberConfiguration, each)
+}
+
+// configurationKey is the member under which an ETL keeps what it has of a run
+// configuration.
+func configurationKey(id holdfast.RunConfigurationID) string { return strconv.FormatInt(int64(id), 10) }
+
+func (u update) applyRecurrence(spec *holdfast.ETLSpec, now time.Time) error {
 	r := holdfast.Recurrence{Start: now.UTC().Truncate(time.Second)}
 	if spec.Recurrence != nil {
 		r = *spec.Recurrence
@@ -274,21 +328,28 @@ func (u update) applyRecurrence(spec *holdfast.ETLSpec, now time.Time) {
 	switch {
 	case u.period != nil && *u.period == 0: // null
 		spec.Recurrence = nil
-		return
+		return nil
 	case u.period != nil:
 		r.Period = *u.period
 	case spec.Recurrence == nil:
-		return
+		return nil
 	}
-	if !u.start.IsZero() {
-		r.Start = u.start.UTC()
+	if !u.start.IsZero() && u.start.Unix() != r.Start.Unix() {
+		r.Start = u.start.UTC().Truncate(time.Second)
+		if r.Start.Sub(now) > holdfast.MaxPeriod {
+			return holdfast.Errorf(holdfast.CodeInvalid, "start_time %s is more than ten years ahead", r.Start.Format(time.RFC3339)).WithHint("name an earlier time")
+		}
 	}
 	spec.Recurrence = &r
+	return nil
 }
 
-// decrypt opens the values that an export has encrypted.
+// decrypt opens the values that an export has encrypted: those of secrets alone.
 func (c change) decrypt(ctx context.Context, v *vault) error {
 	for _, name := range slices.Sorted(maps.Keys(c.set)) {
+		if !holdfast.SecretProperty(name) {
+			continue
+		}
 		plain, err := v.open(ctx, name, c.set[name])
 		if err != nil {
 			return err

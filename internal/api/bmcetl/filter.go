@@ -3,7 +3,9 @@ package bmcetl
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -89,13 +91,18 @@ func (h *handler) filter(c *call, q url.Values) (filter, error) {
 	}
 	if text := q.Get(filterMember); text != "" {
 		if err := wellFormed([]byte(text)); err != nil {
-			return filter{}, holdfast.Wrap(holdfast.CodeInvalid, err, "the parameter %s is not JSON", filterMember).WithHint("encode the JSON object for a URL")
+			return filter{}, holdfast.Wrap(holdfast.CodeInvalid, err, "the parameter %s is not JSON%s", filterMember, because(err)).WithHint("encode the JSON object for a URL")
 		}
 		o, err := asObject("the parameter "+filterMember, json.RawMessage(text))
 		if err != nil {
 			return filter{}, err
 		}
 		given = append(given, o)
+	}
+	for name, values := range q {
+		if len(values) > 1 && (strings.HasPrefix(name, filterValues+".") || slices.Contains([]string{filterMember, filterCatalog, filterOperator}, name)) {
+			return filter{}, holdfast.Errorf(holdfast.CodeInvalid, "the parameter %s stands twice in the query", clip(name)).WithHint("send it once")
+		}
 	}
 	if flat := flatFilter(q); len(flat) > 0 {
 		given = append(given, flat)
@@ -139,9 +146,20 @@ func quote(s string) json.RawMessage {
 	return b
 }
 
-// mayAsk refuses to compare secrets for those who may not see them: the answer
-// would tell whether a guess is right.
-func (f filter) mayAsk(role holdfast.Role) error { return change{set: f.properties}.mayGive(role) }
+// mayAsk refuses to compare secrets for those who may see none: the answer would
+// tell whether a guess is right.
+func (f filter) mayAsk(role holdfast.Role) error {
+	if role.Includes(holdfast.RoleAdmin) {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.properties)) {
+		if holdfast.SecretProperty(name) {
+			return holdfast.Errorf(holdfast.CodeForbidden, "the property %q holds a secret, which the role %q may not see", clip(name), role).
+				WithHint("use a key or token with the role %q, or leave the property out", holdfast.RoleAdmin)
+		}
+	}
+	return nil
+}
 
 // selected lists the ETLs that the caller sees and the filter selects, by id,
 // without their definitions. The list is shared: nobody changes it. ETLs here are

@@ -10,17 +10,6 @@ import (
 	"github.com/holdfast-backup/holdfast"
 )
 
-// configuration is a run configuration without its properties.
-type configuration struct {
-	Name   string `json:"name"`
-	Active bool   `json:"active"`
-	ID     int64  `json:"run_configuration_id"`
-}
-
-func configurationOf(c holdfast.RunConfiguration) configuration {
-	return configuration{Name: c.Name, Active: c.Active, ID: int64(c.ID)}
-}
-
 func (h *handler) list(ctx context.Context, c *call) error {
 	q, err := url.ParseQuery(c.request.URL.RawQuery)
 	if err != nil {

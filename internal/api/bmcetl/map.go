@@ -38,11 +38,10 @@ func taskWord(st service.ETLStatus) string {
 	return taskNone
 }
 
-// armedSince reports whether what is planned was asked for, or asked for again, after
-// the last execution had ended.
+// armedSince reports whether somebody has scheduled the ETL after the last execution
+// had ended: what is planned because it recurs tells nobody that it goes on.
 func armedSince(st service.ETLStatus) bool {
-	ended := st.Finished.Ended
-	return st.Planned != nil && (st.Planned.Submitted.After(ended) || st.Job.ETL.Scheduled.After(ended))
+	return st.Planned != nil && st.Job.ETL.Scheduled.After(st.Finished.Ended)
 }
 
 func serviceWord(s service.ServiceState) string {

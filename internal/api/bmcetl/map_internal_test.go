@@ -57,7 +57,7 @@ func TestTaskWord(t *testing.T) {
 		{"killed", batch, nil, nil, past(holdfast.OutcomeKilled, holdfast.ReasonWish), nil, "ABORTED", "ERROR"},
 		{"killed, planned before", batch, nil, nil, past(holdfast.OutcomeKilled, holdfast.ReasonWish), early, "ABORTED", "ERROR"},
 		{"killed, planned before, scheduled again", again, nil, nil, past(holdfast.OutcomeKilled, holdfast.ReasonWish), early, "WAITING", "ERROR"},
-		{"killed, planned since", batch, nil, nil, past(holdfast.OutcomeKilled, holdfast.ReasonWish), late, "WAITING", "ERROR"},
+		{"killed, planned since because it recurs", batch, nil, nil, past(holdfast.OutcomeKilled, holdfast.ReasonWish), late, "ABORTED", "ERROR"},
 		{"succeeded, then one cancelled", batch, nil, cancelled, past(holdfast.OutcomeSucceeded, holdfast.ReasonNone), nil, "ENDED", "OK"},
 		{"killed, then one cancelled", batch, nil, cancelled, past(holdfast.OutcomeKilled, holdfast.ReasonWish), nil, "ABORTED", "ERROR"},
 

@@ -1,11 +1,6 @@
 package bmcetl
 
-import (
-	"maps"
-	"slices"
-
-	"github.com/holdfast-backup/holdfast"
-)
+import "github.com/holdfast-backup/holdfast"
 
 // change is what a request does to properties: it removes first, then sets.
 type change struct {
@@ -36,20 +31,4 @@ func readChange(what string, o object) (change, error) {
 		}
 	}
 	return c, nil
-}
-
-// mayGive refuses secrets to those who may not write the configuration.
-func (c change) mayGive(role holdfast.Role) error {
-	if role.Includes(holdfast.RoleAdmin) {
-		return nil
-	}
-	names := slices.Concat(c.remove, slices.Collect(maps.Keys(c.set)))
-	slices.Sort(names)
-	for _, name := range names {
-		if holdfast.SecretProperty(name) {
-			return holdfast.Errorf(holdfast.CodeForbidden, "the property %q holds a secret, which the role %q may neither see nor give", clip(name), role).
-				WithHint("use a key or token with the role %q, or leave the property out", holdfast.RoleAdmin)
-		}
-	}
-	return nil
 }

@@ -2,6 +2,7 @@ package bmcetl
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -67,24 +68,30 @@ func (h *handler) ask(ctx context.Context, c *call) (service.RunETL, object, err
 	if err != nil {
 		return in, nil, h.ofETL(ctx, c, id, err)
 	}
-	if err := change.mayGive(c.actor.Credential.Role); err != nil {
-		return in, nil, err
-	}
 	in.Properties, in.Removed = change.set, change.remove
 	return in, body, nil
 }
 
 // ofETL returns what is wrong with a request about one ETL, unless the caller does not
-// see the ETL: then that is what is wrong.
+// see the ETL: then that is what is wrong. What is no fault of the request is returned
+// as it is.
 func (h *handler) ofETL(ctx context.Context, c *call, id holdfast.JobID, err error) error {
+	if _, ok := errors.AsType[*failure](err); !ok && statusOf(holdfast.ErrorCode(err)) >= http.StatusInternalServerError {
+		return err
+	}
 	st, unseen := h.Service.ETLStatus(ctx, c.actor, id)
 	if unseen != nil {
 		return noETL(unseen)
 	}
-	if st.Job.ETL.Service {
+	c.concern(st.Job)
+	return err
+}
+
+// concern remembers which number errors about the ETL answer with.
+func (c *call) concern(j holdfast.Job) {
+	if j.ETL.Service {
 		c.concerns = ofService
 	}
-	return err
 }
 
 func (h *handler) run(ctx context.Context, c *call) error {
@@ -134,18 +141,16 @@ func (h *handler) end(
 
 // answer writes what the service has answered.
 func (h *handler) answer(ctx context.Context, c *call, in service.RunETL, a service.ETLAnswer, err error) error {
-	switch code := holdfast.ErrorCode(err); {
+	switch {
 	case err == nil:
 		writeJSON(c.w, http.StatusOK, answerOf(a))
 		return nil
-	case code == holdfast.CodeConflict && in.IdempotencyKey != "":
+	case holdfast.ErrorCode(err) == holdfast.CodeConflict && in.IdempotencyKey != "":
 		f := failureOf(err)
 		f.Status = http.StatusUnprocessableEntity
-		return h.ofETL(ctx, c, in.Job, f)
-	case code == holdfast.CodeInvalid:
-		return h.ofETL(ctx, c, in.Job, err)
+		err = f
 	}
-	return noETL(err)
+	return h.ofETL(ctx, c, in.Job, err)
 }
 
 // readTime reads a member in RFC 3339; zero when it is missing.

@@ -63,6 +63,8 @@ func statusOfTask(st service.ETLStatus, now time.Time) taskStatus {
 		out.Execution = ofService
 	case st.Current != nil:
 		out.Execution = int64(st.Current.ID)
+	case st.Finished != nil: // the exit code is that one's
+		out.Execution = int64(st.Finished.ID)
 	case st.Last != nil:
 		out.Execution = int64(st.Last.ID)
 	}

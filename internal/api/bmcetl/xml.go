@@ -7,7 +7,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/service"
@@ -110,7 +112,15 @@ func readTaskRequest(b []byte) (taskRequest, error) {
 	var path []string
 	var text strings.Builder
 	seen := map[string]bool{}
+	b = bytes.TrimPrefix(b, []byte(byteOrderMark))
 	dec := xml.NewDecoder(bytes.NewReader(b))
+	dec.CharsetReader = func(label string, in io.Reader) (io.Reader, error) {
+		// Older tools declare these for a text that has nothing but ASCII.
+		if slices.Contains([]string{"us-ascii", "ascii", "iso-8859-1", "latin1", "windows-1252"}, strings.ToLower(label)) && isASCII(b) {
+			return in, nil
+		}
+		return nil, fault("it is not in UTF-8")
+	}
 	for {
 		t, err := dec.Token()
 		if errors.Is(err, io.EOF) {
@@ -157,6 +167,10 @@ func readTaskRequest(b []byte) (taskRequest, error) {
 		return in, fault("taskid or request is missing")
 	}
 	return in, nil
+}
+
+func isASCII(b []byte) bool {
+	return !bytes.ContainsFunc(b, func(r rune) bool { return r > unicode.MaxASCII })
 }
 
 // checkTask says how one execution is doing, by its number.
