@@ -209,13 +209,12 @@ func (a *app) ended(e native.Execution) error {
 		WithHint("see: holdfast execution log %d", e.ID)
 }
 
-// flows is what the flows of an ETL did, when it has ended.
-func flows(e native.Execution) []engine.FlowResult {
-	var res engine.Result
+// etlResult is what an ETL did, when it has ended.
+func etlResult(e native.Execution) (res engine.Result) {
 	if e.Type != holdfast.JobETL || json.Unmarshal(e.Result, &res) != nil {
-		return nil
+		return engine.Result{}
 	}
-	return res.Flows
+	return res
 }
 
 func (a *app) printExecution(e native.Execution) error {
@@ -264,8 +263,12 @@ func (a *app) printExecution(e native.Execution) error {
 		if e.Simulated {
 			row("simulated", "nothing was committed")
 		}
-		for _, f := range flows(e) {
+		res := etlResult(e)
+		for _, f := range res.Flows {
 			row("flow "+f.Flow, fmt.Sprintf("read %d, loaded %d, rejected %d rows: %s", f.Read, f.Loaded, f.Rejected, f.Target))
+		}
+		if len(res.Ignored) > 0 {
+			row("ignored", strings.Join(res.Ignored, ", "))
 		}
 		row("submitted", e.Submitted)
 		row("started", e.Started)

@@ -110,6 +110,8 @@ type Result struct {
 	Kept     []Kept                  `json:"kept,omitempty"` // what a restore in place has moved aside
 	Flows    []FlowResult            `json:"flows,omitempty"`
 	Rounds   int64                   `json:"rounds,omitempty"` // of a service
+	// Ignored are the properties of an ETL that no parameter names.
+	Ignored []string `json:"ignored,omitempty"`
 }
 
 // Kept is a directory that a restore in place has moved aside.

@@ -157,7 +157,7 @@ func (r *run) etlResult(res engine.Result) json.RawMessage {
 				flows[i].Counters = nil
 			}
 		},
-		func() { res.Flows, res.Warnings = nil, nil },
+		func() { res.Flows, res.Warnings, res.Ignored = nil, nil, nil },
 	} {
 		cut()
 		b, err := json.Marshal(res)

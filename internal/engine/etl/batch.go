@@ -36,10 +36,16 @@ func (e *execution) logStart(ctx context.Context) {
 		}
 		masked[name] = value
 	}
-	e.log.InfoContext(ctx, "etl starts", "etl", e.plan.Definition.Name, "mode", string(e.plan.Definition.Mode), "flows", len(e.flows),
-		"properties", masked, "simulated", e.req.Simulate)
-	if len(e.plan.Ignored) > 0 && e.plan.Definition.UnknownProperties == definition.UnknownWarn {
-		e.warn(ctx, "properties that no parameter names were ignored", "properties", strings.Join(e.plan.Ignored, ", "))
+	attrs := []any{
+		"etl", e.plan.Definition.Name, "mode", string(e.plan.Definition.Mode), "flows", len(e.flows), "properties", masked, "simulated", e.req.Simulate,
+	}
+	ignored := strings.Join(e.plan.Ignored, ", ")
+	if ignored != "" {
+		attrs = append(attrs, "ignored", ignored)
+	}
+	e.log.With(attrs...).InfoContext(ctx, "etl starts")
+	if ignored != "" && e.plan.Definition.UnknownProperties == definition.UnknownWarn {
+		e.warn(ctx, "properties that no parameter names were ignored", "properties", ignored)
 	}
 }
 

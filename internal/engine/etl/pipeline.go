@@ -158,7 +158,7 @@ func (e *execution) take(plan *definition.Plan) {
 
 // result sums up what has been committed.
 func (e *execution) result() engine.Result {
-	res := engine.Result{Warnings: e.warnings, Rounds: e.rounds, Bytes: e.bytes.Load()}
+	res := engine.Result{Warnings: e.warnings, Rounds: e.rounds, Bytes: e.bytes.Load(), Ignored: e.plan.Ignored}
 	for _, f := range e.flows {
 		res.Flows = append(res.Flows, e.mask.flow(f.result))
 		res.Files += f.result.Read

@@ -24,7 +24,7 @@ type Definition struct {
 	Mode              Mode                  `json:"mode,omitempty"`    // default: batch
 	Service           *Service              `json:"service,omitempty"` // for mode service only
 	Parameters        map[string]Parameter  `json:"parameters,omitempty"`
-	UnknownProperties Unknown               `json:"unknown_properties,omitempty"` // default: warn
+	UnknownProperties Unknown               `json:"unknown_properties,omitempty"` // default: ignore
 	Connections       map[string]Connection `json:"connections"`
 	Extract           []Extract             `json:"extract"`
 	Transform         []Transform           `json:"transform,omitempty"`

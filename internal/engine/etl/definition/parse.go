@@ -62,7 +62,7 @@ func orElse[T comparable](field *T, value T) {
 // fill sets what was left out and has a default.
 func (d *Definition) fill() {
 	orElse(&d.Mode, ModeBatch)
-	orElse(&d.UnknownProperties, UnknownWarn)
+	orElse(&d.UnknownProperties, UnknownIgnore)
 	orElse(&d.Empty, SeverityOK)
 	orElse(&d.Resources.Memory, defaultMemory)
 	orElse(&d.Resources.Temp, defaultTemp)
