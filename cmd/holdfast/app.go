@@ -109,6 +109,18 @@ func require(cmd *cobra.Command, names ...string) {
 	}
 }
 
+// exclusive refuses flags beside each other. Cobra's own check cannot say which
+// exit code it wants.
+func exclusive(cmd *cobra.Command, a, b string) {
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if cmd.Flags().Changed(a) && cmd.Flags().Changed(b) {
+			return holdfast.Errorf(holdfast.CodeInvalid, "--%s and --%s exclude each other", a, b).WithHint("see: %s --help", cmd.CommandPath())
+		}
+		return run(cmd, args)
+	}
+}
+
 // config reads the configuration and puts the root's flags in.
 func (a *app) config() (config.Config, error) {
 	if a.output != "table" && a.output != "json" {

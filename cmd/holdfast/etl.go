@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,11 +16,16 @@ import (
 )
 
 func (a *app) etlCommand() *cobra.Command {
+	remove := a.jobDeleteCommand()
+	remove.Use, remove.Short = "delete ETL", "Delete an ETL; its history stays, and its counters stay in the targets"
+	for _, ofBackups := range []string{"sets", "last"} {
+		_ = remove.Flags().MarkHidden(ofBackups) // it is there
+	}
 	return group("etl", "Extract, transform, load; ETL is an id, SITE/NAME, or a name that only one job has",
 		a.etlValidateCommand(), a.etlSchemaCommand(), a.etlPreviewCommand(), a.etlCreateCommand(), a.etlUpdateCommand(), a.etlListCommand(),
 		a.etlRunCommand(), a.etlScheduleCommand(), a.etlWishCommand("stop", "Stop an ETL at the end of its unit of work"),
 		a.etlWishCommand("kill", "End an ETL at once, or cancel what is planned"),
-		a.etlStatusCommand(), a.etlLogCommand(), a.etlCounterCommand(), a.etlConfigurationCommand())
+		a.etlStatusCommand(), a.etlLogCommand(), a.etlCounterCommand(), a.etlConfigurationCommand(), remove)
 }
 
 // definitionFrom reads a definition from a file; - is standard input.
@@ -38,6 +42,9 @@ func (a *app) definitionFrom(path string) (string, error) {
 	b, err := io.ReadAll(io.LimitReader(r, definition.MaxText+1))
 	if err != nil {
 		return "", holdfast.Wrap(holdfast.CodeInvalid, err, "the definition cannot be read")
+	}
+	if len(b) > definition.MaxText {
+		return "", holdfast.Errorf(holdfast.CodeInvalid, "%s is longer than a definition may be, which is 256 KiB", fileName(path))
 	}
 	return string(b), nil
 }
@@ -97,6 +104,9 @@ func properties(list []string) (map[string]string, error) {
 	return out, nil
 }
 
+// maxPreview is how many rows of a relation the server shows.
+const maxPreview = 1000
+
 const propertyUse = "`name=value` of a property (repeatable)"
 
 func (a *app) etlPreviewCommand() *cobra.Command {
@@ -106,6 +116,9 @@ func (a *app) etlPreviewCommand() *cobra.Command {
 		Use: "preview FILE", Short: "Read the first rows of each relation of a definition, and change nothing", Args: args(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
+			if in.Rows < 1 || in.Rows > maxPreview {
+				return holdfast.Errorf(holdfast.CodeInvalid, "--rows is %d: it may be from 1 to %d", in.Rows, maxPreview)
+			}
 			if in.Definition, err = a.definitionFrom(args[0]); err != nil {
 				return err
 			}
@@ -240,7 +253,7 @@ func (a *app) etlUpdateCommand() *cobra.Command {
 	update.Flags().StringArrayVar(&props, "property", nil, propertyUse+" of its active run configuration: these replace all")
 	update.Flags().BoolVar(&active, "active", false, "what is planned runs")
 	update.Flags().BoolVar(&inactive, "inactive", false, "what is planned is left out when it is due; a run by hand is taken")
-	update.MarkFlagsMutuallyExclusive("active", "inactive")
+	exclusive(update, "active", "inactive")
 	return update
 }
 
@@ -341,7 +354,7 @@ func (a *app) etlScheduleCommand() *cobra.Command {
 		},
 	}
 	f := plan.Flags()
-	f.TimeVar(&in.At, "at", time.Time{}, []string{time.RFC3339}, "`time` at which the next execution is due, as 2026-01-31T02:00:00Z (default: as stored, or now)")
+	f.Var(timeFlag{&in.At}, "at", "`time` at which the next execution is due, as 2026-01-31T02:00:00Z (default: as stored, or now)")
 	f.Int64Var(&in.PeriodSeconds, "period", 0, "`seconds` from one execution to the next (default: as stored, or no more than one)")
 	f.StringArrayVar(&props, "property", nil, propertyUse+" for the next execution")
 	return plan
@@ -449,7 +462,12 @@ func (a *app) etlCounterCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if reset || cmd.Flags().Changed("set") {
+			set := reset || cmd.Flags().Changed("set")
+			switch named := in.Flow != "" || in.Extract != ""; {
+			case named && !set:
+				return holdfast.Errorf(holdfast.CodeInvalid, "what becomes of the counter is missing").
+					WithHint("add --set VALUE or --reset; without --flow and --extract the command shows all counters")
+			case set:
 				if in.Flow == "" || in.Extract == "" {
 					return holdfast.Errorf(holdfast.CodeInvalid, "which counter is to be set is missing").WithHint("add --flow and --extract, as the command shows them without --set")
 				}
@@ -473,7 +491,6 @@ func (a *app) etlCounterCommand() *cobra.Command {
 	f.StringVar(&in.Extract, "extract", "", "`extract` whose counter is set")
 	f.StringVar(&in.Value, "set", "", "`value`, as this command shows it")
 	f.BoolVar(&reset, "reset", false, "begin from the beginning")
-	counter.MarkFlagsMutuallyExclusive("set", "reset")
-	counter.MarkFlagsRequiredTogether("flow", "extract")
+	exclusive(counter, "set", "reset")
 	return counter
 }

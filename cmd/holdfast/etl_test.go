@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
 )
 
 // TestETLValidateNamesTheFile is for who checks many at once.
@@ -23,5 +24,33 @@ func TestETLValidateNamesTheFile(t *testing.T) {
 	}
 	if holdfast.ErrorHint(err) == "" {
 		t.Error("nothing says that more faults may show")
+	}
+}
+
+// TestETLWrongRequests are told of in words, before a server is asked, and exit with
+// the code of a wrong request.
+func TestETLWrongRequests(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a.yaml")
+	if err := os.WriteFile(file, make([]byte, definition.MaxText+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ args, want string }{
+		{"preview " + file, file + " is longer than a definition may be, which is 256 KiB"},
+		{"create " + file, file + " is longer than a definition may be, which is 256 KiB"},
+		{"preview a.yaml --rows 0", "--rows is 0: it may be from 1 to 1000"},
+		{"preview a.yaml --rows 1001", "--rows is 1001: it may be from 1 to 1000"},
+		{"schedule a --at tomorrow", `invalid argument "tomorrow" for "--at" flag: write the time as 2026-01-31T02:00:00Z, or with its distance from UTC as 2026-01-31T02:00:00+01:00`},
+		{"counter a --set 1 --reset --flow f --extract e", "--set and --reset exclude each other"},
+		{"counter a --set 1 --flow f", "which counter is to be set is missing"},
+		{"counter a --flow f --extract e", "what becomes of the counter is missing"},
+		{"update a --active --inactive", "--active and --inactive exclude each other"},
+	} {
+		a := &app{state: t.TempDir()}
+		root := a.root()
+		root.SetArgs(append([]string{"etl"}, strings.Fields(c.args)...))
+		err := root.ExecuteContext(t.Context())
+		if got := holdfast.ErrorMessage(err); holdfast.ErrorCode(err) != holdfast.CodeInvalid || got != c.want {
+			t.Errorf("%s: got %v, want %q", c.args, err, c.want)
+		}
 	}
 }

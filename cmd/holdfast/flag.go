@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/holdfast-backup/holdfast"
 )
@@ -55,6 +56,30 @@ func (f triggerOnFlag) Set(s string) error {
 
 // Type is what the usage calls the value.
 func (triggerOnFlag) Type() string { return "end" }
+
+// timeFlag is a flag for a point in time.
+type timeFlag struct{ p *time.Time }
+
+// String is the flag's value.
+func (f timeFlag) String() string {
+	if f.p == nil || f.p.IsZero() {
+		return ""
+	}
+	return f.p.Format(time.RFC3339)
+}
+
+// Set reads the flag.
+func (f timeFlag) Set(s string) error {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return fmt.Errorf("write the time as 2026-01-31T02:00:00Z, or with its distance from UTC as 2026-01-31T02:00:00+01:00")
+	}
+	*f.p = t
+	return nil
+}
+
+// Type is what the usage calls the value.
+func (timeFlag) Type() string { return "time" }
 
 // roleFlag is a flag for a role.
 type roleFlag struct{ p *holdfast.Role }

@@ -248,7 +248,7 @@ func (a *app) jobUpdateCommand() *cobra.Command {
 	update.Flags().StringVar(&name, "name", "", "new `name`, unique in the site")
 	update.Flags().BoolVar(&flags.active, "active", false, "its schedules, and what an ETL has planned, run")
 	flags.add(update)
-	update.MarkFlagsMutuallyExclusive("active", "inactive")
+	exclusive(update, "active", "inactive")
 	return update
 }
 

@@ -138,8 +138,6 @@ func (l *lines) update(e native.Execution) {
 	l.head, l.last = head, now
 	line := head
 	switch {
-	case e.State == holdfast.StateEnded && e.Detail != "":
-		line += ": " + cell(e.Detail)
 	case e.State == holdfast.StateQueued:
 		line += waits(e, now)
 	case e.State == holdfast.StateRunning && e.Type == holdfast.JobETL && (p.DoneBytes > 0 || p.TotalBytes > 0):

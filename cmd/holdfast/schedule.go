@@ -176,7 +176,7 @@ func (a *app) scheduleUpdateCommand() *cobra.Command {
 	update.Flags().StringVar(&expression, "expression", "", "new `expression`")
 	update.Flags().BoolVar(&active, "active", false, "it runs")
 	update.Flags().BoolVar(&inactive, "inactive", false, "it does not run")
-	update.MarkFlagsMutuallyExclusive("active", "inactive")
+	exclusive(update, "active", "inactive")
 	return update
 }
 

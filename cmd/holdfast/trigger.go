@@ -105,7 +105,7 @@ func (a *app) triggerUpdateCommand() *cobra.Command {
 	}
 	update.Flags().BoolVar(&active, "active", false, "it fires")
 	update.Flags().BoolVar(&inactive, "inactive", false, "it does not fire")
-	update.MarkFlagsMutuallyExclusive("active", "inactive")
+	exclusive(update, "active", "inactive")
 	return update
 }
 
