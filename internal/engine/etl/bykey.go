@@ -47,12 +47,17 @@ func (f *flow) putByKey(ctx context.Context, tx pgx.Tx, t *target, columns []str
 		}
 		c.deleted = deleted
 	}
-	put := insertSQL(t.sql, columns, quoted(columns), "%FROM%") + onConflict(load, columns)
-	all := strings.Replace(put, "%FROM%", from, 1)
+	facts, err := t.keyFacts(ctx, tx, load.Key)
+	if err != nil {
+		return 0, err
+	}
+	put := func(from string) string {
+		return insertSQL(t.sql, columns, quoted(columns), from) + onConflict(load, columns, facts.always)
+	}
 	f.e.p.step("staged")
-	n, err := execWithin(ctx, tx, all)
+	n, err := execWithin(ctx, tx, put(from))
 	if isCode(err, "21000") { // cardinality_violation: two rows have one key
-		n, err = execWithin(ctx, tx, strings.Replace(put, "%FROM%", lastOfEach(load.Key, columns, from), 1))
+		n, err = execWithin(ctx, tx, put(lastOfEach(load.Key, columns, from, facts.nullsEqual)))
 	}
 	if err != nil {
 		return 0, queryError(err, "load rows into "+t.name)
@@ -60,12 +65,34 @@ func (f *flow) putByKey(ctx context.Context, tx pgx.Tx, t *target, columns []str
 	return n, nil
 }
 
-// onConflict says what becomes of rows that are there.
-func onConflict(load definition.Load, columns []string) string {
+// keyFacts are what a load by key has to know of its table.
+type keyFacts struct {
+	always     []string // columns that nobody may update: GENERATED ALWAYS AS IDENTITY
+	nullsEqual bool     // two rows with NULL in the key have the same key
+}
+
+func (t *target) keyFacts(ctx context.Context, tx pgx.Tx, key []string) (k keyFacts, err error) {
+	// NULLS NOT DISTINCT is newer than the oldest server that we load.
+	err = tx.QueryRow(ctx, `SELECT
+		ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0 AND attidentity = 'a'),
+		EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
+			AND (pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::boolean AND (
+				SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attname) FROM pg_catalog.pg_attribute a
+				WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
+			) = (SELECT pg_catalog.array_agg(DISTINCT k ORDER BY k) FROM pg_catalog.unnest($2::text[]) AS k))`, t.oid, key).Scan(&k.always, &k.nullsEqual)
+	if err != nil {
+		return k, queryError(err, "look at the target's key")
+	}
+	return k, nil
+}
+
+// onConflict says what becomes of rows that are there. Columns that nobody may update
+// keep what they have.
+func onConflict(load definition.Load, columns, always []string) string {
 	update := load.Update
 	if len(update) == 0 {
 		for _, c := range columns {
-			if !slices.Contains(load.Key, c) {
+			if !slices.Contains(load.Key, c) && !slices.Contains(always, c) {
 				update = append(update, c)
 			}
 		}
@@ -73,6 +100,9 @@ func onConflict(load definition.Load, columns []string) string {
 	s := " ON CONFLICT (" + quoted(load.Key) + ") DO "
 	if len(update) == 0 { // the key is all there is: the row is as it should be
 		update = load.Key[:1]
+		if slices.Contains(always, update[0]) {
+			return s + "NOTHING"
+		}
 	}
 	sets := make([]string, len(update))
 	for i, c := range update {
@@ -84,11 +114,14 @@ func onConflict(load definition.Load, columns []string) string {
 
 // lastOfEach is a relation with the last row of each key. Rows of a temporary
 // table that was only filled stand in the order in which they came; those without
-// a whole key are in nobody's way.
-func lastOfEach(key, columns []string, from string) string {
+// a whole key are in nobody's way, unless NULL equals NULL.
+func lastOfEach(key, columns []string, from string, nullsEqual bool) string {
 	missing := make([]string, len(key))
 	for i, k := range key {
 		missing[i] = definition.QuoteIdentifier(k) + " IS NULL"
+	}
+	if nullsEqual {
+		missing = []string{"false"}
 	}
 	return "(SELECT " + quoted(columns) + ", pg_catalog.row_number() OVER (PARTITION BY " + quoted(key) + " ORDER BY ctid DESC) AS holdfast_number FROM " + from +
 		") AS q WHERE holdfast_number = 1 OR " + strings.Join(missing, " OR ")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"regexp"
 	"slices"
 	"strconv"
 	"sync"
@@ -30,8 +31,15 @@ func (e *execution) engine(ctx context.Context) (*duck.Client, error) {
 		e.closeEngine(ctx)
 	}
 	if e.child != nil {
-		e.childUses++
-		return e.child, e.child.Reset(ctx)
+		err := e.child.Reset(ctx)
+		if err == nil {
+			e.childUses++
+			return e.child, nil
+		}
+		e.closeEngine(ctx) // what has died makes place for another
+		if ctx.Err() != nil {
+			return nil, err
+		}
 	}
 	if e.p.duckBinary == "" {
 		return nil, holdfast.Errorf(holdfast.CodeUnavailable, "this flow needs the program holdfast-etl, which the worker does not have").
@@ -39,13 +47,26 @@ func (e *execution) engine(ctx context.Context) (*duck.Client, error) {
 	}
 	res := e.plan.Definition.Resources
 	c, err := duck.Start(ctx, duck.Config{
-		Binary: e.p.duckBinary, Memory: int64(res.Memory), Temp: int64(res.Temp), Threads: res.Threads, TempDir: e.p.temp(), Log: e.log,
+		Binary: e.p.duckBinary, Memory: int64(res.Memory), Temp: int64(res.Temp), Threads: res.Threads, Ordered: e.ordered(),
+		TempDir: e.p.temp(), Log: e.log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	e.child, e.childUses = c, 1
 	return c, nil
+}
+
+// orderBy finds what may give rows an order. That of a window is taken for one, too.
+var orderBy = regexp.MustCompile(`(?i)\border\s+by\b`)
+
+// ordered reports whether the order of rows in the engine matters: the last of several
+// rows with one key is the one that is loaded, and ORDER BY of a step holds for what
+// reads it.
+func (e *execution) ordered() bool {
+	return slices.ContainsFunc(e.flows, func(f *flow) bool {
+		return f.needsEngine() && (f.byKey() || slices.ContainsFunc(f.plan.Engine, func(s definition.Step) bool { return orderBy.MatchString(s.SQL) }))
+	})
 }
 
 // recycleAfter is how many units one process serves: what glibc keeps after the
@@ -193,17 +214,20 @@ func (f *flow) computed(ctx context.Context, w *work) (*duck.Client, error) {
 func (f *flow) engineStep(ctx context.Context, c *duck.Client, s definition.Step) error {
 	if !s.Assert {
 		n, err := c.Step(ctx, s.Name, s.SQL, s.Streamed && !f.e.preview)
-		if err == nil && !s.Streamed {
+		if err != nil {
+			return partError(err, "step "+s.Name)
+		}
+		if !s.Streamed {
 			f.e.log.InfoContext(ctx, "step computed", "flow", f.plan.Load.Name, "step", s.Name, "rows", n)
 		}
-		return err
+		return nil
 	}
 	if f.e.preview {
 		return nil
 	}
 	got, err := c.Assert(ctx, s.SQL)
 	if err != nil {
-		return err
+		return partError(err, "assertion "+s.Name)
 	}
 	return f.judgeAssert(ctx, s, got)
 }
@@ -311,7 +335,7 @@ func (r *reading) giveFiles(ctx context.Context, c *duck.Client, relation string
 	}
 	var size int64
 	for _, file := range r.files {
-		s.Files = append(s.Files, file.file)
+		s.Files, s.Names = append(s.Files, file.file), append(s.Names, file.name)
 		size += file.seen.Size
 	}
 	n, err := c.Read(ctx, relation, s, streamed)

@@ -26,6 +26,8 @@ type flow struct {
 	conn     *pgx.Conn           // the target's; nil for files
 	dry      pgx.Tx              // the one transaction of a simulation
 
+	roundStart *state // of a service: what it had done before the round; nil: not known yet
+
 	startBytes int64  // that the execution had read when the flow began
 	begun      *begun // nil: no unit is done, or its counter has no position
 }
@@ -43,7 +45,7 @@ func newFlow(e *execution, plan *definition.Flow) *flow {
 func (f *flow) run(ctx context.Context) error {
 	start := time.Now()
 	f.sources, f.trackers = map[place]*source{}, map[string]*tracker{}
-	f.startBytes = f.e.bytes.Load()
+	f.startBytes, f.roundStart = f.e.bytes.Load(), nil
 	defer f.closeSources(ctx)
 	err := f.units(ctx)
 	f.logResult(ctx, time.Since(start), err)
@@ -82,7 +84,7 @@ func (f *flow) units(ctx context.Context) error {
 		return err
 	}
 	defer pgsession.Close(ctx, conn)
-	f.conn = conn
+	f.conn, f.dry = conn, nil
 	t, err := openTarget(ctx, conn, f.plan.Load)
 	if err != nil {
 		return err
@@ -138,6 +140,10 @@ func (f *flow) unit(ctx context.Context, conn *pgx.Conn, t *target) (more bool, 
 		return false, err
 	}
 	f.adopt(s)
+	if f.e.service() && f.roundStart == nil {
+		start := s
+		f.roundStart = &start
+	}
 	if s.done && !f.e.service() {
 		f.e.log.InfoContext(ctx, "flow was complete before", "flow", f.plan.Load.Name, "units", s.units)
 		return false, nil
@@ -182,21 +188,42 @@ func (f *flow) unit(ctx context.Context, conn *pgx.Conn, t *target) (more bool, 
 		return false, err
 	}
 	f.e.p.step("booked")
-	if !f.e.req.Simulate {
-		if err := tx.Commit(ctx); err != nil {
-			return false, queryError(err, "commit the unit")
-		}
+	if f.e.req.Simulate {
+		err = checkDeferred(ctx, tx)
+	} else if err = tx.Commit(ctx); err != nil {
+		err = queryError(err, "commit the unit")
+	}
+	if err != nil {
+		return false, err
 	}
 	f.e.p.step("committed")
 	f.adopt(s)
 	f.moved(before, w.after)
 	f.expectMore(before, w.after)
 	if c.duplicates > 0 {
-		f.e.warn(ctx, "rows had the same key within a unit: the last one was loaded", "flow", f.plan.Load.Name, "rows", c.duplicates)
+		text := "rows had the same key within a unit: the last one was loaded"
+		if len(f.plan.Engine) > 0 {
+			text += "; which one comes last behind a join or an aggregation in the engine, ORDER BY has to say"
+		}
+		f.e.warn(ctx, text, "flow", f.plan.Load.Name, "rows", c.duplicates)
 	}
 	f.e.log.InfoContext(ctx, "unit committed", "flow", f.plan.Load.Name, "unit", s.units, "read", c.read, "loaded", c.loaded,
 		"rejected", c.rejected, "deleted", c.deleted, "simulated", f.e.req.Simulate)
 	return !w.last, nil
+}
+
+// checkDeferred checks what a commit would: constraints that are deferred until then.
+// They stay deferred for the units that follow.
+func checkDeferred(ctx context.Context, tx pgx.Tx) error {
+	inner, err := tx.Begin(ctx) // a savepoint
+	if err != nil {
+		return queryError(err, "check deferred constraints")
+	}
+	if _, err := inner.Exec(ctx, "SET CONSTRAINTS ALL IMMEDIATE"); err != nil {
+		return queryError(err, "check what the commit of the unit would check")
+	}
+	rollback(ctx, inner)
+	return nil
 }
 
 // adopt takes what the execution has committed so far, with earlier fences, too.
@@ -318,9 +345,9 @@ func (f *flow) look(ctx context.Context, counters map[string]string) (*work, err
 }
 
 // unitRows is how many rows a unit may have; 0: all. What replaces, or deletes
-// what did not arrive, has to be one unit.
+// what did not arrive, has to be one unit, and so is the version of an output.
 func (f *flow) unitRows() int64 {
-	if m := f.plan.Load.Mode; m == definition.LoadReplace || m == definition.LoadMerge {
+	if m := f.plan.Load.Mode; m == definition.LoadReplace || m == definition.LoadMerge || f.plan.Load.Output != nil {
 		return 0
 	}
 	tracked := 0

@@ -112,7 +112,7 @@ func (p part) move(ctx context.Context, w way, out rows.Format, to rows.Drain) (
 	return counts{read: read, loaded: taken, rejected: seen.Rejected.Load()}, nil
 }
 
-// partError says which file an error is about.
+// partError says which file or which step an error is about.
 func partError(err error, name string) error {
 	e, ok := errors.AsType[*holdfast.Error](err)
 	if name == "" || !ok {

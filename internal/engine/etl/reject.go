@@ -26,15 +26,17 @@ type rejects struct {
 	f       *flow
 	extract definition.Extract
 	on      definition.OnReject
+	hides   bool     // row steps hash or mask a column, which the row as it came would show
 	file    *os.File // nil: none came
 	w       *bufio.Writer
 	count   int64
-	read    int64 // rows, in all
+	read    int64  // rows, in all
+	before  counts // of the units before this one, which limits count, too
 }
 
 // newRejects returns nil when the first bad row is to fail the execution.
 func (f *flow) newRejects(in *definition.Input) *rejects {
-	r := &rejects{f: f, extract: in.Extract}
+	r := &rejects{f: f, extract: in.Extract, before: f.before()}
 	if in.Extract.OnReject != nil {
 		r.on = *in.Extract.OnReject
 		return r
@@ -47,6 +49,20 @@ func (f *flow) newRejects(in *definition.Input) *rejects {
 	return nil
 }
 
+// before is what limits of rejects count beside the unit at hand: what the execution
+// has done before, and a service in its round. Of several extracts nothing: the flow
+// counts them together, and those that are read whole are read in each unit.
+func (f *flow) before() counts {
+	if len(f.plan.Inputs) > 1 {
+		return counts{}
+	}
+	c := counts{read: f.result.Read, rejected: f.result.Rejected}
+	if f.roundStart != nil {
+		c.read, c.rejected = c.read-f.roundStart.read, c.rejected-f.roundStart.rejected
+	}
+	return c
+}
+
 // of takes the rejects of one part.
 func (r *rejects) of(part string) func(rows.Reject) error {
 	if r == nil {
@@ -56,7 +72,7 @@ func (r *rejects) of(part string) func(rows.Reject) error {
 }
 
 func (r *rejects) add(part string, bad rows.Reject) (err error) {
-	if r.count++; r.on.MaxRows > 0 && r.count > r.on.MaxRows {
+	if r.count++; r.on.MaxRows > 0 && r.before.rejected+r.count > r.on.MaxRows {
 		return holdfast.Errorf(holdfast.CodeInvalid, "extract %s: more than %d rows were rejected; the last: %s", r.extract.Name, r.on.MaxRows, where(part, bad)).
 			WithHint("mend the rows, or raise max_rows; nothing of this unit was loaded")
 	}
@@ -140,10 +156,14 @@ func (r *rejects) store(ctx context.Context, tx pgx.Tx) error {
 
 // limits checks how many there are.
 func (r *rejects) limits() error {
-	if r == nil || r.on.MaxRatio == 0 || float64(r.count) <= r.on.MaxRatio*float64(r.read) {
+	if r == nil || r.on.MaxRatio == 0 {
 		return nil
 	}
-	return holdfast.Errorf(holdfast.CodeInvalid, "extract %s: %d of %d rows were rejected, more than the share of %g", r.extract.Name, r.count, r.read, r.on.MaxRatio).
+	count, read := r.before.rejected+r.count, r.before.read+r.read
+	if float64(count) <= r.on.MaxRatio*float64(read) {
+		return nil
+	}
+	return holdfast.Errorf(holdfast.CodeInvalid, "extract %s: %d of %d rows were rejected, more than the share of %g", r.extract.Name, count, read, r.on.MaxRatio).
 		WithHint("mend the rows, or raise max_ratio; nothing of this unit was loaded")
 }
 

@@ -28,8 +28,8 @@ func settings(o *duck.Open) []string {
 		fmt.Sprintf("SET GLOBAL threads = %d", o.Threads),
 		"SET GLOBAL temp_directory = " + literal(filepath.Join(o.Dir, "spill")),
 		fmt.Sprintf("SET GLOBAL max_temp_directory_size = '%dB'", o.Temp),
-		"SET GLOBAL preserve_insertion_order = false", // rows of a relation have no order; ORDER BY does not need it
-		"SET GLOBAL TimeZone = 'UTC'",                 // as the sessions of PostgreSQL have it
+		fmt.Sprintf("SET GLOBAL preserve_insertion_order = %t", o.Ordered),
+		"SET GLOBAL TimeZone = 'UTC'", // as the sessions of PostgreSQL have it
 		"SET GLOBAL autoinstall_known_extensions = false",
 		"SET GLOBAL autoload_known_extensions = false",
 		"SET GLOBAL allow_community_extensions = false",

@@ -55,7 +55,7 @@ func explain(ctx context.Context, err error) error {
 // statement that was made around the author's.
 var (
 	place       = regexp.MustCompile(`(?s)\n\s*\nLINE \d+:.*$`)
-	readOptions = regexp.MustCompile(`(?s)\n\s*(Column .* is being converted as type|This type was|Possible (fixes|solutions)|Possible Solution).*$`)
+	readOptions = regexp.MustCompile(`(?s)\n\s*(Column .* is being converted as type|This type was|Possible (fixes|solutions)|Possible Solution|This limit was set by|You can adjust this setting).*$`)
 	rawColumn   = regexp.MustCompile(`"([^"\n]*?)\.(?:\x{200b}file\.)?\d+\.([^"\n]*)"`)
 )
 
@@ -86,6 +86,7 @@ func readable(msg string) string {
 	msg = withoutRow(msg)
 	msg = place.ReplaceAllString(msg, "")
 	msg = readOptions.ReplaceAllString(msg, "")
+	msg = strings.ReplaceAll(msg, "Candidate bindings: :", "Candidate bindings:")
 	msg = rawColumn.ReplaceAllString(msg, `"$2" of $1`)
 	msg = strings.Join(strings.Fields(msg), " ")
 	if len(msg) > maxMessage {

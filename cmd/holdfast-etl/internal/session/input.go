@@ -132,7 +132,7 @@ func scanCSV(in *duck.Input, paths []string, line int64) string {
 	}
 	// PostgreSQL quotes what looks like its NULL; and so a quoted text is never NULL.
 	return fmt.Sprintf(`SELECT %s FROM read_csv(%s, auto_detect = false, header = %t, delim = %s, quote = '"', escape = '"', nullstr = %s, `+
-		`allow_quoted_nulls = false, strict_mode = true, max_line_size = %d, buffer_size = %[6]d, columns = {%[7]s})`,
+		`new_line = '\n', allow_quoted_nulls = false, strict_mode = true, max_line_size = %d, buffer_size = %[6]d, columns = {%[7]s})`,
 		strings.Join(selected, ", "), list(paths), header, literal(comma), literal(null), line, strings.Join(columns, ", "))
 }
 

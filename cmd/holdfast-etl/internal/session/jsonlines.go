@@ -37,7 +37,7 @@ func jsonLines(w io.Writer, r io.Reader, columns []duck.Column, longest int64) e
 			err = fmt.Errorf("it is no object in UTF-8")
 		}
 		if err != nil {
-			return holdfast.Wrap(holdfast.CodeInvalid, err, "JSON, line %d: it is no object", number).
+			return holdfast.Wrap(holdfast.CodeInvalid, err, "line %d is no object", number).
 				WithHint("a file of JSON has one object a line")
 		}
 		for i, c := range columns {
@@ -46,7 +46,7 @@ func jsonLines(w io.Writer, r io.Reader, columns []duck.Column, longest int64) e
 			}
 			text, ok, err := jsonText(object[c.Name], raw[i])
 			if err != nil {
-				return holdfast.Wrap(holdfast.CodeInvalid, err, "JSON, line %d: the text of %s cannot be read", number, c.Name)
+				return holdfast.Wrap(holdfast.CodeInvalid, err, "line %d: the text of %s cannot be read", number, c.Name)
 			}
 			if ok {
 				_ = out.WriteByte('"')
@@ -59,7 +59,7 @@ func jsonLines(w io.Writer, r io.Reader, columns []duck.Column, longest int64) e
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return holdfast.Wrap(holdfast.CodeInvalid, err, "JSON, behind line %d: it cannot be read", number).
+		return holdfast.Wrap(holdfast.CodeInvalid, err, "it cannot be read behind line %d", number).
 			WithHint("a line has at most %d bytes here: a part of resources.memory", longest)
 	}
 	return out.Flush()

@@ -26,9 +26,13 @@ func (s *Session) parquet(ctx context.Context, rel *relation, files []*os.File) 
 		}
 		rel.links = append(rel.links, path)
 	}
+	names := map[string]string{}
+	for i, path := range rel.links {
+		names[path] = rel.input.Names[i]
+	}
 	body, err := s.scanParquet(ctx, rel.input, rel.links)
 	rel.body = body
-	return err
+	return naming(err, names)
 }
 
 // place gives a file another name, or copies it, where the first cannot be done: on
@@ -110,7 +114,7 @@ func (s *Session) scanParquet(ctx context.Context, in *duck.Input, paths []strin
 	for i, c := range in.Columns {
 		typ, ok := types[c.Name]
 		if !ok {
-			return "", holdfast.Errorf(holdfast.CodeInvalid, "the Parquet file has no column %s", c.Name).
+			return "", holdfast.Errorf(holdfast.CodeInvalid, "%s has no column %s", in.Names[0], c.Name).
 				WithHint("it has %s", strings.Join(names, ", "))
 		}
 		value, want := identifier(c.Name), duck.TypeOf(c.Type).DuckDB

@@ -1,8 +1,10 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -11,6 +13,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/duckdb/duckdb-go/v2"
+
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/duck"
 )
@@ -18,8 +22,9 @@ import (
 // use runs what reads a query, with its inputs opened, and says in the response which
 // feeds it has read: what is not read of them now, nobody reads.
 func (s *Session) use(ctx context.Context, q query, r *duck.Response, run func(query) error) (err error) {
-	var o opened
+	o := opened{names: map[string]string{}}
 	defer func() {
+		err = naming(err, o.names)
 		// What went wrong in a file says more than what the engine made of it.
 		if fault := s.release(&o); fault != nil && err != nil {
 			err = fault
@@ -27,6 +32,9 @@ func (s *Session) use(ctx context.Context, q query, r *duck.Response, run func(q
 	}()
 	q.scans = map[*relation]string{}
 	for _, rel := range q.chain {
+		for i, path := range rel.links {
+			o.names[path] = rel.input.Names[i]
+		}
 		if !rel.piped() {
 			continue
 		}
@@ -47,6 +55,7 @@ func (s *Session) use(ctx context.Context, q query, r *duck.Response, run func(q
 // opened are the pipes that a statement reads, and who writes into them.
 type opened struct {
 	slots   []int
+	names   map[string]string // of files, by the paths that the engine knows
 	writers sync.WaitGroup
 
 	mu    sync.Mutex // guards fault
@@ -96,7 +105,7 @@ func (s *Session) openPipes(rel *relation, o *opened, r *duck.Response) ([]strin
 		return []string{slotPath(slot)}, nil
 	}
 	var paths []string
-	for _, f := range rel.files {
+	for i, f := range rel.files {
 		read, write, err := os.Pipe()
 		if err != nil {
 			return nil, fmt.Errorf("make a pipe: %w", err)
@@ -108,13 +117,39 @@ func (s *Session) openPipes(rel *relation, o *opened, r *duck.Response) ([]strin
 		}
 		o.slots = append(o.slots, slot)
 		paths = append(paths, slotPath(slot))
+		name := rel.input.Names[i]
+		o.names[slotPath(slot)] = name
 		o.writers.Go(func() {
 			if err := pour(f, write, rel.input, s.line); err != nil {
-				o.note(err)
+				o.note(of(name, err))
 			}
 		})
 	}
 	return paths, nil
+}
+
+// of says which file an error is about.
+func of(name string, err error) error {
+	e, ok := errors.AsType[*holdfast.Error](err)
+	if !ok {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return holdfast.Wrap(e.Code, err, "%s: %s", name, e.Msg).WithHint("%s", e.Hint)
+}
+
+// naming has a message of the engine call a file as people do.
+func naming(err error, names map[string]string) error {
+	e, ok := errors.AsType[*duckdb.Error](err)
+	if !ok {
+		return err
+	}
+	for path, name := range names {
+		if strings.Contains(e.Msg, path) {
+			e.Msg = name + ": " + strings.ReplaceAll(e.Msg, path, name)
+			break
+		}
+	}
+	return err
 }
 
 // pourBuffer is what passes at once from a file into a pipe, in bytes.
@@ -130,13 +165,54 @@ func pour(f, pipe *os.File, in *duck.Input, longest int64) error {
 	if in.Format == duck.FormatJSON {
 		err = jsonLines(to, from, in.Columns, longest)
 	} else {
-		_, err = io.CopyBuffer(to, from, make([]byte, pourBuffer))
+		_, err = io.CopyBuffer(&lineEnds{w: to}, struct{ io.Reader }{from}, make([]byte, pourBuffer))
 	}
 	if err == nil || to.failed {
 		return nil // a reader that has enough closes the pipe
 	}
 	_, _ = io.WriteString(pipe, "\n\"")
 	return err
+}
+
+// lineEnds passes CSV on whose lines end with LF or CR LF, so that all end with LF: the
+// engine would go by the first that it finds, which may stand within a value.
+type lineEnds struct {
+	w      io.Writer
+	quoted bool // what comes is within quotes
+	cr     bool // the last byte was CR, outside of quotes, and is not written yet
+	buffer []byte
+}
+
+func (l *lineEnds) Write(p []byte) (int, error) {
+	if !l.cr && bytes.IndexByte(p, '\r') < 0 {
+		l.see(p)
+		return l.w.Write(p)
+	}
+	l.buffer = l.buffer[:0]
+	for rest := p; len(rest) > 0; {
+		if l.cr && rest[0] != '\n' {
+			l.buffer = append(l.buffer, '\r')
+		}
+		l.cr = false
+		part, after, found := bytes.Cut(rest, []byte{'\r'})
+		l.see(part)
+		l.buffer = append(l.buffer, part...)
+		if l.cr = found && !l.quoted; found && l.quoted {
+			l.buffer = append(l.buffer, '\r')
+		}
+		rest = after
+	}
+	if _, err := l.w.Write(l.buffer); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// see follows quotes: one that stands for itself is written twice.
+func (l *lineEnds) see(p []byte) {
+	if bytes.Count(p, []byte{'"'})%2 == 1 {
+		l.quoted = !l.quoted
+	}
 }
 
 // noted is a writer that knows whether it failed.

@@ -56,6 +56,9 @@ func (r *Request) Check() error {
 		if files = r.Files; files < 1 || files > MaxFiles || r.Input.Format == FormatCopy && files != 1 {
 			return holdfast.Errorf(holdfast.CodeInvalid, "an input comes with 1 to %d files, not %d", MaxFiles, files)
 		}
+		if n := len(r.Input.Names); r.Input.Format != FormatCopy && n != files {
+			return holdfast.Errorf(holdfast.CodeInvalid, "%d files come with %d names", files, n)
+		}
 	case r.Step != nil:
 		if err := checkName("relation", r.Step.Name); err != nil {
 			return err

@@ -22,6 +22,7 @@ type Config struct {
 	Memory  int64  // bytes of the engine's buffers, at least [MinMemory]; the process takes some 200 MB more
 	Temp    int64  // bytes of spill files; 0: none
 	Threads int    // 0: as many as there are processors
+	Ordered bool   // rows keep their order through steps; see [Open]
 	TempDir string // directory for spill files: the child's own is made below it
 	Log     *slog.Logger
 }
@@ -87,7 +88,7 @@ func Start(ctx context.Context, c Config) (*Client, error) {
 
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	r, err := cl.call(ctx, &Request{Open: &Open{Memory: c.Memory, Temp: c.Temp, Threads: c.Threads, Dir: temp.path}})
+	r, err := cl.call(ctx, &Request{Open: &Open{Memory: c.Memory, Temp: c.Temp, Threads: c.Threads, Dir: temp.path, Ordered: c.Ordered}})
 	if err == nil && (r.Opened == nil || r.Opened.Protocol != Protocol) {
 		err = holdfast.Errorf(holdfast.CodeUnavailable, "%s is of another release", c.Binary).
 			WithHint("install holdfast and holdfast-etl of the same release")

@@ -61,7 +61,6 @@ func TestReadsFiles(t *testing.T) {
 		}},
 		{"CSV with a header in another order, and columns of others", duck.Source{Format: duck.FormatCSV, Header: true}, []string{
 			"\ufeffraw,name,other,id,day,at,price\n\"{\"\"k\"\":[1,2]}\",\"a \"\"b\"\", c\",?,1,2026-01-02,2026-01-02 04:04:05+01,12345678901234.567890123456\n",
-			"",
 			"id,price,name,at,day,raw\n2,,\"\",,infinity,\n",
 		}},
 		{"JSON", duck.Source{Format: duck.FormatJSON}, []string{
@@ -102,6 +101,10 @@ func TestForeignFilesAreTakenAtTheirWord(t *testing.T) {
 		{"integer", "-7", "-7"},
 		{"integer", "1.5", ""},
 		{"integer", "1e3", ""},
+		{"integer", "0x10", ""},
+		{"integer", "0b11", ""},
+		{"integer", "1_000", ""},
+		{"integer", " +007 ", "7"},
 		{"bigint", "9223372036854775808", ""},
 		{"double precision", "1e308", "1e+308"},
 		{"double precision", "1e400", ""},
@@ -134,6 +137,48 @@ func TestForeignFilesAreTakenAtTheirWord(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// Ends of lines within values are no ends of lines, wherever they stand first.
+func TestEndsOfLines(t *testing.T) {
+	c := start(t)
+	columns := []duck.Column{column("k", "integer"), column("v", "text")}
+	for _, e := range []struct{ text, want string }{
+		{"1,\"a\rb\"\n", "1,\"a\rb\"\n"},
+		{"1,x\n2,\"a\rb\"\n", "1,x\n2,\"a\rb\"\n"},
+		{"1,\"a\r\nb\"\n2,x\n", "1,\"a\r\nb\"\n2,x\n"},
+		{"1,\"\r\"\n", "1,\"\r\"\n"},
+		{"1,\"a\n\rb\"\n", "1,\"a\n\rb\"\n"},
+		{"1,\"x\r\n\"\n2,\"a\rb\"\n", "1,\"x\r\n\"\n2,\"a\rb\"\n"},
+		{"1,\"a\"\"\rb\"\n", "1,\"a\"\"\rb\"\n"},
+		{"1,\"a\"\"b\"\r\n2,\"a\r\nb\"\r\n3,c\r\n", "1,\"a\"\"b\"\n2,\"a\r\nb\"\n3,c\n"}, // no copy has CR LF
+		{"1,a\r\n2,b\n3,c\r\n", "1,a\n2,b\n3,c\n"},
+		{"1,a\r\n2,b\r", "1,a\n2,b\n"},
+	} {
+		for _, format := range []duck.Format{duck.FormatCopy, duck.FormatCSV} {
+			var err error
+			switch {
+			case format == duck.FormatCSV:
+				_, err = c.Read(t.Context(), "r", duck.Source{Format: duck.FormatCSV, Columns: columns, Files: []*os.File{file(t, e.text)}}, false)
+			case e.text == e.want:
+				feed(t, c, "r", false, e.text, columns...)
+			default:
+				continue
+			}
+			if err != nil {
+				t.Errorf("%q as %s: %v", e.text, format, err)
+			} else if got := drain(t, c, "r"); got != e.want {
+				t.Errorf("%q as %s: got %q, want %q", e.text, format, got, e.want)
+			}
+			if err := c.Reset(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	_, err := c.Read(t.Context(), "r", duck.Source{Format: duck.FormatCSV, Columns: columns, Files: []*os.File{file(t, "1,a\rb\n2,x\n")}}, false)
+	if holdfast.ErrorCode(err) != holdfast.CodeInvalid {
+		t.Errorf("CR in a value without quotes: got %v, want an error", err)
 	}
 }
 
@@ -233,13 +278,15 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 		{"not UTF-8", duck.Source{Format: duck.FormatCSV, Files: []*os.File{file(t, "1,\xff\n")}}, "utf-8"},
 		{"no such column", duck.Source{Format: duck.FormatCSV, Header: true, Files: []*os.File{file(t, "id,w\n1,a\n")}}, "no column v"},
 		{"a column twice", duck.Source{Format: duck.FormatCSV, Header: true, Files: []*os.File{file(t, "id,v,v\n1,a,b\n")}}, "two columns"},
-		{"no JSON", duck.Source{Format: duck.FormatJSON, Files: []*os.File{file(t, "{\"id\": 1\n")}}, "JSON"},
-		{"a line that is no object", duck.Source{Format: duck.FormatJSON, Files: []*os.File{file(t, "{\"id\": 1}\n\n[1]\n")}}, "line 3"},
+		{"no JSON", duck.Source{Format: duck.FormatJSON, Files: []*os.File{file(t, "{\"id\": 1\n")}}, "f: line 1 is no object"},
+		{"a line that is no object", duck.Source{Format: duck.FormatJSON, Files: []*os.File{file(t, "{\"id\": 1}\n\n[1]\n")}}, "line 3 is no object"},
 		{"half a character", duck.Source{Format: duck.FormatJSON, Files: []*os.File{file(t, `{"id": 1, "v": "\ud800"}`)}}, "line 1: the text of v"},
 		{"a line that is too long", duck.Source{Format: duck.FormatJSON, Files: []*os.File{file(t, `{"id": 1, "v": "`+strings.Repeat("x", 17*mib)+`"}`)}}, "behind line 0"},
-		{"no Parquet", duck.Source{Format: duck.FormatParquet, Files: []*os.File{file(t, "PAR1 no PAR1")}}, "arquet"},
 		{"a pipe", duck.Source{Format: duck.FormatCSV, Files: []*os.File{r}}, "is no file"},
 		{"nothing", duck.Source{Format: duck.FormatCSV}, "at least one file"},
+		{"no header", duck.Source{Format: duck.FormatCSV, Header: true, Files: []*os.File{file(t, "id,v\n"), file(t, "")}, Names: []string{"a.csv", "b.csv"}}, "b.csv is empty"},
+		{"the second of two", duck.Source{Format: duck.FormatCSV, Files: []*os.File{file(t, "1,a\n"), file(t, "1\n")}, Names: []string{"a.csv", "b.csv"}}, "b.csv: Invalid Input Error: CSV Error on Line: 1"},
+		{"no Parquet", duck.Source{Format: duck.FormatParquet, Files: []*os.File{file(t, "PAR1 no PAR1")}, Names: []string{"a.parquet"}}, "a.parquet: Invalid Input Error: Footer length error in file 'a.parquet'"},
 		{"a comma of two", duck.Source{Format: duck.FormatCSV, Comma: "::", Files: []*os.File{file(t, "1::a\n")}}, "cannot stand between"},
 	} {
 		e.source.Columns = columns

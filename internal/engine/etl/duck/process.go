@@ -142,19 +142,22 @@ func (c *Client) reap(broken error) error {
 // fatal describes an end that nobody asked for. The hint is what people see: why a
 // process dies is no secret.
 func (c *Client) fatal(err error) error {
-	how := "ended by itself"
+	how, code := "ended by itself", holdfast.CodeInternal
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		status, ok := exit.Sys().(syscall.WaitStatus)
 		switch crash := c.stderr.signal(); {
 		case ok && status.Signaled():
 			how = fmt.Sprintf("was ended by the signal %s (%s)", signalName(status.Signal()), status.Signal())
+			if status.Signal() == syscall.SIGKILL || status.Signal() == syscall.SIGTERM { // by the kernel or a person, and by no fault of its own
+				code = holdfast.CodeUnavailable
+			}
 		case crash != "":
 			how = "crashed with the signal " + crash
 		default:
 			how = fmt.Sprintf("ended with status %d", exit.ExitCode())
 		}
 	}
-	return holdfast.Wrap(holdfast.CodeInternal, errors.Join(err, c.stderr.last()), "%s %s", program, how).
+	return holdfast.Wrap(code, errors.Join(err, c.stderr.last()), "%s %s", program, how).
 		WithHint("the engine's process %s %s; when the machine was short of memory, lower resources.memory in the definition or give the worker more: it takes some 200 MB above its limit", program, how)
 }
 

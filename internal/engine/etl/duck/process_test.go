@@ -159,7 +159,7 @@ func TestAKilledChildIsAnErrorOfItsOwn(t *testing.T) {
 	_, drained := io.Copy(io.Discard, d)
 	_, later := c.Step(t.Context(), "s", "select 1", false)
 	for who, err := range map[string]error{"drain": drained, "feed": <-fed, "kept feed": kept.Close(), "later step": later} {
-		if err == nil || !strings.Contains(err.Error(), "SIGKILL") || !strings.Contains(holdfast.ErrorHint(err), "memory") {
+		if holdfast.ErrorCode(err) != holdfast.CodeUnavailable || !strings.HasPrefix(err.Error(), "holdfast-etl was ended by the signal SIGKILL") || !strings.Contains(holdfast.ErrorHint(err), "memory") {
 			t.Errorf("the %s says %v (hint %q), want the signal and a hint", who, err, holdfast.ErrorHint(err))
 		}
 	}

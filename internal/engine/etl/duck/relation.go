@@ -129,6 +129,15 @@ type Source struct {
 	// Files are regular files that are open for reading. They stay the caller's, who may
 	// close them when Read has returned.
 	Files []*os.File
+	Names []string // of the files, for messages; empty: their own
+}
+
+// name returns what a message calls a file.
+func (s Source) name(i int) string {
+	if i < len(s.Names) {
+		return s.Names[i]
+	}
+	return s.Files[i].Name()
 }
 
 // Read declares a relation that stands in files, and returns the count of its rows
@@ -144,7 +153,7 @@ func (c *Client) Read(ctx context.Context, relation string, s Source, streamed b
 	for i, g := range groups {
 		in := &Input{
 			Relation: relation, Columns: s.Columns, Format: s.Format, Streamed: streamed && len(groups) == 1, Append: i > 0,
-			Comma: s.Comma, Null: s.Null, Header: s.Header, Order: g.order,
+			Comma: s.Comma, Null: s.Null, Header: s.Header, Order: g.order, Names: g.names,
 		}
 		r, err := c.call(ctx, &Request{Input: in}, g.files...)
 		if err != nil {
@@ -159,6 +168,7 @@ func (c *Client) Read(ctx context.Context, relation string, s Source, streamed b
 type group struct {
 	order []string
 	files []*os.File
+	names []string
 }
 
 // groups cuts the files into what one request hands over.
@@ -167,30 +177,25 @@ func (s Source) groups() ([]group, error) {
 		return nil, holdfast.Errorf(holdfast.CodeInvalid, "a relation stands in at least one file")
 	}
 	var all []group
-	for _, f := range s.Files {
+	for i, f := range s.Files {
+		name := s.name(i)
 		if info, err := f.Stat(); err != nil {
-			return nil, fmt.Errorf("look at %s: %w", f.Name(), err)
+			return nil, fmt.Errorf("look at %s: %w", name, err)
 		} else if !info.Mode().IsRegular() {
-			return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s is no file", f.Name()).WithHint("only regular files are read")
+			return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s is no file", name).WithHint("only regular files are read")
 		}
 		var order []string
 		if s.Format == FormatCSV && s.Header {
 			var err error
-			if order, err = s.header(f); err != nil {
+			if order, err = s.header(f, name); err != nil {
 				return nil, err
-			}
-			if order == nil {
-				continue // an empty file has no rows
 			}
 		}
 		if n := len(all); n > 0 && len(all[n-1].files) < MaxFiles && slices.Equal(all[n-1].order, order) {
-			all[n-1].files = append(all[n-1].files, f)
+			all[n-1].files, all[n-1].names = append(all[n-1].files, f), append(all[n-1].names, name)
 			continue
 		}
-		all = append(all, group{order: order, files: []*os.File{f}})
-	}
-	if len(all) == 0 { // nothing but empty files: a relation without rows
-		all = []group{{files: s.Files[:1]}}
+		all = append(all, group{order: order, files: []*os.File{f}, names: []string{name}})
 	}
 	return all, nil
 }
@@ -199,29 +204,30 @@ func (s Source) groups() ([]group, error) {
 const maxHeader = 1 << 20
 
 // header reads the names of a file's columns: the engine knows columns of CSV by
-// their places. nil for an empty file.
-func (s Source) header(f *os.File) ([]string, error) {
+// their places.
+func (s Source) header(f *os.File, name string) ([]string, error) {
 	r := csv.NewReader(io.LimitReader(io.NewSectionReader(f, 0, maxHeader), maxHeader))
 	if s.Comma != "" {
 		r.Comma = []rune(s.Comma)[0]
 	}
 	names, err := r.Read()
 	if errors.Is(err, io.EOF) {
-		return nil, nil
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s is empty, and its first line should name the columns", name).
+			WithHint("whoever wrote the file may not have finished; a file without rows has a header, too")
 	}
 	if err != nil {
-		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "the first line of %s does not name columns", f.Name()).
+		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "the first line of %s does not name columns", name).
 			WithHint("the extract says that the file has a header")
 	}
 	names[0] = strings.TrimPrefix(names[0], "\ufeff")
 	for i, n := range names {
 		if slices.Contains(names[:i], n) {
-			return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s has two columns %q", f.Name(), clip(n, MaxName))
+			return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s has two columns %q", name, clip(n, MaxName))
 		}
 	}
 	for _, c := range s.Columns {
 		if !slices.Contains(names, c.Name) {
-			return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s has no column %s", f.Name(), c.Name).
+			return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s has no column %s", name, c.Name).
 				WithHint("its first line names %s", clip(strings.Join(names, ", "), 500))
 		}
 	}

@@ -35,8 +35,9 @@ const (
 	castDate = "CAST(CAST(%s AS TIMESTAMP) AS DATE)"
 	// It knows no plus sign in an interval, which PostgreSQL writes behind a minus.
 	castInterval = "CAST(replace(%s, '+', '') AS INTERVAL)"
-	// It rounds 1.5, and ignores what follows a time; 1e400 becomes infinity.
-	castInteger = "CASE WHEN contains(%s, '.') OR contains(lower(%[1]s), 'e') THEN error(%[1]s || ' is no integer') ELSE CAST(%[1]s AS @) END"
+	// It rounds 1.5, takes 0x10 and 1_000, and ignores what follows a time; 1e400 becomes
+	// infinity.
+	castInteger = `CASE WHEN regexp_full_match(%s, '\s*[+-]?\d+\s*') THEN CAST(%[1]s AS @) WHEN %[1]s IS NOT NULL THEN error(%[1]s || ' is no integer') END`
 	castTime    = `CASE WHEN regexp_full_match(%s, ' *\d?\d:\d\d(:\d\d(\.\d+)?)? *') THEN CAST(%[1]s AS TIME) WHEN %[1]s IS NOT NULL THEN error(%[1]s || ' is no time') END`
 	castFloat   = "CASE WHEN isinf(CAST(%s AS @)) AND NOT contains(lower(%[1]s), 'inf') THEN error(%[1]s || ' is out of range') ELSE CAST(%[1]s AS @) END"
 )

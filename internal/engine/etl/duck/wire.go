@@ -12,7 +12,7 @@ import (
 
 // Protocol numbers what both sides speak. Both come from one build: a child that
 // answers with another number is refused.
-const Protocol = 1
+const Protocol = 2
 
 // Limits of what passes between the processes.
 const (
@@ -51,6 +51,9 @@ type Open struct {
 	Temp    int64  `json:"temp"`   // bytes, of spill files
 	Threads int    `json:"threads"`
 	Dir     string `json:"dir"` // for spill files
+	// Ordered: rows come out in the order in which they went in, or in that of ORDER BY,
+	// as far as no join and no aggregation is between. It costs time.
+	Ordered bool `json:"ordered,omitempty"`
 }
 
 // Set gives parameters their values: $name in SQL. Others keep theirs.
@@ -83,6 +86,7 @@ type Input struct {
 	Format   Format   `json:"format"`
 	Streamed bool     `json:"streamed,omitempty"`
 	Append   bool     `json:"append,omitempty"` // to a kept relation of the same columns
+	Names    []string `json:"names,omitempty"`  // of the files, for messages
 
 	// For CSV only.
 	Comma  string `json:"comma,omitempty"`

@@ -122,7 +122,8 @@ func (s *csvReader) begin() error {
 	}
 	switch err := s.read(); {
 	case errors.Is(err, io.EOF):
-		return err
+		return holdfast.Errorf(holdfast.CodeInvalid, "the CSV is empty, and its first line should name the columns").
+			WithHint("whoever wrote the file may not have finished; a file without rows has a header, too")
 	case err != nil:
 		return holdfast.Errorf(holdfast.CodeInvalid, "the header of the CSV cannot be read: %s", err)
 	}

@@ -56,7 +56,8 @@ func (c *compiler) hash(h definition.Hash) error {
 	return nil
 }
 
-// mask replaces all but the last characters of a text.
+// mask replaces all but the last characters of a text, and all of one that has no
+// others.
 func (c *compiler) mask(m definition.Mask) error {
 	i, err := c.find(m.Column)
 	if err != nil {
@@ -73,7 +74,7 @@ func (c *compiler) mask(m definition.Mask) error {
 	c.change(i, c.slots[i], func(arena, value []byte) (_, result []byte, err error) {
 		masked := utf8.RuneCount(value) - m.Keep
 		if masked <= 0 {
-			return arena, value, nil
+			masked += m.Keep
 		}
 		start, rest := len(arena), value
 		for range masked {
