@@ -28,7 +28,11 @@ func (h *handler) actor(ctx context.Context, r *http.Request) (holdfast.Actor, e
 	case strings.Count(token, ".") == 2: // three parts: a JSON web token
 		return h.ofToken(ctx, token)
 	}
-	return h.Service.Authenticate(ctx, token, Dialect)
+	actor, err := h.Service.Authenticate(ctx, token, Dialect)
+	if holdfast.ErrorCode(err) == holdfast.CodeUnauthenticated {
+		return holdfast.Actor{}, unauthenticated(holdfast.ErrorMessage(err))
+	}
+	return actor, err
 }
 
 // authorization returns the value of the Authorization header, which may stand
