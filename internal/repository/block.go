@@ -22,6 +22,7 @@ const (
 	wholeFile  = 64 << 10  // a file up to this size is one blob
 	blockSize  = 512 << 10 // blobs of larger files
 	sliceSize  = 128 << 10 // read, inspected and hashed at once: stays in the cache
+	laneSlice  = 64 << 10  // the same, of each of four blocks
 	taskBlocks = 8         // blocks that one worker takes of a file
 )
 
@@ -93,18 +94,18 @@ func (in *input) shorten(end int64) {
 // blockWorker is the memory of one worker.
 type blockWorker struct {
 	*Writer
-	codec compress.Codec
-	block []byte
-	frame []byte
+	codec  compress.Codec
+	blocks [hash.Lanes][]byte
+	four   hash.Four
+	frame  []byte
 }
 
 // work does tasks until there will be no more. When the writer has failed it
 // only lets go of the files.
 func (w *Writer) work(ctx context.Context) {
-	b := blockWorker{
-		Writer: w, codec: compress.New(),
-		block: make([]byte, blockSize),
-		frame: make([]byte, 0, compress.Bound(blockSize)),
+	b := blockWorker{Writer: w, codec: compress.New(), frame: make([]byte, 0, compress.Bound(blockSize))}
+	for l := range b.blocks {
+		b.blocks[l] = make([]byte, blockSize)
 	}
 	for t := range w.tasks {
 		if ctx.Err() == nil {
@@ -122,24 +123,30 @@ func (b *blockWorker) do(ctx context.Context, t task) error {
 	if !ok {
 		return err
 	}
-	for i := t.first; i < t.first+t.count; i++ {
+	for i, end := t.first, t.first+t.count; i < end; {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		offset := int64(i) * blockSize
-		if offset >= t.in.end.Load() {
+		size := t.in.end.Load()
+		if offset >= size {
 			return nil // it has shrunk
 		}
-		if err := b.store(ctx, t.in, i, offset); err != nil {
+		store, n := b.storeOne, 1
+		if end-i >= hash.Lanes && size-offset >= hash.Lanes*blockSize {
+			store, n = b.storeFour, hash.Lanes
+		}
+		if err := store(ctx, t.in, i, offset); err != nil {
 			return fmt.Errorf("store %q at offset %d: %w", t.in.file.Path, offset, err)
 		}
+		i += n
 	}
 	return nil
 }
 
-// store takes one block through all steps.
-func (b *blockWorker) store(ctx context.Context, in *input, i int, offset int64) error {
-	block := b.block[:min(blockSize, in.file.Size-offset)]
+// storeOne takes one block through all steps.
+func (b *blockWorker) storeOne(ctx context.Context, in *input, i int, offset int64) error {
+	block := b.blocks[0][:min(blockSize, in.file.Size-offset)]
 	id, n, err := in.readBlock(block, offset)
 	if err != nil {
 		return err
@@ -147,17 +154,41 @@ func (b *blockWorker) store(ctx context.Context, in *input, i int, offset int64)
 	if n < len(block) {
 		in.shorten(offset + int64(n))
 	}
-	if n == 0 {
+	return b.store(ctx, in, i, id, block[:n])
+}
+
+// storeFour takes four whole blocks through all steps.
+func (b *blockWorker) storeFour(ctx context.Context, in *input, i int, offset int64) error {
+	ids, n, err := in.readFour(&b.four, &b.blocks, offset)
+	if err != nil {
+		return err
+	}
+	for l := range ids {
+		if n[l] < blockSize {
+			in.shorten(offset + int64(l)*blockSize + int64(n[l]))
+		}
+	}
+	for l := range ids {
+		if err := b.store(ctx, in, i+l, ids[l], b.blocks[l][:n[l]]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// store notes a block, and stores it when it is not known.
+func (b *blockWorker) store(ctx context.Context, in *input, i int, id hash.ID, block []byte) error {
+	if len(block) == 0 {
 		return nil
 	}
 	in.ids[i] = id
-	b.read.Add(int64(n))
+	b.read.Add(int64(len(block)))
 	b.blobs.Add(1)
 	if b.index.Claim(id, pack.Data) == index.Known {
 		return nil
 	}
 	b.fresh.Add(1)
-	return b.storeBlob(ctx, pack.Blob{ID: id, Type: pack.Data}, block[:n])
+	return b.storeBlob(ctx, pack.Blob{ID: id, Type: pack.Data}, block)
 }
 
 // storeBlob compresses and packs a blob that was claimed.
@@ -183,23 +214,59 @@ func (in *input) readBlock(block []byte, offset int64) (id hash.ID, n int, err e
 	h := hash.New()
 	for n < len(block) {
 		slice := block[n:min(n+sliceSize, len(block))]
-		got, err := readFull(in.content, slice, offset+int64(n))
+		got, err := in.readSlice(slice, offset+int64(n))
 		if err != nil {
 			return id, n, err
 		}
-		short := got < len(slice)
-		if slice = slice[:got]; got > 0 && in.file.Inspect != nil {
-			if err := in.file.Inspect(offset+int64(n), slice); err != nil {
-				return id, n, err
-			}
-		}
-		h.Write(slice)
+		h.Write(slice[:got])
 		n += got
-		if short {
+		if got < len(slice) {
 			break
 		}
 	}
 	return hash.Finish(h), n, nil
+}
+
+// readFour is readBlock for four blocks that follow each other, whose slices are
+// hashed at once. n are their lengths.
+func (in *input) readFour(h *hash.Four, blocks *[hash.Lanes][]byte, offset int64) (ids [hash.Lanes]hash.ID, n [hash.Lanes]int, err error) {
+	h.Reset()
+	whole := true
+	for at := 0; at < blockSize; at += laneSlice {
+		var slices [hash.Lanes][]byte
+		for l := range blocks {
+			slices[l] = blocks[l][at : at+laneSlice]
+			if n[l] < at {
+				continue // it has ended
+			}
+			got, err := in.readSlice(slices[l], offset+int64(l*blockSize+at))
+			if err != nil {
+				return ids, n, err
+			}
+			n[l] += got
+			whole = whole && got == laneSlice
+		}
+		if whole {
+			h.Write(&slices)
+		}
+	}
+	if whole {
+		return h.Finish(), n, nil
+	}
+	for l := range ids { // the file has shrunk meanwhile
+		ids[l] = hash.Sum(blocks[l][:n[l]])
+	}
+	return ids, n, nil
+}
+
+// readSlice fills the slice, unless the file ends, and shows what it read to the
+// inspector.
+func (in *input) readSlice(slice []byte, offset int64) (int, error) {
+	n, err := readFull(in.content, slice, offset)
+	if err != nil || n == 0 || in.file.Inspect == nil {
+		return n, err
+	}
+	return n, in.file.Inspect(offset, slice[:n])
 }
 
 // readFull reads until p is full or the file ends.
