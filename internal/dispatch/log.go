@@ -91,7 +91,7 @@ func (d *Dispatcher) expireLogs(ctx context.Context) error {
 	t := time.NewTicker(expireEvery)
 	defer t.Stop()
 	for {
-		if err := d.cfg.Logs.Expire(ctx); err != nil && ctx.Err() == nil {
+		if err := d.cfg.Logs.Expire(ctx, d.keepLog); err != nil && ctx.Err() == nil {
 			d.log.InfoContext(ctx, "old logs not deleted", "error", err)
 		}
 		select {
@@ -100,4 +100,21 @@ func (d *Dispatcher) expireLogs(ctx context.Context) error {
 		case <-t.C:
 		}
 	}
+}
+
+// keepLog keeps the log of the last execution of a job that ended as it did, however
+// old it is: what went wrong last can be read, and what a good run looks like.
+func (d *Dispatcher) keepLog(ctx context.Context, id holdfast.ExecutionID) (bool, error) {
+	again := false
+	err := d.view(ctx, func(r store.Reader) error {
+		e, err := r.Execution(ctx, 0, id)
+		if err == nil && e.Outcome != holdfast.OutcomeNone {
+			again, err = r.EndedSoAgain(ctx, e)
+		}
+		return err
+	})
+	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
+		return false, nil
+	}
+	return !again, err
 }

@@ -332,8 +332,9 @@ func readSegment(name string, offset, n int64) (_ []byte, err error) {
 	return buf[:got], err
 }
 
-// Expire deletes the logs that nobody has written to for their life.
-func (l *Logs) Expire(ctx context.Context) error {
+// Expire deletes the logs that nobody has written to for their life, but those that
+// are to be kept.
+func (l *Logs) Expire(ctx context.Context, keep func(context.Context, holdfast.ExecutionID) (bool, error)) error {
 	shards, err := os.ReadDir(l.dir)
 	if err != nil {
 		return err
@@ -348,7 +349,7 @@ func (l *Logs) Expire(ctx context.Context) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := l.expireOne(shard.Name(), entry.Name(), before); err != nil {
+			if err := l.expireOne(ctx, shard.Name(), entry.Name(), before, keep); err != nil {
 				return err
 			}
 		}
@@ -356,7 +357,9 @@ func (l *Logs) Expire(ctx context.Context) error {
 	return nil
 }
 
-func (l *Logs) expireOne(shard, name string, before time.Time) error {
+func (l *Logs) expireOne(
+	ctx context.Context, shard, name string, before time.Time, keep func(context.Context, holdfast.ExecutionID) (bool, error),
+) error {
 	id, err := strconv.ParseInt(name, 10, 64)
 	if err != nil {
 		return nil // not ours
@@ -370,6 +373,9 @@ func (l *Logs) expireOne(shard, name string, before time.Time) error {
 	if len(starts) > 0 {
 		info, err := os.Stat(filepath.Join(dir, segmentName(starts[len(starts)-1])))
 		if err != nil || info.ModTime().After(before) {
+			return err
+		}
+		if kept, err := keep(ctx, e); kept || err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package dispatch_test
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -138,9 +139,17 @@ func TestLogsExpire(t *testing.T) {
 	l, err := dispatch.OpenLogs(dir, time.Hour, func() time.Time { return now })
 	require(t, err)
 	wantNext(t, l, 1, 0, "one\n", false, 4)
-	require(t, l.Expire(t.Context()))
+	keep := false
+	expire := func() {
+		require(t, l.Expire(t.Context(), func(_ context.Context, id holdfast.ExecutionID) (bool, error) { return keep && id == 1001, nil }))
+	}
+	expire()
 	wantLog(t, l, "start 1\none\n")
 	now = now.Add(2 * time.Hour)
-	require(t, l.Expire(t.Context()))
+	keep = true // the last of its outcome
+	expire()
+	wantLog(t, l, "start 1\none\n")
+	keep = false
+	expire()
 	wantLog(t, l, "")
 }

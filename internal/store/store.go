@@ -177,6 +177,9 @@ type Reader interface {
 	BusyExecution(ctx context.Context, job holdfast.JobID) (holdfast.Execution, error)
 	// LiveOfJob returns the executions of a job that have not ended, by id.
 	LiveOfJob(ctx context.Context, job holdfast.JobID) ([]holdfast.Execution, error)
+	// EndedSoAgain reports whether a newer execution of e's job has ended with e's
+	// outcome.
+	EndedSoAgain(ctx context.Context, e holdfast.Execution) (bool, error)
 	// ETLHistory returns what the history of an ETL job ends with.
 	ETLHistory(ctx context.Context, job holdfast.JobID) (ETLHistory, error)
 	// LiveExecutions returns every execution in one of the states, by id.
@@ -281,6 +284,8 @@ type Tx interface {
 	DeleteTrigger(ctx context.Context, a holdfast.AccountID, id holdfast.TriggerID) error
 
 	InsertSubmission(ctx context.Context, s *holdfast.Submission) error
+	// ForgetKey takes the key away from a submission, so that another one may have it.
+	ForgetKey(ctx context.Context, a holdfast.AccountID, id holdfast.SubmissionID) error
 	InsertExecution(ctx context.Context, e *holdfast.Execution) error
 	// MoveExecution writes next over prev when the row still has prev's state,
 	// wish and fence; else CodeConflict, and nothing is written. An ended

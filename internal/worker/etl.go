@@ -133,7 +133,7 @@ func (r *run) interrupted(cause, err error) bool {
 	return r.hard.Err() != nil || errors.Is(err, engine.ErrWish)
 }
 
-// etlResult logs and encodes what the engine did, cut to what a message holds: without the
+// etlResult encodes what the engine did, cut to what a message holds: without the
 // counters, and then without the flows, when they are too many.
 func (r *run) etlResult(res engine.Result) json.RawMessage {
 	res.Warnings = clipWarnings(res.Warnings)
@@ -146,8 +146,6 @@ func (r *run) etlResult(res engine.Result) json.RawMessage {
 		}
 		f.Counters = counters
 		flows[i] = f
-		r.log.InfoContext(r.link, "flow ends", "flow", f.Flow, "target", f.Target, "read", f.Read, "loaded", f.Loaded, "rejected", f.Rejected,
-			"deleted", f.Deleted, "units", f.Units, "counters", counters)
 	}
 	res.Flows = flows
 	for _, cut := range []func(){

@@ -13,6 +13,13 @@ func (r reader) LiveOfJob(ctx context.Context, job holdfast.JobID) ([]holdfast.E
 		"SELECT "+executionColumns+" FROM executions INDEXED BY executions_busy WHERE job = ? AND state <> 'ENDED' ORDER BY id", job)
 }
 
+// EndedSoAgain reports whether a newer execution of e's job has ended with e's
+// outcome.
+func (r reader) EndedSoAgain(ctx context.Context, e holdfast.Execution) (bool, error) {
+	return one(ctx, r.s, "newer execution", func(found *bool) []any { return []any{found} }, `SELECT EXISTS (SELECT 1 FROM executions INDEXED BY executions_job
+		WHERE account = ? AND job = ? AND site = ? AND type = ? AND id > ? AND outcome = ?)`, e.Account, e.Job, e.Site, e.Type, e.ID, e.Outcome)
+}
+
 // ETLHistory returns what the history of an ETL job ends with.
 func (r reader) ETLHistory(ctx context.Context, job holdfast.JobID) (store.ETLHistory, error) {
 	var h store.ETLHistory

@@ -38,6 +38,7 @@ func called[T any](how string, fn func(ctx context.Context, r store.Reader) (T, 
 // of its own.
 func readerCalls() map[string][]asked {
 	const a = holdfast.AccountID(holdfast.FirstID)
+	ended := holdfast.Execution{Account: a, Job: 1001, Site: 1001, Type: holdfast.JobBackup, ID: 1001, Status: holdfast.Status{Outcome: holdfast.OutcomeFailed}}
 	type ctx = context.Context
 	type reader = store.Reader
 	one := func(run func(ctx, reader) error) []asked { return []asked{{"", run}} }
@@ -75,6 +76,7 @@ func readerCalls() map[string][]asked {
 		"LastRestores":           get(func(c ctx, r reader) (any, error) { return r.LastRestores(c, a, []holdfast.JobID{1001}) }),
 		"BusyExecution":          get(func(c ctx, r reader) (any, error) { return r.BusyExecution(c, 1001) }),
 		"LiveOfJob":              get(func(c ctx, r reader) (any, error) { return r.LiveOfJob(c, 1001) }),
+		"EndedSoAgain":           get(func(c ctx, r reader) (any, error) { return r.EndedSoAgain(c, ended) }),
 		"ETLHistory":             get(func(c ctx, r reader) (any, error) { return r.ETLHistory(c, etlJob) }),
 		"LiveRestores":           get(func(c ctx, r reader) (any, error) { return r.LiveRestores(c, a) }),
 		"ExecutionByRequest":     get(func(c ctx, r reader) (any, error) { return r.ExecutionByRequest(c, 1001, "r") }),

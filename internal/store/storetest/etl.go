@@ -208,6 +208,24 @@ func testLiveOfJob(t *testing.T, f *fixture) {
 	})
 }
 
+func testEndedSoAgain(t *testing.T, f *fixture) {
+	end := func(j holdfast.Job, m holdfast.Move) holdfast.Execution {
+		return f.move(t, f.move(t, f.add(t, j, nil), holdfast.MoveStart), m)
+	}
+	good, bad, again := end(f.job, holdfast.MoveSucceed), end(f.job, holdfast.MoveFail), end(f.job, holdfast.MoveSucceed)
+	other := f.addJob(t, f.site, "other")
+	end(other, holdfast.MoveFail)
+	f.view(t, func(ctx context.Context, r store.Reader) error {
+		for _, c := range []struct {
+			of   holdfast.Execution
+			want bool
+		}{{good, true}, {bad, false}, {again, false}} {
+			same(t, "ended so again", c.want)(r.EndedSoAgain(ctx, c.of))
+		}
+		return nil
+	})
+}
+
 func testETLHistory(t *testing.T, f *fixture) {
 	j, other := f.addETL(t, f.site, "etl", nil), f.addETL(t, f.site, "other", nil)
 	history := func(what string, want store.ETLHistory) {

@@ -61,6 +61,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		"the list of ETLs is as its model":           testETLListModel,
 		"run configurations are numbered":            testRunConfigurationIDs,
 		"live executions of a job":                   testLiveOfJob,
+		"executions that end alike":                  testEndedSoAgain,
 		"the history of an ETL":                      testETLHistory,
 		"properties move by compare-and-set":         testMoveETLRun,
 		"services have slots of their own":           testServiceSlots,
