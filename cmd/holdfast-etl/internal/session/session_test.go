@@ -45,6 +45,10 @@ func TestReadable(t *testing.T) {
 			"Invalid Input Error: CSV Error on Line: 1\nOriginal Line: a,\"secret\nsecret\"\nMaximum line size of 16 bytes exceeded.\nPossible Solution: more",
 			"Invalid Input Error: CSV Error on Line: 1 Maximum line size of 16 bytes exceeded.",
 		},
+		{
+			"Out of Memory Error: failed to offload data block of size 256.0 KiB (15.8 MiB/16.0 MiB used).\nThis limit was set by the 'max_temp_directory_size' setting.\nYou can adjust this setting, by using (for example) PRAGMA max_temp_directory_size='10GiB'",
+			"Out of Memory Error: failed to offload data block of size 256.0 KiB (15.8 MiB/16.0 MiB used).",
+		},
 		{"CSV Error on Line: 1\nOriginal Line: secret\nsecret\nsomething that is new", "CSV Error on Line: 1 the row cannot be read"},
 		{strings.Repeat("ü", 1000), strings.Repeat("ü", maxMessage/2) + "…"},
 	} {
