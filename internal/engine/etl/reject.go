@@ -37,6 +37,9 @@ type rejects struct {
 // newRejects returns nil when the first bad row is to fail the execution.
 func (f *flow) newRejects(in *definition.Input) *rejects {
 	r := &rejects{f: f, extract: in.Extract, before: f.before()}
+	for _, s := range in.Rows {
+		r.hides = r.hides || s.Hash != nil || s.Mask != nil
+	}
 	if in.Extract.OnReject != nil {
 		r.on = *in.Extract.OnReject
 		return r
@@ -87,7 +90,7 @@ func (r *rejects) add(part string, bad rows.Reject) (err error) {
 		reason = part + ": " + reason
 	}
 	raw, column := field(bad.Raw), field(bad.Column)
-	if r.on.NoRaw || bad.Raw == "" {
+	if r.on.NoRaw || r.hides || bad.Raw == "" {
 		raw = ""
 	}
 	if bad.Column == "" {
