@@ -41,7 +41,8 @@ type RunETL struct {
 	Properties map[string]string
 	Removed    []string // names that this execution does not have
 	Simulate   bool
-	// IdempotencyKey makes the same request give the same answer; empty: none.
+	// IdempotencyKey makes the same request of the same user give the same answer for
+	// 24 hours; empty: none.
 	IdempotencyKey string
 }
 
@@ -80,6 +81,7 @@ func (s *Service) RunETL(ctx context.Context, actor holdfast.Actor, in RunETL) (
 		if err != nil {
 			return ETLAnswer{}, err
 		}
+		run.Asked = actor.Dialect + " run"
 		if t.job.ETL.Service {
 			return t.runService(ctx, tx, actor, in, run)
 		}
@@ -105,6 +107,7 @@ func (s *Service) ScheduleETL(ctx context.Context, actor holdfast.Actor, in Sche
 		if err != nil {
 			return ETLAnswer{}, err
 		}
+		run.Asked = actor.Dialect + " schedule"
 		if !t.job.Active {
 			return ETLAnswer{Refused: refusedInactive}, nil
 		}
@@ -161,7 +164,7 @@ func (s *Service) askETL(
 				return err
 			}
 			t.job.ETL = cloneETL(t.job.ETL)
-			sub, digest, err := askedBefore(ctx, tx, actor, op, key, request)
+			sub, digest, err := s.askedBefore(ctx, tx, actor, op, key, request, t.now)
 			if err != nil || sub != nil {
 				if sub != nil {
 					answer = *sub
@@ -176,7 +179,7 @@ func (s *Service) askETL(
 			if err != nil || key == "" || answer.Refused != "" {
 				return err
 			}
-			return t.keep(ctx, tx, actor, key, digest, answer)
+			return s.keep(ctx, tx, t, actor, key, digest, answer)
 		})
 		if err == nil {
 			s.tellOf(ctx, t)
@@ -188,15 +191,24 @@ func (s *Service) askETL(
 	}
 }
 
+// keyLife is how long a key gives the first answer.
+const keyLife = 24 * time.Hour
+
 // keptAnswer is what is kept of a request with an idempotency key.
 type keptAnswer struct {
-	Asked  string    `json:"asked"` // SHA-256 of operation and request
+	Asked  []byte    `json:"asked"` // sealed SHA-256 of operation and request: the bare one would tell whether a guess of a secret is right
 	Answer ETLAnswer `json:"answer"`
 }
 
+// ownKey is a key as it is kept: two who use the same one do not get each other's
+// answers.
+func ownKey(actor holdfast.Actor, key string) string {
+	return fmt.Sprintf("etl %d %s", actor.Principal.ID, key)
+}
+
 // askedBefore returns the answer that a request with the key got before; nil: none
-// came. The digest tells requests apart.
-func askedBefore(ctx context.Context, r store.Reader, actor holdfast.Actor, op Operation, key string, request any) (*ETLAnswer, string, error) {
+// came within [keyLife]. The digest tells requests apart.
+func (s *Service) askedBefore(ctx context.Context, tx store.Tx, actor holdfast.Actor, op Operation, key string, request any, now time.Time) (*ETLAnswer, string, error) {
 	if key == "" {
 		return nil, "", nil
 	}
@@ -206,29 +218,37 @@ func askedBefore(ctx context.Context, r store.Reader, actor holdfast.Actor, op O
 	}
 	sum := sha256.Sum256(append([]byte(op+" "), b...))
 	digest := hex.EncodeToString(sum[:])
-	sub, err := r.SubmissionByKey(ctx, actor.Principal.Account, key)
-	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
+	sub, err := tx.SubmissionByKey(ctx, actor.Principal.Account, ownKey(actor, key))
+	switch {
+	case holdfast.ErrorCode(err) == holdfast.CodeNotFound:
 		return nil, digest, nil
-	}
-	if err != nil {
+	case err != nil:
 		return nil, "", err
+	case now.Sub(sub.Time) >= keyLife:
+		return nil, digest, tx.ForgetKey(ctx, sub.Account, sub.ID)
 	}
 	var kept keptAnswer
-	if json.Unmarshal(sub.Request, &kept) != nil || kept.Asked != digest {
+	if json.Unmarshal(sub.Request, &kept) != nil {
+		return nil, "", errKeyUsed()
+	}
+	if asked, err := s.cfg.Sealer.Open(kept.Asked); err != nil || asked.Reveal() != digest {
 		return nil, "", errKeyUsed()
 	}
 	return &kept.Answer, digest, nil
 }
 
-// keep remembers an answer under its key. Of the request only a digest is kept: its
-// properties may be secret.
-func (t *turn) keep(ctx context.Context, tx store.Tx, actor holdfast.Actor, key, digest string, answer ETLAnswer) error {
-	b, err := json.Marshal(keptAnswer{digest, answer})
+// keep remembers an answer under its key.
+func (s *Service) keep(ctx context.Context, tx store.Tx, t *turn, actor holdfast.Actor, key, digest string, answer ETLAnswer) error {
+	asked, err := s.cfg.Sealer.Seal(holdfast.NewSecret(digest))
+	if err != nil {
+		return fmt.Errorf("seal what was asked: %w", err)
+	}
+	b, err := json.Marshal(keptAnswer{asked, answer})
 	if err != nil {
 		return fmt.Errorf("encode an answer: %w", err)
 	}
 	return t.lost(tx.InsertSubmission(ctx, &holdfast.Submission{
-		Account: actor.Principal.Account, Principal: actor.Principal.ID, Dialect: actor.Dialect, IdempotencyKey: key, Request: b, Time: t.now,
+		Account: actor.Principal.Account, Principal: actor.Principal.ID, Dialect: actor.Dialect, IdempotencyKey: ownKey(actor, key), Request: b, Time: t.now,
 	}))
 }
 

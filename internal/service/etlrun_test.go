@@ -152,7 +152,7 @@ func TestARepeatedRequestGetsTheSameAnswer(t *testing.T) {
 	_, err := r.svc.ScheduleETL(ctx, r.admin, service.ScheduleETL{RunETL: in})
 	wantCode(t, err, holdfast.CodeConflict)
 	err = r.store.View(ctx, func(rd store.Reader) error {
-		sub, err := rd.SubmissionByKey(ctx, j.Account, "once")
+		sub, err := rd.SubmissionByKey(ctx, j.Account, fmt.Sprintf("etl %d once", r.admin.Principal.ID))
 		if strings.Contains(string(sub.Request), "planted") || sub.Dialect != r.admin.Dialect {
 			t.Errorf("got submission %+v, want it without properties", sub)
 		}
@@ -173,6 +173,22 @@ func TestARepeatedRequestGetsTheSameAnswer(t *testing.T) {
 	must(r.svc.KillETL(ctx, r.admin, j.ID))(t)
 	if again := must(r.svc.ScheduleETL(ctx, r.admin, service.ScheduleETL{RunETL: service.RunETL{Job: j.ID, IdempotencyKey: "plan"}, Period: time.Hour}))(t); again != planned {
 		t.Errorf("got %+v, want the first answer %+v", again, planned)
+	}
+	ada := r.actor(holdfast.RoleOperator)
+	ada.Principal.ID = r.admin.Principal.ID + 1
+	another := must(r.svc.RunETL(ctx, ada, service.RunETL{Job: other.ID, IdempotencyKey: "once"}))(t)
+	if another.Execution == 0 || another == first {
+		t.Errorf("got %+v for another user's key, want an execution of its own", another)
+	}
+	must(r.svc.StopETL(ctx, r.admin, other.ID))(t)
+	r.clock.add(24*time.Hour - time.Second)
+	if again := must(r.svc.RunETL(ctx, r.admin, in))(t); again != first {
+		t.Errorf("got %+v within a day, want %+v", again, first)
+	}
+	r.clock.add(time.Second)
+	anew := must(r.svc.RunETL(ctx, r.admin, in))(t)
+	if again := must(r.svc.RunETL(ctx, r.admin, in))(t); anew == first || again != anew {
+		t.Errorf("got %+v and %+v after a day, want a new execution and the same again", anew, again)
 	}
 	var mu sync.Mutex
 	answers := map[service.ETLAnswer]int{}

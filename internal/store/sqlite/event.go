@@ -77,6 +77,12 @@ func (t tx) InsertSubmission(ctx context.Context, s *holdfast.Submission) error 
 	return nil
 }
 
+// ForgetKey takes the key away from a submission.
+func (t tx) ForgetKey(ctx context.Context, a holdfast.AccountID, id holdfast.SubmissionID) error {
+	n, err := t.s.exec(ctx, "UPDATE submissions SET idempotency_key = '' WHERE id = ? AND account = ?", id, a)
+	return changed(n, err, "submission %d", id)
+}
+
 // InsertEvent adds to the history.
 func (t tx) InsertEvent(ctx context.Context, e *holdfast.Event) error {
 	n, err := t.s.insert(ctx, "INSERT INTO events ("+eventColumns+") VALUES (?,?,?,?,?,?,?,?,?)", eventFields(e)...)

@@ -70,6 +70,17 @@ func testEvents(t *testing.T, f *fixture) {
 		s = holdfast.Submission{Account: f.account, Dialect: "native", IdempotencyKey: "k", Time: at(1)}
 		return tx.InsertSubmission(ctx, &s)
 	})
+	f.refused(t, "to forget the key of another account's", holdfast.CodeNotFound, func(ctx context.Context, tx store.Tx) error {
+		return tx.ForgetKey(ctx, f.account+1, s.ID)
+	})
+	f.update(t, func(ctx context.Context, tx store.Tx) error {
+		if err := tx.ForgetKey(ctx, f.account, s.ID); err != nil {
+			return err
+		}
+		next := s
+		next.ID = 0
+		return tx.InsertSubmission(ctx, &next)
+	})
 	second := f.addJob(t, f.site, "second")
 	a := f.add(t, f.job, func(e *holdfast.Execution) { e.Submission = s.ID })
 	b := f.add(t, second, func(e *holdfast.Execution) { e.Submission = s.ID })
