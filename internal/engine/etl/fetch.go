@@ -147,28 +147,31 @@ func (i *idleReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Files that were fetched are removed when they are closed; those of a process
-// that was killed, by the next fetch after this time.
+// What is fetched, and what a simulation writes, is removed when it is closed; that
+// of a process that was killed, by a later one after this time.
 const (
-	fetchPrefix = "holdfast-etl-fetch-"
-	fetchStays  = 48 * time.Hour
+	fetchPrefix     = "holdfast-etl-fetch-"
+	simulatedPrefix = "holdfast-etl-simulated-"
+	tempStays       = 48 * time.Hour
 )
+
+// sweepTemp removes what was left in the directory for temporary files.
+func sweepTemp(dir, prefix string) {
+	old, err := filepath.Glob(filepath.Join(dir, prefix+"*"))
+	if err != nil {
+		return // a directory with special characters has no sweep
+	}
+	for _, name := range old {
+		if info, err := os.Lstat(name); err == nil && time.Since(info.ModTime()) > tempStays {
+			_ = os.RemoveAll(name) // somebody else may have done it
+		}
+	}
+}
 
 // tempFile makes a file for what is fetched.
 func (e *execution) tempFile() (*os.File, error) {
 	dir := e.p.temp()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fileError(err, dir)
-	}
-	old, err := filepath.Glob(filepath.Join(dir, fetchPrefix+"*"))
-	if err != nil {
-		old = nil // a directory with special characters has no sweep
-	}
-	for _, name := range old {
-		if info, err := os.Lstat(name); err == nil && time.Since(info.ModTime()) > fetchStays {
-			_ = os.Remove(name) // somebody else may have done it
-		}
-	}
+	sweepTemp(dir, fetchPrefix)
 	file, err := os.CreateTemp(dir, fetchPrefix)
 	if err != nil {
 		return nil, fileError(err, dir)

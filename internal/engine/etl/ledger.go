@@ -40,6 +40,9 @@ func (e *execution) claim(ctx context.Context) error {
 	if err := e.endSessions(ctx); err != nil {
 		return err
 	}
+	if err := e.claimOutputs(); err != nil {
+		return err
+	}
 	e.p.step("claim")
 	if e.req.Simulate {
 		return nil // each flow claims in the transaction that it rolls back

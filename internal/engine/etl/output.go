@@ -2,6 +2,7 @@ package etl
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path"
 	"regexp"
@@ -71,6 +73,7 @@ type output struct {
 	// newest version, and what it says of itself; 0: there is none.
 	newest int
 	last   manifest
+	text   []byte // of the manifest
 }
 
 var versionName = regexp.MustCompile(`^v[0-9]{9}$`)
@@ -132,7 +135,24 @@ func makeDirs(root *os.Root, name, shown string) error {
 	return syncDir(dir, path.Join(shown, above))
 }
 
-func (o *output) close() { _ = o.root.Close() }
+func (o *output) close() {
+	if o.root != nil {
+		_ = o.root.Close()
+	}
+}
+
+// openSimulated opens the directory of a simulation, which may be missing, and does
+// not make it.
+func (f *flow) openSimulated() (*output, error) {
+	if err := f.mayMake(); err != nil {
+		return nil, err
+	}
+	o, err := f.openOutput(false)
+	if o == nil && err == nil {
+		o = &output{f: f, shown: f.result.Target}
+	}
+	return o, err
+}
 
 // versions lists the versions, the oldest first.
 func (o *output) versions() ([]int, error) {
@@ -156,7 +176,7 @@ func (o *output) look() error {
 	if err != nil {
 		return err
 	}
-	o.newest, o.last = 0, manifest{}
+	o.newest, o.last, o.text = 0, manifest{}, nil
 	if len(all) == 0 {
 		return nil
 	}
@@ -167,18 +187,37 @@ func (o *output) look() error {
 		return fileError(err, path.Join(o.shown, name))
 	}
 	defer file.Close() //nolint:errcheck // only read
-	text, err := io.ReadAll(io.LimitReader(file, maxManifest))
+	o.text, err = io.ReadAll(io.LimitReader(file, maxManifest))
 	if err == nil {
-		err = json.Unmarshal(text, &o.last)
+		err = json.Unmarshal(o.text, &o.last)
 	}
 	if err != nil {
 		return holdfast.Wrap(holdfast.CodeInvalid, err, "%s is no manifest of an ETL", path.Join(o.shown, name)).
 			WithHint("move the version away; without it the flow goes on from the one before")
 	}
+	return o.owned(o.last.Installation, o.last.Job, o.last.Flow)
+}
+
+// owned fails when the directory is that of another flow.
+func (o *output) owned(installation string, job holdfast.JobID, flow string) error {
 	req := o.f.e.req
-	if o.last.Installation != req.Installation || o.last.Job != req.Job || o.last.Flow != o.f.plan.Load.Name {
-		return holdfast.Errorf(holdfast.CodeConflict, "%s belongs to flow %s of job %d", o.shown, o.last.Flow, o.last.Job).
+	if installation != req.Installation || job != req.Job || flow != o.f.plan.Load.Name {
+		return holdfast.Errorf(holdfast.CodeConflict, "%s belongs to flow %s of job %d", o.shown, flow, job).
 			WithHint("let each flow write to a directory of its own")
+	}
+	return nil
+}
+
+// unchanged fails when the newest version is no longer what we have started from: a
+// person has set a counter, or has moved versions.
+func (o *output) unchanged() error {
+	now := output{f: o.f, root: o.root, shown: o.shown}
+	if err := now.look(); err != nil {
+		return err
+	}
+	if now.newest != o.newest || !bytes.Equal(now.text, o.text) {
+		return holdfast.Errorf(holdfast.CodeUnavailable, "the newest version in %s, or its counter, has changed meanwhile", o.shown).
+			WithHint("the next attempt goes on from what is there now")
 	}
 	return nil
 }
@@ -192,30 +231,35 @@ func (o *output) values() map[string]string {
 	return all
 }
 
-// claim reports whether the execution has written its version before, with an
-// earlier fence. [engine.ErrStale] when a later one has.
-func (o *output) claim() (done bool, err error) {
-	req := o.f.e.req
-	switch {
-	case o.last.Execution != req.Execution || o.f.e.service():
-		return false, nil
-	case o.last.Fence > req.Fence:
-		return false, engine.ErrStale
+// done reports whether the execution has written its version before, with an
+// earlier fence.
+func (o *output) done() bool {
+	if o.last.Execution != o.f.e.req.Execution || o.f.e.service() {
+		return false
 	}
 	m := o.last
 	o.f.adopt(state{units: 1, done: true, read: m.Read, loaded: m.Rows, rejected: m.Rejected})
-	return true, nil
+	return true
 }
 
 // writeFiles does the one unit of a flow whose target is a directory.
 func (f *flow) writeFiles(ctx context.Context) (err error) {
-	o, err := f.openOutput(true)
+	open := func() (*output, error) { return f.openOutput(true) }
+	if f.e.req.Simulate {
+		open = f.openSimulated
+	}
+	o, err := open()
 	if err != nil {
 		return err
 	}
 	defer o.close()
-	if done, err := o.claim(); done || err != nil {
-		return err
+	if !f.e.req.Simulate {
+		if err := o.mayWrite(); err != nil {
+			return err
+		}
+	}
+	if o.done() {
+		return nil
 	}
 	f.e.p.step("locked")
 	before := o.values()
@@ -233,6 +277,11 @@ func (f *flow) writeFiles(ctx context.Context) (err error) {
 		return err
 	}
 	defer v.drop()
+	defer func() { // who has taken the version away is the reason, whatever failed
+		if err != nil && !f.e.req.Simulate && !errors.Is(err, engine.ErrStale) && errors.Is(o.mayWrite(), engine.ErrStale) {
+			err = fmt.Errorf("%w: %w", engine.ErrStale, err)
+		}
+	}()
 	c, err := v.write(ctx, w)
 	if err != nil {
 		return err
@@ -247,7 +296,7 @@ func (f *flow) writeFiles(ctx context.Context) (err error) {
 	f.e.p.step("booked")
 	s := state{units: f.result.Units + 1, done: true, read: f.result.Read + c.read, loaded: f.result.Loaded + c.loaded, rejected: f.result.Rejected + c.rejected}
 	if !f.e.req.Simulate {
-		if done, err := v.commit(); done || err != nil {
+		if err := v.commit(); err != nil {
 			return err
 		}
 	}
@@ -266,27 +315,41 @@ func (f *flow) writeFiles(ctx context.Context) (err error) {
 type version struct {
 	o       *output
 	number  int
-	temp    string // its directory until the commit
+	home    *os.Root // where its directory is until the commit; a simulation's is elsewhere
+	temp    string   // its name there
+	shown   string
 	dir     *os.Root
 	columns []engine.Column
 	file    written
 }
 
-// begin makes the directory of the next version. [engine.ErrStale] when our fence
-// is closed.
+// begin makes the directory of the next version. [engine.ErrStale] when it is not
+// ours to write.
 func (o *output) begin() (v *version, err error) {
-	v = &version{o: o, number: o.newest + 1, temp: fmt.Sprintf("%s%d-%d", tempPrefix, o.f.e.req.Execution, o.f.e.req.Fence)}
-	if err := o.remove(v.temp); err != nil { // of an earlier round
+	req := o.f.e.req
+	v = &version{o: o, number: o.newest + 1, temp: fenced{req.Execution, req.Fence}.temp()}
+	place := o.shown
+	if req.Simulate {
+		place = o.f.e.p.temp()
+		sweepTemp(place, simulatedPrefix)
+		v.temp = fmt.Sprintf("%s%016x", simulatedPrefix, rand.Uint64())
+	} else if err := o.take(v.temp); err != nil { // of an earlier round
 		return nil, err
 	}
-	if err := o.root.Mkdir(v.temp, 0o750); err != nil {
-		return nil, fileError(err, path.Join(o.shown, v.temp))
+	v.shown = path.Join(place, v.temp)
+	if v.home, err = os.OpenRoot(place); err != nil {
+		return nil, fileError(err, place)
 	}
-	if v.dir, err = o.root.OpenRoot(v.temp); err != nil {
-		return nil, fileError(err, path.Join(o.shown, v.temp))
+	if err = v.home.Mkdir(v.temp, 0o750); err == nil {
+		v.dir, err = v.home.OpenRoot(v.temp)
 	}
-	if err = o.mayWrite(); err == nil {
-		err = o.closeOthers()
+	switch {
+	case err != nil:
+		err = fileError(err, v.shown)
+	case !req.Simulate:
+		if err = o.mayWrite(); err == nil {
+			err = o.unchanged()
+		}
 	}
 	if err != nil {
 		v.drop()
@@ -297,8 +360,11 @@ func (o *output) begin() (v *version, err error) {
 
 // drop removes what was not committed.
 func (v *version) drop() {
-	_ = v.dir.Close()
-	_ = v.o.root.RemoveAll(v.temp) // the next version's begin tries again
+	if v.dir != nil {
+		_ = v.dir.Close()
+	}
+	_ = v.home.RemoveAll(v.temp) // the next version's begin tries again
+	_ = v.home.Close()
 }
 
 // finish makes the version complete and durable under its temporary name.
@@ -313,10 +379,14 @@ func (v *version) finish(c counts, counters map[string]string) error {
 		m.Counters[extract] = counted{Value: value, Execution: req.Execution, Updated: now}
 	}
 	text, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
+	switch {
+	case err != nil:
 		return fmt.Errorf("write the manifest: %w", err)
+	case len(text) >= maxManifest:
+		return holdfast.Errorf(holdfast.CodeInvalid, "the manifest of flow %s would have %d bytes", m.Flow, len(text)).
+			WithHint("its counters are too long: move files that were loaded to another directory")
 	}
-	return writeDurably(v.dir, manifestName, append(text, '\n'), path.Join(v.o.shown, v.temp))
+	return writeDurably(v.dir, manifestName, append(text, '\n'), v.shown)
 }
 
 // writeDurably writes a small file into a directory, and the directory's entries.
@@ -343,31 +413,23 @@ func syncDir(dir *os.Root, shown string) error {
 	return nil
 }
 
-// commit gives the version its name. done is true when an earlier fence of the same
-// execution has committed meanwhile.
-func (v *version) commit() (done bool, err error) {
-	all, err := v.o.versions()
-	if err != nil {
-		return false, err
+// commit gives the version its name. [engine.ErrStale] when it is not ours to write
+// any longer: then there may be nothing left to give a name to.
+func (v *version) commit() error {
+	if err := v.o.mayWrite(); err != nil {
+		return err
 	}
-	taken := len(all) > 0 && all[len(all)-1] >= v.number
-	if !taken {
-		err := v.o.root.Rename(v.temp, nameOf(v.number))
-		switch {
-		case err == nil:
-			return false, syncDir(v.o.root, v.o.shown)
-		case !errors.Is(err, fs.ErrExist) && !isNotEmpty(err) && !errors.Is(err, fs.ErrNotExist):
-			return false, fileError(err, path.Join(v.o.shown, nameOf(v.number)))
-		}
-		// Somebody else has taken the name, or has removed what we wrote: he is newer.
+	if err := v.o.unchanged(); err != nil {
+		return err
 	}
-	if err := v.o.look(); err != nil {
-		return false, err
+	err := v.o.root.Rename(v.temp, nameOf(v.number))
+	switch {
+	case errors.Is(err, fs.ErrExist), isNotEmpty(err), errors.Is(err, fs.ErrNotExist):
+		return engine.ErrStale
+	case err != nil:
+		return fileError(err, path.Join(v.o.shown, nameOf(v.number)))
 	}
-	if done, err := v.o.claim(); done || err != nil {
-		return done, err
-	}
-	return false, engine.ErrStale
+	return syncDir(v.o.root, v.o.shown)
 }
 
 // prune removes versions beyond those that stay.
@@ -381,8 +443,8 @@ func (o *output) prune(ctx context.Context) error {
 		return err
 	}
 	for _, n := range all[:max(0, len(all)-kept)] {
-		if err := o.root.RemoveAll(nameOf(n)); err != nil {
-			return fileError(err, path.Join(o.shown, nameOf(n)))
+		if err := o.take(nameOf(n)); err != nil {
+			return err
 		}
 		o.f.e.log.InfoContext(ctx, "old version removed", "flow", o.f.plan.Load.Name, "version", n)
 	}
@@ -394,7 +456,7 @@ func (v *version) create(extension string) (*os.File, error) {
 	v.file.Name = "rows." + extension
 	file, err := v.dir.OpenFile(v.file.Name, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o640)
 	if err != nil {
-		return nil, fileError(err, path.Join(v.o.shown, v.temp, v.file.Name))
+		return nil, fileError(err, path.Join(v.shown, v.file.Name))
 	}
 	return file, nil
 }
@@ -426,7 +488,7 @@ func (v *version) write(ctx context.Context, w *work) (c counts, err error) {
 		return c, err
 	}
 	if err := file.Sync(); err != nil {
-		return c, fileError(err, path.Join(v.o.shown, v.temp, v.file.Name))
+		return c, fileError(err, path.Join(v.shown, v.file.Name))
 	}
 	v.file.Rows = c.loaded
 	return c, v.sum(file)
@@ -434,7 +496,7 @@ func (v *version) write(ctx context.Context, w *work) (c counts, err error) {
 
 // sum reads the file back: its hash says what the disk holds.
 func (v *version) sum(file *os.File) error {
-	shown := path.Join(v.o.shown, v.temp, v.file.Name)
+	shown := path.Join(v.shown, v.file.Name)
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return fileError(err, shown)
 	}
@@ -469,7 +531,7 @@ type diskWriter struct {
 }
 
 func (v *version) disk(file *os.File) *diskWriter {
-	return &diskWriter{Writer: bufio.NewWriterSize(file, 1<<20), file: file, shown: path.Join(v.o.shown, v.temp, v.file.Name)}
+	return &diskWriter{Writer: bufio.NewWriterSize(file, 1<<20), file: file, shown: path.Join(v.shown, v.file.Name)}
 }
 
 func (d *diskWriter) Write(b []byte) (int, error) {
@@ -487,8 +549,17 @@ func (d *diskWriter) Flush() error {
 	return nil
 }
 
-// setCounter replaces the newest manifest by one with another counter.
+// setCounter replaces the newest manifest by one with another counter. CodeConflict
+// when a version is being written: who writes it looks at the manifest after it has
+// begun and before it commits, and we look for it before and after.
 func (o *output) setCounter(extract, value string) error {
+	busy, err := o.writing()
+	switch {
+	case err != nil:
+		return err
+	case busy:
+		return holdfast.Errorf(holdfast.CodeConflict, "an execution of the job is loading this flow").WithHint("stop it, or wait until it has ended; then set the counter")
+	}
 	m := o.last
 	m.Counters = maps.Clone(m.Counters)
 	if m.Counters == nil {
@@ -514,5 +585,16 @@ func (o *output) setCounter(extract, value string) error {
 	if err := dir.Rename(manifestName+".new", manifestName); err != nil {
 		return fileError(err, path.Join(shown, manifestName))
 	}
-	return syncDir(dir, shown)
+	if err := syncDir(dir, shown); err != nil {
+		return err
+	}
+	all, err := o.versions()
+	if err == nil {
+		busy, err = o.writing()
+	}
+	if err == nil && (busy || len(all) == 0 || all[len(all)-1] != o.newest) {
+		return holdfast.Errorf(holdfast.CodeConflict, "an execution of the job has begun to load this flow meanwhile").
+			WithHint("look at the counter when it has ended, and set it again")
+	}
+	return err
 }

@@ -61,7 +61,7 @@ func entries(t *testing.T, dir string) string {
 	}
 	var names []string
 	for _, e := range all {
-		if !strings.HasPrefix(e.Name(), ".closed-") { // the fences that are over stay on record
+		if !strings.HasPrefix(e.Name(), ".claims-") { // they stay
 			names = append(names, e.Name())
 		}
 	}
@@ -146,6 +146,26 @@ load: [{from: a, connection: lake, output: {path: out/a, format: csv, max_kept: 
 		req := req
 		req.Job = 1002
 		fail(t, req, holdfast.CodeConflict, "belongs to")
+	})
+	t.Run("a simulation makes no directory", func(t *testing.T) {
+		req := toFiles(t, shop, root, strings.Replace(def, "out/a", "deep/out/a", 1))
+		req.Execution, req.Fence, req.Simulate = 1020, 3, true
+		if f := run(t, req).Flows[0]; f.Loaded == 0 {
+			t.Errorf("got flow %+v", f)
+		}
+		if err := etl.New(etl.Config{}).Release(t.Context(), req); err != nil {
+			t.Error(err)
+		}
+		if got := entries(t, root); got != "out" {
+			t.Errorf("got %s, want out", got)
+		}
+		write(t, filepath.Join(root, "file"), "")
+		req = toFiles(t, shop, root, strings.Replace(def, "out/a", "file/a", 1))
+		req.Execution, req.Simulate = 1021, true
+		fail(t, req, holdfast.CodeInvalid, "file")
+		if left, err := filepath.Glob(filepath.Join(os.TempDir(), "holdfast-etl-simulated-*")); err != nil || len(left) > 0 {
+			t.Errorf("directories are left: %q, %v", left, err)
+		}
 	})
 	t.Run("outside", func(t *testing.T) {
 		req := req
@@ -269,6 +289,118 @@ func TestOutputReleased(t *testing.T) {
 		}
 		if got, want := entries(t, filepath.Join(root, "a")), "v000000001"; got != want {
 			t.Errorf("%s: got %s, want %s", step, got, want)
+		}
+	}
+}
+
+// A counter that a person sets is kept, or refused: never taken and lost.
+func TestOutputSetCounter(t *testing.T) {
+	t.Parallel()
+	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop.Exec(t, "", "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 10)")
+	root := t.TempDir()
+	req := toFiles(t, shop, root, "\nextract: [{name: a, connection: shop, table: a, incremental: {strategy: column, column: id}}]\nload: [{from: a, connection: lake, output: {path: a, format: csv}}]\n")
+	run(t, req)
+	value := func() string {
+		t.Helper()
+		all, err := etl.New(etl.Config{}).Counters(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all[0].Value
+	}
+	for i, c := range []struct {
+		step     string
+		conflict bool
+	}{{"locked", false}, {"loaded", true}, {"booked", true}, {"committed", false}} {
+		req.Execution++
+		shop.Exec(t, "", "INSERT INTO a VALUES ($1)", 11+i)
+		var set error
+		p := etl.New(etl.Config{Step: func(name string) {
+			if name == c.step {
+				set = etl.New(etl.Config{}).SetCounter(t.Context(), req, "a", "a", "3")
+			}
+		}})
+		_, err := p.Run(t.Context(), req)
+		switch {
+		case c.conflict:
+			wantError(t, set, holdfast.CodeConflict, "loading")
+			if err != nil || value() != fmt.Sprintf(`{"column":"%d"}`, 11+i) {
+				t.Errorf("%s: got counter %s, %v", c.step, value(), err)
+			}
+		case set != nil || value() != `{"column":"3"}`:
+			t.Errorf("%s: got counter %s, %v", c.step, value(), set)
+		case c.step == "locked": // the counter that it has begun with is no longer the one
+			wantError(t, err, holdfast.CodeUnavailable, "changed meanwhile")
+			req.Fence++
+			if f := run(t, req).Flows[0]; f.Loaded != 8 {
+				t.Errorf("got flow %+v, want the rows behind the counter", f)
+			}
+		case err != nil:
+			t.Errorf("%s: %v", c.step, err)
+		}
+	}
+}
+
+// TestOutputTakenOver freezes an execution at each of its steps, with and without a
+// release, lets another one or the next fence take over, and thaws it before or
+// after the other has committed. The other's number may be the lower one.
+func TestOutputTakenOver(t *testing.T) {
+	t.Parallel()
+	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
+	number := 0
+	for _, step := range []string{"claim", "locked", "loaded", "booked"} {
+		for _, released := range []bool{false, true} {
+			for _, other := range []child{{Execution: 1001, Fence: 2}, {Execution: 1000, Fence: 1}} {
+				number++
+				before := (number/2+number)%2 == 0
+				t.Run(fmt.Sprintf("%s released %t by %d before %t", step, released, other.Execution, before), func(t *testing.T) {
+					root := t.TempDir()
+					req := toFiles(t, shop, root, "\nextract: [{name: a, connection: shop, table: a}]\nload: [{from: a, connection: lake, output: {path: a, format: csv, max_kept: 1}}]\n")
+					c := child{Shop: siteOf(shop, "shop"), DWH: siteOf(shop, "dwh"), Definition: req.Definition, Execution: 1001, Fence: 1, FreezeAt: step, Roots: req.Roots}
+					frozen := c.start(t)
+					frozen.until(step)
+					if released {
+						if err := etl.New(etl.Config{}).Release(t.Context(), req); err != nil {
+							t.Error(err)
+						}
+					}
+					c.Execution, c.Fence, c.FreezeAt = other.Execution, other.Fence, ""
+					if before {
+						c.FreezeAt = "booked"
+					}
+					next := c.start(t)
+					if before {
+						next.until("booked")
+					} else if out, err := next.wait(); err != nil {
+						t.Errorf("the other: %v\n%s", err, out)
+					}
+					if err := frozen.thaw(); err == nil || !strings.Contains(frozen.errs.String(), engine.ErrStale.Error()) {
+						t.Errorf("the thawed one: got %v, %s; want %v", err, frozen.errs, engine.ErrStale)
+					}
+					if before {
+						if err := next.thaw(); err != nil {
+							t.Errorf("the other: %v\n%s", err, next.errs)
+						}
+					}
+					if got := entries(t, filepath.Join(root, "a")); got != "v000000001" {
+						t.Errorf("got %s, want one version", got)
+					}
+					if m, _ := versionOf(t, filepath.Join(root, "a/v000000001")); m["execution"] != float64(other.Execution) || m["fence"] != float64(other.Fence) {
+						t.Errorf("got the version of execution %v, fence %v", m["execution"], m["fence"])
+					}
+				})
+			}
+		}
+	}
+}
+
+// until returns when the process has come to the step.
+func (p *process) until(step string) {
+	for s := range p.steps {
+		if s == step {
+			return
 		}
 	}
 }

@@ -1,12 +1,14 @@
 package etl
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math"
-	"os"
+	"math/rand/v2"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,139 +16,354 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/engine"
 )
 
-// Names in a flow's directory that belong to an execution and a fence: a version
-// that is being written, and an empty file that says that the execution may begin
-// none with this fence or a lower one, for a frozen worker that goes on.
+// Names in a flow's directory that are not its readers'.
 const (
-	tempPrefix   = ".writing-"
-	closedPrefix = ".closed-"
+	tempPrefix     = ".writing-"  // a version that is being written, by execution and fence
+	claimsPrefix   = ".claims-"   // the claims, by number; the highest holds
+	claimingPrefix = ".claiming-" // claims that are being written
+	deadPrefix     = ".dead-"     // what is being removed
 )
 
-// closedKept is how long a closed fence is remembered, as in holdfast_etl.
+const claimsName = "claims.json"
+
+// closedKept is how long a closed execution is remembered, as in holdfast_etl.
 const closedKept = 90 * 24 * time.Hour
 
-// fenced is a name that belongs to an execution and a fence.
-type fenced struct {
-	name      string
-	execution holdfast.ExecutionID
-	fence     holdfast.Fence
-	entry     fs.DirEntry
+// claims are to a directory what holdfast_etl.execution is to a database: which
+// executions have claimed it, and up to which fence they may write no more.
+//
+// Numbers of executions do not tell which is the newer one. So who claims closes
+// all others, for good, and the lower fences of its own; a release closes a fence.
+// Claims are changed by a rename to the next number, which one can make. Who has
+// changed them takes away what the closed ones are writing, and who writes looks
+// at them after it has begun: one of the two sees the other.
+type claims struct {
+	Installation string                           `json:"installation"`
+	Job          holdfast.JobID                   `json:"job"`
+	Flow         string                           `json:"flow"`
+	Executions   map[holdfast.ExecutionID]claimed `json:"executions"`
 }
 
-// fenced lists the names with the prefix.
-func (o *output) fenced(prefix string) ([]fenced, error) {
+// claimed is an execution that has claimed the directory, or was released.
+type claimed struct {
+	Closed  holdfast.Fence `json:"closed"` // this fence and lower ones
+	Updated time.Time      `json:"updated"`
+}
+
+// open reports whether the fence may write.
+func (c claims) open(execution holdfast.ExecutionID, fence holdfast.Fence) bool {
+	x, known := c.Executions[execution]
+	return known && x.Closed < fence
+}
+
+// claims reads the claims that hold. Number 0: there are none yet.
+func (o *output) claims() (number int, c claims, err error) {
+	req := o.f.e.req
+	for range 10 { // what holds may be replaced, and removed, between two looks
+		if number, err = o.lastClaims(); err != nil || number == 0 {
+			break
+		}
+		name := path.Join(claimsOf(number), claimsName)
+		var text []byte
+		if text, err = fs.ReadFile(o.root.FS(), name); err == nil {
+			err = json.Unmarshal(text, &c)
+		}
+		if err == nil && c.Executions == nil {
+			err = errors.New("it names no executions")
+		}
+		if err == nil {
+			return number, c, o.owned(c.Installation, c.Job, c.Flow)
+		}
+		err = fileError(err, path.Join(o.shown, name))
+	}
+	return number, claims{Installation: req.Installation, Job: req.Job, Flow: o.f.plan.Load.Name, Executions: map[holdfast.ExecutionID]claimed{}}, err
+}
+
+func claimsOf(number int) string { return fmt.Sprintf("%s%09d", claimsPrefix, number) }
+
+func (o *output) lastClaims() (int, error) {
 	entries, err := fs.ReadDir(o.root.FS(), ".")
 	if err != nil {
-		return nil, fileError(err, o.shown)
+		return 0, fileError(err, o.shown)
 	}
-	var all []fenced
+	last := 0
 	for _, e := range entries {
-		f := fenced{name: e.Name(), entry: e}
-		rest, ok := strings.CutPrefix(e.Name(), prefix)
-		if !ok {
-			continue
-		}
-		if n, err := fmt.Sscanf(rest, "%d-%d", &f.execution, &f.fence); err == nil && n == 2 {
-			all = append(all, f)
+		if rest, ok := strings.CutPrefix(e.Name(), claimsPrefix); ok {
+			if n, err := strconv.Atoi(rest); err == nil {
+				last = max(last, n)
+			}
 		}
 	}
-	return all, nil
+	return last, nil
 }
 
-// closeFence takes from an execution the right to begin a version with the fence or a
-// lower one, and then what it was writing: there is nothing left to give a name to.
-func (o *output) closeFence(execution holdfast.ExecutionID, fence holdfast.Fence) error {
-	mark := fmt.Sprintf("%s%d-%d", closedPrefix, execution, fence)
-	file, err := o.root.OpenFile(mark, os.O_CREATE|os.O_WRONLY, 0o640)
-	if err == nil {
-		err = errors.Join(file.Sync(), file.Close())
+// change changes the claims, and takes away what is being written by those that they
+// close. edit may be called again when somebody else is faster.
+func (o *output) change(edit func(c claims) (changed bool, err error)) error {
+	for range 100 {
+		number, c, err := o.claims()
+		if err != nil {
+			return err
+		}
+		changed, err := edit(c)
+		if err != nil {
+			return err
+		}
+		if changed {
+			done, err := o.publish(number+1, c)
+			if err != nil {
+				return err
+			}
+			if !done {
+				continue
+			}
+		}
+		return o.sweep(c)
 	}
+	return holdfast.Errorf(holdfast.CodeUnavailable, "others keep changing the claims in %s", o.shown)
+}
+
+// publish makes claims those that hold; false when somebody else has used the
+// number.
+func (o *output) publish(number int, c claims) (done bool, err error) {
+	text, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
-		return fileError(err, path.Join(o.shown, mark))
+		return false, fmt.Errorf("write the claims: %w", err)
+	}
+	temp := fmt.Sprintf("%s%016x", claimingPrefix, rand.Uint64())
+	shown := path.Join(o.shown, temp)
+	if err := o.root.Mkdir(temp, 0o750); err != nil {
+		return false, fileError(err, shown)
+	}
+	defer o.root.RemoveAll(temp) //nolint:errcheck // a later sweep tries again
+	dir, err := o.root.OpenRoot(temp)
+	if err != nil {
+		return false, fileError(err, shown)
+	}
+	err = writeDurably(dir, claimsName, append(text, '\n'), shown)
+	if err = errors.Join(err, dir.Close()); err != nil {
+		return false, err
+	}
+	err = o.root.Rename(temp, claimsOf(number))
+	switch {
+	case errors.Is(err, fs.ErrExist), isNotEmpty(err):
+		return false, nil
+	case err != nil:
+		return false, fileError(err, shown)
+	}
+	if err := syncDir(o.root, o.shown); err != nil {
+		return false, err
+	}
+	// The number may have been used and removed long ago.
+	last, err := o.lastClaims()
+	if err != nil || last != number {
+		return false, err
+	}
+	for old := number - 2; old > 0; old-- { // the last but one stays for those who have just seen its name
+		if _, err := o.root.Lstat(claimsOf(old)); err != nil {
+			break
+		}
+		if err := o.take(claimsOf(old)); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// sweep takes away what closed fences are writing, and what was left by processes
+// that were killed.
+func (o *output) sweep(c claims) error {
+	entries, err := fs.ReadDir(o.root.FS(), ".")
+	if err != nil {
+		return fileError(err, o.shown)
+	}
+	for _, e := range entries {
+		switch f, writing := fencedOf(e.Name()); {
+		case strings.HasPrefix(e.Name(), deadPrefix):
+			_ = o.root.RemoveAll(e.Name()) // somebody else may be at it
+		case writing:
+			if x, known := c.Executions[f.execution]; known && x.Closed >= f.fence || !known && isOlder(e, closedKept) {
+				err = o.take(e.Name())
+			}
+		case strings.HasPrefix(e.Name(), claimingPrefix) && isOlder(e, 24*time.Hour):
+			err = o.take(e.Name())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isOlder(e fs.DirEntry, age time.Duration) bool {
+	info, err := e.Info()
+	return err == nil && time.Since(info.ModTime()) > age
+}
+
+// fenced is who writes a version.
+type fenced struct {
+	execution holdfast.ExecutionID
+	fence     holdfast.Fence
+}
+
+func (f fenced) temp() string { return fmt.Sprintf("%s%d-%d", tempPrefix, f.execution, f.fence) }
+
+// fencedOf returns who writes the version with the temporary name.
+func fencedOf(name string) (f fenced, ok bool) {
+	rest, ok := strings.CutPrefix(name, tempPrefix)
+	if !ok {
+		return f, false
+	}
+	n, err := fmt.Sscanf(rest, "%d-%d", &f.execution, &f.fence)
+	return f, err == nil && n == 2
+}
+
+// take removes a directory that somebody else may be about to give another name: one
+// of the two renames finds it. Its files go when the rename is durable, so that
+// nothing has its old name without them.
+func (o *output) take(name string) error {
+	dead := fmt.Sprintf("%s%016x", deadPrefix, rand.Uint64())
+	err := o.root.Rename(name, dead)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fileError(err, path.Join(o.shown, name))
 	}
 	if err := syncDir(o.root, o.shown); err != nil {
 		return err
 	}
-	temps, err := o.fenced(tempPrefix)
-	if err != nil {
-		return err
-	}
-	for _, t := range temps {
-		if t.execution == execution && t.fence <= fence {
-			if err := o.remove(t.name); err != nil {
-				return err
-			}
-		}
-	}
+	_ = o.root.RemoveAll(dead) // who still writes into it may be faster; a later sweep tries again
 	return nil
 }
 
-// mayWrite is [engine.ErrStale] when our fence is closed. Whoever closes it writes
-// his mark before he looks for what we are writing, and we ask after we have begun:
-// one of us sees the other.
+// claim makes the directory ours. [engine.ErrStale] when another execution has
+// claimed it after ours had, or our fence is closed.
+func (o *output) claim() error {
+	req, now := o.f.e.req, time.Now().UTC()
+	return o.change(func(c claims) (changed bool, err error) {
+		mine, known := c.Executions[req.Execution]
+		if known && mine.Closed >= req.Fence {
+			return false, engine.ErrStale
+		}
+		changed = !known || mine.Closed < req.Fence-1
+		for id, x := range c.Executions {
+			switch {
+			case id == req.Execution:
+			case x.Closed < math.MaxInt64:
+				c.Executions[id] = claimed{Closed: math.MaxInt64, Updated: now}
+				changed = true
+			case now.Sub(x.Updated) > closedKept:
+				delete(c.Executions, id)
+			}
+		}
+		c.Executions[req.Execution] = claimed{Closed: req.Fence - 1, Updated: now}
+		return changed, nil
+	})
+}
+
+// mayWrite is [engine.ErrStale] when the directory is no longer ours.
+// CodeUnavailable when it has lost our claim: somebody has restored it, or made it
+// anew, and we have to claim it again.
 func (o *output) mayWrite() error {
-	closed, err := o.fenced(closedPrefix)
+	req := o.f.e.req
+	_, c, err := o.claims()
 	if err != nil {
 		return err
 	}
-	for _, c := range closed {
-		if c.execution == o.f.e.req.Execution && c.fence >= o.f.e.req.Fence {
-			return engine.ErrStale
-		}
+	if _, known := c.Executions[req.Execution]; !known {
+		return holdfast.Errorf(holdfast.CodeUnavailable, "%s has lost what flow %s wrote there", o.shown, o.f.plan.Load.Name).
+			WithHint("if it was restored, the next attempt goes on from what it holds now")
+	}
+	if !c.open(req.Execution, req.Fence) {
+		return engine.ErrStale
 	}
 	return nil
 }
 
-// closeOthers closes the earlier fences of our execution, and all of every other
-// that is writing: one execution of a job runs at a time, so they are dead or
-// outdated. Marks that have served their time go.
-func (o *output) closeOthers() error {
-	req := o.f.e.req
-	temps, err := o.fenced(tempPrefix)
+// writing reports whether somebody who may is writing a version.
+func (o *output) writing() (bool, error) {
+	_, c, err := o.claims()
 	if err != nil {
-		return err
+		return false, err
 	}
-	for _, t := range temps {
-		if t.execution != req.Execution {
-			if err := o.closeFence(t.execution, math.MaxInt64); err != nil {
-				return err
-			}
+	entries, err := fs.ReadDir(o.root.FS(), ".")
+	if err != nil {
+		return false, fileError(err, o.shown)
+	}
+	for _, e := range entries {
+		if f, ok := fencedOf(e.Name()); ok && c.open(f.execution, f.fence) {
+			return true, nil
 		}
 	}
-	if req.Fence > 1 {
-		if err := o.closeFence(req.Execution, req.Fence-1); err != nil {
+	return false, nil
+}
+
+// claimOutputs claims the directories that the flows write.
+func (e *execution) claimOutputs() error {
+	if e.req.Simulate {
+		return nil
+	}
+	for _, f := range e.flows {
+		if f.plan.Load.Output == nil {
+			continue
+		}
+		o, err := f.openOutput(true)
+		if err != nil {
+			return err
+		}
+		err = o.claim()
+		o.close()
+		if err != nil {
 			return err
 		}
 	}
-	closed, err := o.fenced(closedPrefix)
-	if err != nil {
-		return err
-	}
-	for _, c := range closed {
-		info, err := c.entry.Info()
-		old := err == nil && time.Since(info.ModTime()) > closedKept
-		if old || c.execution == req.Execution && c.fence < req.Fence-1 {
-			if err := o.remove(c.name); err != nil {
-				return err
-			}
-		}
-	}
 	return nil
 }
 
-func (o *output) remove(name string) error {
-	if err := o.root.RemoveAll(name); err != nil {
-		return fileError(err, path.Join(o.shown, name))
-	}
-	return nil
-}
-
-// closeOutput closes the fence of an execution that has ended without its engine.
+// closeOutput closes the fence of an execution that has ended without its engine: it
+// can neither claim nor write, and what it was writing is taken away.
 func (f *flow) closeOutput() error {
+	req := f.e.req
+	if req.Simulate {
+		return nil
+	}
 	o, err := f.openOutput(true)
 	if err != nil {
 		return err
 	}
 	defer o.close()
-	return o.closeFence(f.e.req.Execution, f.e.req.Fence)
+	return o.change(func(c claims) (changed bool, err error) {
+		if x, known := c.Executions[req.Execution]; known && x.Closed >= req.Fence {
+			return false, nil
+		}
+		c.Executions[req.Execution] = claimed{Closed: req.Fence, Updated: time.Now().UTC()}
+		return true, nil
+	})
+}
+
+// mayMake fails when the directory could not be made, or written to. Nothing is
+// left of the attempt.
+func (f *flow) mayMake() error {
+	dir := f.e.plan.Definition.Connections[f.plan.Load.Connection].Directory
+	root, err := f.e.openRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close() //nolint:errcheck // nothing was written
+	name := path.Clean(f.plan.Load.Output.Path)
+	for name != "." {
+		if _, err := root.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		name = path.Dir(name)
+	}
+	try := path.Join(name, fmt.Sprintf("%s%016x", deadPrefix, rand.Uint64()))
+	if err := root.Mkdir(try, 0o750); err != nil {
+		return fileError(err, path.Join(dir, name))
+	}
+	if err := root.Remove(try); err != nil && !errors.Is(err, fs.ErrNotExist) { // a sweep may be faster
+		return fileError(err, path.Join(dir, try))
+	}
+	return nil
 }

@@ -111,7 +111,7 @@ func (v *version) keepRejects(w *work) error {
 			return err
 		}
 		const head = "installation,job,job_name,flow,execution,extract,line,column_name,reason,raw\n"
-		shown := path.Join(v.o.shown, v.temp)
+		shown := v.shown
 		file, err := v.dir.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o640)
 		if err != nil {
 			return fileError(err, path.Join(shown, name))
