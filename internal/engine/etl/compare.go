@@ -23,7 +23,7 @@ func (r *reading) compare(ctx context.Context, c *duck.Client) error {
 	}
 	var nullable []int
 	for i, col := range r.columns {
-		notNull, err := r.src.notNull(ctx, col)
+		notNull, err := r.src.notNull(ctx, r.in, col)
 		if err != nil {
 			return err
 		}
@@ -36,7 +36,7 @@ func (r *reading) compare(ctx context.Context, c *duck.Client) error {
 	}
 	counts := make([]string, len(nullable))
 	for i, at := range nullable {
-		counts[i] = "count(q." + definition.QuoteIdentifier(r.columns[at].name) + ")"
+		counts[i] = "pg_catalog.count(q." + definition.QuoteIdentifier(r.columns[at].name) + ")"
 	}
 	var want []int64
 	if err := r.src.tx.QueryRow(ctx, "SELECT ARRAY["+strings.Join(counts, ", ")+"] FROM (\n"+r.sql+"\n) AS q").Scan(&want); err != nil {

@@ -55,6 +55,8 @@ type tracker struct {
 	column column
 	tie    *column
 	end    *mark // the newest row in the snapshot; nil: none
+	// schemas of the operators that order the columns, quoted, by type.
+	schemas map[uint32]string
 }
 
 func (f *flow) track(ctx context.Context, src *source, in *definition.Input, number int) (*tracker, error) {
@@ -86,7 +88,7 @@ func (f *flow) track(ctx context.Context, src *source, in *definition.Input, num
 			return nil, err
 		}
 	}
-	return t, nil
+	return t, t.findOperators(ctx)
 }
 
 // setting is the name of the setting with one of the interval's ends.
@@ -99,14 +101,51 @@ func (t *tracker) value(what string, c column) string {
 	return "pg_catalog.current_setting('" + t.setting(what) + "')::" + c.typ
 }
 
-// compare is SQL that compares a row with an end of the interval.
+// compare is SQL that compares a row with an end of the interval; op is > or <=.
 func (t *tracker) compare(op, what string, m mark) string {
 	column := "q." + definition.QuoteIdentifier(t.column.name)
+	value := t.value(what, t.column)
 	if t.tie == nil || m.Tie == nil {
-		return column + " " + op + " " + t.value(what, t.column)
+		return column + t.operator(op, t.column) + value
 	}
-	tie := "q." + definition.QuoteIdentifier(t.tie.name)
-	return "(" + column + ", " + tie + ") " + op + " (" + t.value(what, t.column) + ", " + t.value(what+"_tie", *t.tie) + ")"
+	tie, tieValue := "q."+definition.QuoteIdentifier(t.tie.name), t.value(what+"_tie", *t.tie)
+	if t.schemas[t.column.oid] == t.schemas[t.tie.oid] {
+		return "ROW(" + column + ", " + tie + ")" + t.operator(op, t.column) + "ROW(" + value + ", " + tieValue + ")"
+	}
+	// One operator compares all of a row.
+	return "(" + column + t.operator(op[:1]+"=", t.column) + value + " AND (" + column + t.operator(op[:1], t.column) + value + " OR " + tie + t.operator(op, *t.tie) + tieValue + "))"
+}
+
+// operator is the operator by which the server orders values of the column. Named
+// alone it could be anybody's own that fits the type better.
+func (t *tracker) operator(op string, c column) string {
+	return " OPERATOR(" + t.schemas[c.oid] + "." + op + ") "
+}
+
+// findOperators finds the schemas of the operators that order the columns.
+func (t *tracker) findOperators(ctx context.Context) error {
+	t.schemas = map[uint32]string{t.column.oid: "pg_catalog"}
+	if t.tie != nil {
+		t.schemas[t.tie.oid] = "pg_catalog"
+	}
+	for oid := range t.schemas {
+		if _, ok := builtInName(oid, -1); ok {
+			continue
+		}
+		var schema string
+		err := t.src.tx.QueryRow(ctx, `SELECT n.nspname FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree'
+			JOIN pg_catalog.pg_amop a ON a.amopfamily = c.opcfamily AND a.amoplefttype = c.opcintype AND a.amoprighttype = c.opcintype AND a.amopstrategy = 1
+			JOIN pg_catalog.pg_operator o ON o.oid = a.amopopr JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+			WHERE c.opcdefault AND c.opcintype = $1`, oid).Scan(&schema)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows): // an enum, which the server's own operators compare
+		case err != nil:
+			return queryError(err, "look for the order of extract "+t.in.Extract.Name)
+		default:
+			t.schemas[oid] = definition.QuoteIdentifier(schema)
+		}
+	}
+	return nil
 }
 
 // put gives an end of the interval its value.
@@ -232,7 +271,12 @@ func (t *tracker) takeEnd(ctx context.Context, lower string) (err error) {
 	old := ""
 	if lag := time.Duration(t.in.Extract.Incremental.Lag); lag > 0 {
 		// The transaction's time is before its snapshot.
-		old = fmt.Sprintf("q.%s <= (pg_catalog.now() - '%d microseconds'::interval)::%s", definition.QuoteIdentifier(t.column.name), lag.Microseconds(), t.column.typ)
+		now := fmt.Sprintf("(pg_catalog.now() OPERATOR(pg_catalog.-) '%d microseconds'::pg_catalog.interval)", lag.Microseconds())
+		if t.column.oid != pgtype.TimestamptzOID {
+			// What has no time zone was written in the server's own, as far as it says.
+			now = "pg_catalog.timezone((SELECT s.reset_val FROM pg_catalog.pg_settings AS s WHERE s.name = 'TimeZone'), " + now + ")"
+		}
+		old = "q." + definition.QuoteIdentifier(t.column.name) + t.operator("<=", t.column) + now + "::" + t.column.typ
 	}
 	t.end, err = t.pick(ctx, conditions(lower, old), t.orderBy(" DESC")+" LIMIT 1")
 	if err == nil && t.end != nil && boundless(t.column.oid, t.end.Column) {
@@ -256,17 +300,13 @@ func boundless(oid uint32, value string) bool {
 }
 
 // checkNulls refuses rows that no comparison would ever find: such a row would be
-// lost without a word. Columns that their table declares NOT NULL are not looked
-// at.
+// lost without a word. What a table declares is not asked: outer joins, foreign
+// tables and constraints that are not valid bring NULLs all the same.
 func (t *tracker) checkNulls(ctx context.Context, last *mark) error {
 	look := func(c column, where string) error {
-		notNull, err := t.src.notNull(ctx, c)
-		if err != nil || notNull {
-			return err
-		}
 		var found bool
 		null := "q." + definition.QuoteIdentifier(c.name) + " IS NULL"
-		err = t.src.tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM (\n"+t.base+"\n) AS q"+conditions(where, null)+")").Scan(&found)
+		err := t.src.tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM (\n"+t.base+"\n) AS q"+conditions(where, null)+")").Scan(&found)
 		switch {
 		case err != nil:
 			return queryError(err, "look for NULLs in extract "+t.in.Extract.Name)
@@ -283,9 +323,9 @@ func (t *tracker) checkNulls(ctx context.Context, last *mark) error {
 		return nil
 	}
 	column := "q." + definition.QuoteIdentifier(t.column.name)
-	lower, upper := "", column+" <= "+t.value("end", t.column)
+	lower, upper := "", column+t.operator("<=", t.column)+t.value("end", t.column)
 	if last != nil {
-		lower = column + " >= " + t.value("from", t.column)
+		lower = column + t.operator(">=", t.column) + t.value("from", t.column)
 	}
 	return look(*t.tie, strings.TrimPrefix(conditions(lower, upper), " WHERE "))
 }

@@ -53,7 +53,9 @@ func (f *flow) replace(ctx context.Context, tx pgx.Tx, t *target, m mapping, fd 
 }
 
 // hindranceSQL names the first thing about a table that a copy made with LIKE
-// would not have, or that would keep on to the old table.
+// would not have, or that would keep on to the old table. No operator may stand
+// here, and in any other SQL of the engine, between two types for which pg_catalog
+// has none: anybody's own would fit better, and run with our rights.
 const hindranceSQL = `WITH t AS (SELECT * FROM pg_catalog.pg_class WHERE oid = $1),
 owned AS (
 	SELECT oid FROM pg_catalog.pg_constraint WHERE conrelid = $1
@@ -61,13 +63,13 @@ owned AS (
 	UNION ALL SELECT indexrelid FROM pg_catalog.pg_index WHERE indrelid = $1
 	UNION ALL SELECT reltype FROM t UNION ALL SELECT reltoastrelid FROM t)
 SELECT reason FROM t, LATERAL (VALUES
-	(relkind <> 'r' OR relispartition OR reloftype <> 0 OR EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE $1 IN (inhrelid, inhparent)), 'it is no plain table'),
+	(relkind <> 'r' OR relispartition OR reloftype OPERATOR(pg_catalog.<>) 0 OR EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE $1 IN (inhrelid, inhparent)), 'it is no plain table'),
 	(relpersistence <> 'p', 'it is not permanent'),
 	(relowner <> (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user), 'it belongs to another role'),
 	(NOT pg_catalog.has_schema_privilege(relnamespace, 'CREATE'), 'the role may not create tables in its schema'),
 	(relrowsecurity OR EXISTS (SELECT FROM pg_catalog.pg_policy WHERE polrelid = $1), 'it has row security'),
 	(relreplident <> 'd', 'it has a replica identity of its own'),
-	(reloptions IS NOT NULL OR reltablespace <> 0 OR relam <> (SELECT oid FROM pg_catalog.pg_am WHERE amname = current_setting('default_table_access_method'))
+	(reloptions IS NOT NULL OR reltablespace OPERATOR(pg_catalog.<>) 0 OR relam <> (SELECT oid FROM pg_catalog.pg_am WHERE amname = pg_catalog.current_setting('default_table_access_method'))
 		OR EXISTS (SELECT FROM pg_catalog.pg_class toast WHERE toast.oid = t.reltoastrelid AND toast.reloptions IS NOT NULL), 'it has storage settings'),
 	(EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal), 'it has triggers'),
 	(EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = $1), 'it has rules'),
@@ -80,10 +82,10 @@ SELECT reason FROM t, LATERAL (VALUES
 	(EXISTS (SELECT FROM pg_catalog.pg_subscription_rel WHERE srrelid = $1), 'a subscription fills it'),
 	(EXISTS (SELECT FROM pg_catalog.pg_seclabel WHERE objoid = $1), 'it has security labels'),
 	(EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = $1 AND (indisclustered OR NOT indisvalid)), 'it is clustered, or has an invalid index'),
-	(EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refclassid = 'pg_catalog.pg_class'::regclass AND refobjid = $1 AND objid NOT IN (SELECT oid FROM owned))
-		OR EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refclassid = 'pg_catalog.pg_type'::regclass AND refobjid = reltype AND deptype <> 'i'
+	(EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid AND refobjid = $1 AND objid NOT IN (SELECT oid FROM owned))
+		OR EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid AND refobjid = reltype AND deptype <> 'i'
 			AND objid <> (SELECT typarray FROM pg_catalog.pg_type WHERE oid = reltype))
-		OR EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refclassid = 'pg_catalog.pg_type'::regclass
+		OR EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid
 			AND refobjid = (SELECT typarray FROM pg_catalog.pg_type WHERE oid = reltype)), 'views, sequences or functions depend on it')
 ) AS h (is_so, reason) WHERE is_so LIMIT 1`
 
@@ -163,7 +165,7 @@ func (s *swap) prepare(ctx context.Context) (string, error) {
 
 // grants gives the new table the old one's grants, and no others.
 func (s *swap) grants(ctx context.Context) error {
-	rows, err := s.tx.Query(ctx, `SELECT CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(grantee)) END, privilege_type, is_grantable
+	rows, err := s.tx.Query(ctx, `SELECT CASE WHEN grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(grantee)) END, privilege_type, is_grantable
 		FROM pg_catalog.pg_class, pg_catalog.aclexplode(relacl) WHERE oid = $1 AND grantee <> relowner`, s.old.oid)
 	if err != nil {
 		return queryError(err, "read the grants of "+s.old.name)
@@ -283,7 +285,11 @@ func (f *flow) empty(ctx context.Context, tx pgx.Tx, t *target) error {
 		return holdfast.Errorf(holdfast.CodeInvalid, "load %s: table %s cannot be replaced: foreign keys of %s refer to it", f.plan.Load.Name, t.name, strings.Join(from, ", ")).
 			WithHint("use mode merge, which leaves the rows that are still there in their place")
 	}
-	if _, err := tx.Exec(ctx, "TRUNCATE TABLE "+t.sql); err != nil {
+	sql := "TRUNCATE TABLE " + t.sql
+	if t.kind == plainTable { // tables that inherit from it keep their rows; partitions are its own
+		sql = "TRUNCATE TABLE ONLY " + t.sql
+	}
+	if _, err := tx.Exec(ctx, sql); err != nil {
 		return queryError(err, "empty table "+t.name)
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/bind"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/rows"
 	"github.com/holdfast-backup/holdfast/internal/engine/pgsession"
 )
@@ -26,26 +27,32 @@ func (e *execution) openSource(ctx context.Context, p place) (*source, error) {
 		return nil, err
 	}
 	s := &source{e: e, conn: conn}
-	if s.tx, err = conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}); err != nil {
-		s.close(ctx)
-		return nil, queryError(err, "begin a transaction")
-	}
-	if err := set(ctx, s.tx, bind.Settings(e.plan.Parameters)); err != nil {
+	if err := s.begin(ctx); err != nil {
 		s.close(ctx)
 		return nil, err
 	}
 	return s, nil
 }
 
+// begin begins the one transaction.
+func (s *source) begin(ctx context.Context) (err error) {
+	if s.tx, err = s.conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}); err != nil {
+		return queryError(err, "begin a transaction")
+	}
+	return set(ctx, s.tx, bind.Settings(s.e.plan.Parameters))
+}
+
 func (s *source) close(ctx context.Context) { pgsession.Close(ctx, s.conn) }
 
-// notNull reports whether a column's table declares that it is never NULL.
-func (s *source) notNull(ctx context.Context, c column) (bool, error) {
-	if c.table == 0 {
+// notNull reports whether a column of an input is never NULL, because the table that
+// it is declares so. In a query an outer join may make NULL of such a column.
+func (s *source) notNull(ctx context.Context, in *definition.Input, c column) (bool, error) {
+	if c.table == 0 || in.Extract.Table == "" || len(in.Steps) > 0 {
 		return false, nil
 	}
 	var is bool
-	err := s.tx.QueryRow(ctx, "SELECT attnotnull FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum = $2", c.table, int16(c.number)).Scan(&is)
+	err := s.tx.QueryRow(ctx, `SELECT a.attnotnull AND c.relkind IN ('r', 'p') FROM pg_catalog.pg_attribute a
+		JOIN pg_catalog.pg_class c ON c.oid = a.attrelid WHERE a.attrelid = $1 AND a.attnum = $2`, c.table, int16(c.number)).Scan(&is)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return false, nil

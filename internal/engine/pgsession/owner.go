@@ -76,7 +76,7 @@ func (o Owner) EndOver(ctx context.Context, conn *pgx.Conn, upTo holdfast.Fence)
 		}
 		for _, pid := range pids {
 			var ok bool
-			if err := QueryRow(ctx, conn, QueryLimit, "SELECT pg_terminate_backend($1)", []any{pid}, &ok); err != nil {
+			if err := QueryRow(ctx, conn, QueryLimit, "SELECT pg_catalog.pg_terminate_backend($1)", []any{pid}, &ok); err != nil {
 				return QueryError(err, "end a session of an earlier attempt")
 			}
 		}
@@ -95,7 +95,7 @@ func (o Owner) sessions(ctx context.Context, conn *pgx.Conn, upTo holdfast.Fence
 	defer cancel()
 	prefix := o.prefix()
 	rows, err := conn.Query(ctx, `SELECT pid, application_name FROM pg_catalog.pg_stat_activity
-		WHERE starts_with(application_name, $1::text) AND pid <> pg_backend_pid() AND usename = session_user`, prefix)
+		WHERE pg_catalog.starts_with(application_name, $1::text) AND pid <> pg_catalog.pg_backend_pid() AND usename = session_user`, prefix)
 	if err != nil {
 		return nil, QueryError(err, "list the sessions")
 	}

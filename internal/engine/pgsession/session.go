@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,7 +61,6 @@ func Connect(ctx context.Context, site engine.Site, o Options) (*pgx.Conn, error
 	cfg.ConnectTimeout = connectLimit
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	cfg.RuntimeParams = map[string]string{"application_name": o.Name, "client_encoding": "UTF8"}
-	maps.Copy(cfg.RuntimeParams, o.Params)
 	if o.Cancel {
 		cfg.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
 			return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: cancelLimit}
@@ -72,10 +72,18 @@ func Connect(ctx context.Context, site engine.Site, o Options) (*pgx.Conn, error
 	if err != nil {
 		return nil, connectError(err, s)
 	}
-	_, err = conn.Exec(ctx, `SELECT set_config(name, new, false) FROM pg_settings JOIN (VALUES ('statement_timeout', '0'), ('lock_timeout', '0'),
+	names := slices.Sorted(maps.Keys(o.Params))
+	values := make([]string, len(names))
+	for i, n := range names {
+		values[i] = o.Params[n]
+	}
+	// Not with the start of the session: what it would have without us stays in
+	// pg_settings.reset_val.
+	_, err = conn.Exec(ctx, `SELECT pg_catalog.set_config(name, new, false) FROM pg_catalog.pg_settings JOIN (VALUES ('statement_timeout', '0'), ('lock_timeout', '0'),
 		('idle_in_transaction_session_timeout', '0'), ('idle_session_timeout', '0'), ('transaction_timeout', '0'),
 		('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'),
-		('DateStyle', 'ISO'), ('bytea_output', 'hex')) AS v(setting_name, new) ON name = setting_name`)
+		('DateStyle', 'ISO'), ('bytea_output', 'hex')) AS v(setting_name, new) ON name = setting_name
+		UNION ALL SELECT pg_catalog.set_config(n, v, false) FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS s (n, v)`, names, values)
 	if err != nil {
 		Close(ctx, conn)
 		return nil, QueryError(err, "set the session up")
@@ -122,7 +130,7 @@ func connectError(err error, s holdfast.Server) error {
 		return holdfast.Wrap(holdfast.CodeForbidden, err, "the server at %s refuses user %s: %s", at, s.User, pe.Message)
 	case pe.Code == "3D000":
 		return holdfast.Wrap(holdfast.CodeInvalid, err, "the server at %s has no database %s", at, s.Database).
-			WithHint("let the site name a database that exists; any will do")
+			WithHint("let the site name a database that exists: for backups any will do, an ETL reads and loads in the one that is named")
 	case Transient(pe.Code):
 		return holdfast.Wrap(holdfast.CodeUnavailable, err, "the server at %s takes no connection now: %s", at, pe.Message)
 	}
