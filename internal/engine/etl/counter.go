@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
@@ -115,12 +117,8 @@ func (e *execution) readCounters(ctx context.Context, t place, into map[[2]strin
 		return err
 	}
 	defer pgsession.Close(ctx, conn)
-	var there bool
-	if err := conn.QueryRow(ctx, hasSchemaSQL).Scan(&there); err != nil {
-		return queryError(err, "look for the schema holdfast_etl")
-	}
-	if !there {
-		return nil
+	if b, err := findBooks(ctx, conn); err != nil || !b.tables {
+		return err
 	}
 	rows, err := conn.Query(ctx, "SELECT flow, extract, value, updated, execution FROM holdfast_etl.counter WHERE installation = $1 AND job = $2",
 		e.req.Installation, int64(e.req.Job))
@@ -139,7 +137,8 @@ func (e *execution) readCounters(ctx context.Context, t place, into map[[2]strin
 	return nil
 }
 
-// SetCounter makes the next execution go on from another value.
+// SetCounter makes the next execution go on from another value, which the source
+// has to know as one of the column.
 func (p *Pipeline) SetCounter(ctx context.Context, req engine.ETL, name, extract, value string) error {
 	e, err := p.onlooker(req)
 	if err != nil {
@@ -150,12 +149,12 @@ func (p *Pipeline) SetCounter(ctx context.Context, req engine.ETL, name, extract
 		return holdfast.Errorf(holdfast.CodeNotFound, "the ETL has no flow %q", name)
 	}
 	f := e.flows[at]
-	in := slices.IndexFunc(f.plan.Inputs, func(i definition.Input) bool { return i.Extract.Name == extract && i.Extract.Incremental != nil })
-	if in < 0 {
+	in := f.input(extract)
+	if in == nil {
 		return holdfast.Errorf(holdfast.CodeNotFound, "flow %s has no incremental extract %q", name, extract)
 	}
 	if value != "" {
-		if value, err = checkCounter(f.plan.Inputs[in].Extract.Incremental.Strategy, value); err != nil {
+		if value, err = f.checkCounter(ctx, in, value); err != nil {
 			return err
 		}
 	}
@@ -200,18 +199,69 @@ func (f *flow) setOutputCounter(extract, value string) error {
 }
 
 // checkCounter returns a value as it is stored.
-func checkCounter(s definition.Strategy, value string) (string, error) {
+func (f *flow) checkCounter(ctx context.Context, in *definition.Input, value string) (string, error) {
 	if len(value) > maxCounter {
 		return "", holdfast.Errorf(holdfast.CodeInvalid, "the counter's value has more than %d bytes", maxCounter)
 	}
-	if s != definition.StrategyFile {
-		return parseMark(value).String(), nil
+	if in.Extract.Incremental.Strategy == definition.StrategyFile {
+		files, err := parseSeen(value)
+		if err != nil {
+			return "", err
+		}
+		return files.encode(), nil
 	}
-	files, err := parseSeen(value)
+	m := parseMark(value)
+	switch written := strings.HasPrefix(strings.TrimSpace(value), "{"); {
+	case written && m.Column == value:
+		return "", holdfast.Errorf(holdfast.CodeInvalid, "the counter's value is no JSON with the keys column and tie").
+			WithHint(`write {"column": "2026-01-31 12:00:00+00", "tie": "4711"}, or the column's value alone`)
+	case m.Tie != nil && in.Extract.Incremental.Tie == "":
+		return "", holdfast.Errorf(holdfast.CodeInvalid, "the counter's value has a tie, and extract %s has none", in.Extract.Name).
+			WithHint("write the value of column %s alone", in.Extract.Incremental.Column)
+	}
+	ctx, cancel := context.WithTimeout(ctx, pgsession.QueryLimit)
+	defer cancel()
+	conn, err := f.e.lookOn(ctx, placeOf(f.e.plan.Definition.Connections[in.Extract.Connection]))
 	if err != nil {
 		return "", err
 	}
-	return files.encode(), nil
+	defer pgsession.Close(ctx, conn)
+	src := &source{e: f.e, conn: conn}
+	if err := src.begin(ctx); err != nil {
+		return "", err
+	}
+	t, err := f.track(ctx, src, in, 0)
+	if err != nil {
+		return "", err
+	}
+	if err := t.canonical(ctx, t.column, &m.Column); err != nil {
+		return "", err
+	}
+	if m.Tie != nil {
+		if err := t.canonical(ctx, *t.tie, m.Tie); err != nil {
+			return "", err
+		}
+	}
+	return m.String(), nil
+}
+
+// canonical makes of a text the one that the source writes for the value.
+func (t *tracker) canonical(ctx context.Context, c column, value *string) error {
+	if strings.ContainsRune(*value, 0) {
+		return holdfast.Errorf(holdfast.CodeInvalid, "the counter's value holds a character that a database cannot hold")
+	}
+	err := t.src.tx.QueryRow(ctx, "SELECT $1::text::"+c.typ+"::text", *value).Scan(value)
+	var pe *pgconn.PgError
+	switch {
+	case errors.As(err, &pe) && strings.HasPrefix(pe.Code, "22"): // data exception
+		return holdfast.Wrap(holdfast.CodeInvalid, err, "the counter of extract %s needs a value of column %s, which is %s: %s", t.in.Extract.Name, c.name, c.full, pe.Message).
+			WithHint("write it as the source's server does; etl counter shows the present one")
+	case err != nil:
+		return queryError(err, "read the counter's value")
+	case boundless(c.oid, *value):
+		return holdfast.Errorf(holdfast.CodeInvalid, "behind the counter's value %s nothing would ever be loaded", *value).WithHint("write another value")
+	}
+	return nil
 }
 
 func (f *flow) setCounter(ctx context.Context, extract, value string) error {
@@ -242,8 +292,13 @@ func (f *flow) setCounter(ctx context.Context, extract, value string) error {
 	if value == "" {
 		_, err = tx.Exec(ctx, "DELETE FROM holdfast_etl.counter WHERE installation = $1 AND job = $2 AND flow = $3 AND extract = $4", append(f.key(), extract)...)
 	} else {
-		_, err = tx.Exec(ctx, `INSERT INTO holdfast_etl.counter (installation, job, flow, extract, value, execution) VALUES ($1, $2, $3, $4, $5, 0)
-			ON CONFLICT (installation, job, flow, extract) DO UPDATE SET value = excluded.value, execution = 0, updated = now()`, append(f.key(), extract, value)...)
+		var into *target
+		if into, err = f.openTarget(ctx, conn); err != nil {
+			return err
+		}
+		if err = f.putCounter(ctx, tx, into, extract, value, 0); err != nil {
+			return err
+		}
 	}
 	if err == nil {
 		err = tx.Commit(ctx)

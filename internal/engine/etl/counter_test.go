@@ -78,7 +78,7 @@ load: [{name: one, from: a, connection: dwh, table: a}, {name: two, from: a, con
 	if _, err := tx.Exec(t.Context(), "SELECT FROM holdfast_etl.flow WHERE flow = 'one' FOR UPDATE"); err != nil {
 		t.Fatal(err)
 	}
-	wantError(t, set("one", "a", "1"), holdfast.CodeConflict, "loading")
+	wantError(t, set("one", "a", "2026-01-31"), holdfast.CodeConflict, "loading")
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,7 @@ type flow struct {
 	roundStart *state // of a service: what it had done before the round; nil: not known yet
 
 	startBytes int64  // that the execution had read when the flow began
+	work       *work  // of the unit in hand
 	begun      *begun // nil: no unit is done, or its counter has no position
 }
 
@@ -85,7 +86,7 @@ func (f *flow) units(ctx context.Context) error {
 	}
 	defer pgsession.Close(ctx, conn)
 	f.conn, f.dry = conn, nil
-	t, err := openTarget(ctx, conn, f.plan.Load)
+	t, err := f.openTarget(ctx, conn)
 	if err != nil {
 		return err
 	}
@@ -149,7 +150,7 @@ func (f *flow) unit(ctx context.Context, conn *pgx.Conn, t *target) (more bool, 
 		return false, nil
 	}
 	f.e.p.step("locked")
-	before, err := f.counters(ctx, tx)
+	before, err := f.counters(ctx, tx, t)
 	if err != nil {
 		return false, err
 	}
@@ -158,6 +159,7 @@ func (f *flow) unit(ctx context.Context, conn *pgx.Conn, t *target) (more bool, 
 	if err != nil {
 		return false, err
 	}
+	f.work = w
 	var c counts
 	if !w.nothing {
 		f.e.req.Report.Phase("load")
@@ -184,7 +186,7 @@ func (f *flow) unit(ctx context.Context, conn *pgx.Conn, t *target) (more bool, 
 	}
 	s.read, s.loaded, s.rejected, s.deleted = s.read+c.read, s.loaded+c.loaded, s.rejected+c.rejected, s.deleted+c.deleted
 	s.done = w.last && !f.e.service()
-	if err := f.book(ctx, tx, s, w.after); err != nil {
+	if err := f.book(ctx, tx, t, s, w.after); err != nil {
 		return false, err
 	}
 	f.e.p.step("booked")
@@ -295,6 +297,20 @@ func (w *work) sum(c *counts) {
 			c.rejected += r.rejects.count
 		}
 	}
+}
+
+// rejected is how many rows were, when all has been read.
+func (w *work) rejected() (int64, error) {
+	if err := w.feeding.wait(); err != nil {
+		return 0, err
+	}
+	var n int64
+	for _, r := range w.readings {
+		if r.rejects != nil {
+			n += r.rejects.count
+		}
+	}
+	return n, nil
 }
 
 // storeRejects writes what was rejected, in the unit's transaction.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
 	"github.com/holdfast-backup/holdfast/internal/engine/pgsession"
 )
 
@@ -101,13 +102,13 @@ func (e *execution) claimIn(ctx context.Context, tx pgx.Tx, flows []string) erro
 	}
 	args := []any{e.req.Installation, int64(e.req.Job), int64(e.req.Execution), int64(e.req.Fence)}
 	book := func(err error) error { return bookError(tx.Conn(), err, "claim the flows in holdfast_etl") }
-	_, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('holdfast_etl ' || $1 || ' ' || $2::bigint, 0))", args[:2]...)
+	_, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(pg_catalog.concat('holdfast_etl ', $1::text, ' ', $2::bigint), 0))", args[:2]...)
 	if err != nil {
 		return book(err)
 	}
 	var ours bool
 	err = tx.QueryRow(ctx, `INSERT INTO holdfast_etl.execution AS x (installation, job, execution, fence) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (installation, job, execution) DO UPDATE SET fence = greatest(x.fence, excluded.fence), updated = now()
+		ON CONFLICT (installation, job, execution) DO UPDATE SET fence = greatest(x.fence, excluded.fence), updated = pg_catalog.now()
 		RETURNING closed < $4 AND fence = $4`, args...).Scan(&ours)
 	switch {
 	case err != nil:
@@ -115,16 +116,16 @@ func (e *execution) claimIn(ctx context.Context, tx pgx.Tx, flows []string) erro
 	case !ours:
 		return engine.ErrStale
 	}
-	_, err = tx.Exec(ctx, "UPDATE holdfast_etl.execution SET closed = "+allFences+", updated = now() WHERE installation = $1 AND job = $2 AND execution <> $3 AND closed < "+allFences, args[:3]...)
+	_, err = tx.Exec(ctx, "UPDATE holdfast_etl.execution SET closed = "+allFences+", updated = pg_catalog.now() WHERE installation = $1 AND job = $2 AND execution <> $3 AND closed < "+allFences, args[:3]...)
 	if err != nil {
 		return book(err)
 	}
-	_, err = tx.Exec(ctx, "DELETE FROM holdfast_etl.execution WHERE installation = $1 AND job = $2 AND closed = "+allFences+" AND updated < now() - interval '90 days'", args[:2]...)
+	_, err = tx.Exec(ctx, "DELETE FROM holdfast_etl.execution WHERE installation = $1 AND job = $2 AND closed = "+allFences+" AND updated < pg_catalog.now() - interval '90 days'", args[:2]...)
 	if err != nil {
 		return book(err)
 	}
 	_, err = tx.Exec(ctx, `INSERT INTO holdfast_etl.flow AS f (installation, job, execution, fence, flow) SELECT $1, $2, $3, $4, pg_catalog.unnest($5::text[])
-		ON CONFLICT (installation, job, flow) DO UPDATE SET execution = excluded.execution, fence = excluded.fence, updated = now(),
+		ON CONFLICT (installation, job, flow) DO UPDATE SET execution = excluded.execution, fence = excluded.fence, updated = pg_catalog.now(),
 			unit = CASE WHEN f.execution = excluded.execution THEN f.unit ELSE 0 END, done = f.done AND f.execution = excluded.execution,
 			read = CASE WHEN f.execution = excluded.execution THEN f.read ELSE 0 END,
 			loaded = CASE WHEN f.execution = excluded.execution THEN f.loaded ELSE 0 END,
@@ -141,12 +142,8 @@ func (e *execution) claimIn(ctx context.Context, tx pgx.Tx, flows []string) erro
 func (e *execution) endSuperseded(ctx context.Context, conn *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, pgsession.QueryLimit)
 	defer cancel()
-	var there bool
-	if err := conn.QueryRow(ctx, hasSchemaSQL).Scan(&there); err != nil {
-		return queryError(err, "look for the schema holdfast_etl")
-	}
-	if !there {
-		return nil
+	if b, err := findBooks(ctx, conn); err != nil || !b.tables {
+		return err
 	}
 	rows, err := conn.Query(ctx, "SELECT execution FROM holdfast_etl.execution WHERE installation = $1 AND job = $2 AND execution <> $3 AND closed < "+allFences,
 		e.req.Installation, int64(e.req.Job), int64(e.req.Execution))
@@ -182,12 +179,11 @@ func (e *execution) closeFence(ctx context.Context, t place) error {
 	if err := setLockLimit(ctx, tx); err != nil {
 		return err
 	}
-	there, err := hasSchema(ctx, tx)
-	if err != nil || !there {
+	if b, err := findBooks(ctx, conn); err != nil || !b.tables {
 		return err
 	}
 	_, err = tx.Exec(ctx, `INSERT INTO holdfast_etl.execution AS x (installation, job, execution, fence, closed) VALUES ($1, $2, $3, $4, $4)
-		ON CONFLICT (installation, job, execution) DO UPDATE SET closed = greatest(x.closed, excluded.closed), fence = greatest(x.fence, excluded.fence), updated = now()`,
+		ON CONFLICT (installation, job, execution) DO UPDATE SET closed = greatest(x.closed, excluded.closed), fence = greatest(x.fence, excluded.fence), updated = pg_catalog.now()`,
 		e.req.Installation, int64(e.req.Job), int64(e.req.Execution), int64(e.req.Fence))
 	if err == nil {
 		// Nobody's: what it claimed before it froze is no longer its own.
@@ -230,17 +226,52 @@ func (f *flow) key() []any {
 	return []any{f.e.req.Installation, int64(f.e.req.Job), f.plan.Load.Name}
 }
 
-// book writes how far the flow has come, in the transaction of its rows.
-func (f *flow) book(ctx context.Context, tx pgx.Tx, s state, counters map[string]string) error {
-	for extract, value := range counters {
-		_, err := tx.Exec(ctx, `INSERT INTO holdfast_etl.counter (installation, job, flow, extract, value, execution) VALUES ($1, $2, $3, $4, $5, $6)
-			ON CONFLICT (installation, job, flow, extract) DO UPDATE SET value = excluded.value, execution = excluded.execution, updated = now()`,
-			append(f.key(), extract, value, int64(f.e.req.Execution))...)
-		if err != nil {
-			return bookError(tx.Conn(), err, "write a counter to holdfast_etl")
+// basis says what a counter's value means: of which target it is, and by what the
+// extract counts. A counter is no use to a flow for which it is another one.
+func (f *flow) basis(in *definition.Input, t *target) string {
+	i := in.Extract.Incremental
+	by := string(i.Strategy)
+	if i.Strategy == definition.StrategyColumn {
+		by = quoted([]string{i.Column})
+		if i.Tie != "" {
+			by = quoted([]string{i.Column, i.Tie})
 		}
 	}
-	_, err := tx.Exec(ctx, `UPDATE holdfast_etl.flow SET unit = $4, done = $5, read = $6, loaded = $7, rejected = $8, deleted = $9, updated = now()
+	if t == nil { // the counter lies with the files
+		return "by " + by
+	}
+	return t.sql + " by " + by
+}
+
+// input is the flow's incremental input of an extract; nil: there is none.
+func (f *flow) input(extract string) *definition.Input {
+	for i := range f.plan.Inputs {
+		if in := &f.plan.Inputs[i]; in.Extract.Name == extract && in.Extract.Incremental != nil {
+			return in
+		}
+	}
+	return nil
+}
+
+// checkBasis refuses a counter that is of another target, or of another column:
+// going on from it would leave rows out, or load them twice. One from before bases
+// were written is taken as it is.
+func (f *flow) checkBasis(in *definition.Input, t *target, basis string) error {
+	if want := f.basis(in, t); basis != "" && basis != want {
+		return holdfast.Errorf(holdfast.CodeConflict, "flow %s: the counter of extract %s is that of %s, and the definition says %s", f.plan.Load.Name, in.Extract.Name, basis, want).
+			WithHint("say where to go on: etl counter --flow %[1]s --extract %[2]s --reset begins from the beginning, and --set '…' behind a value", f.plan.Load.Name, in.Extract.Name)
+	}
+	return nil
+}
+
+// book writes how far the flow has come, in the transaction of its rows.
+func (f *flow) book(ctx context.Context, tx pgx.Tx, t *target, s state, counters map[string]string) error {
+	for extract, value := range counters {
+		if err := f.putCounter(ctx, tx, t, extract, value, f.e.req.Execution); err != nil {
+			return err
+		}
+	}
+	_, err := tx.Exec(ctx, `UPDATE holdfast_etl.flow SET unit = $4, done = $5, read = $6, loaded = $7, rejected = $8, deleted = $9, updated = pg_catalog.now()
 		WHERE installation = $1 AND job = $2 AND flow = $3`, append(f.key(), s.units, s.done, s.read, s.loaded, s.rejected, s.deleted)...)
 	if err != nil {
 		return bookError(tx.Conn(), err, "write the unit to holdfast_etl")
@@ -248,20 +279,39 @@ func (f *flow) book(ctx context.Context, tx pgx.Tx, s state, counters map[string
 	return nil
 }
 
+// putCounter writes a counter; execution is zero when a person sets it.
+func (f *flow) putCounter(ctx context.Context, tx pgx.Tx, t *target, extract, value string, execution holdfast.ExecutionID) error {
+	_, err := tx.Exec(ctx, `INSERT INTO holdfast_etl.counter (installation, job, flow, extract, value, execution, basis) VALUES ($1, $2, $3, $4, $5, $6, $7)
+		ON CONFLICT (installation, job, flow, extract) DO UPDATE
+		SET value = excluded.value, execution = excluded.execution, basis = excluded.basis, updated = pg_catalog.now()`,
+		append(f.key(), extract, value, int64(execution), f.basis(f.input(extract), t))...)
+	if err != nil {
+		return bookError(tx.Conn(), err, "write a counter to holdfast_etl")
+	}
+	return nil
+}
+
 // counters reads how far the flow's extracts have been loaded.
-func (f *flow) counters(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
-	rows, err := tx.Query(ctx, "SELECT extract, value FROM holdfast_etl.counter WHERE installation = $1 AND job = $2 AND flow = $3", f.key()...)
+func (f *flow) counters(ctx context.Context, tx pgx.Tx, t *target) (map[string]string, error) {
+	rows, err := tx.Query(ctx, "SELECT extract, value, coalesce(basis, '') FROM holdfast_etl.counter WHERE installation = $1 AND job = $2 AND flow = $3", f.key()...)
 	if err != nil {
 		return nil, bookError(tx.Conn(), err, "read the counters of holdfast_etl")
 	}
-	all := map[string]string{}
-	var extract, value string
-	_, err = pgx.ForEachRow(rows, []any{&extract, &value}, func() error {
-		all[extract] = value
+	all, bases := map[string]string{}, map[string]string{}
+	var extract, value, basis string
+	_, err = pgx.ForEachRow(rows, []any{&extract, &value, &basis}, func() error {
+		all[extract], bases[extract] = value, basis
 		return nil
 	})
 	if err != nil {
 		return nil, bookError(tx.Conn(), err, "read the counters of holdfast_etl")
+	}
+	for extract, basis := range bases {
+		if in := f.input(extract); in != nil {
+			if err := f.checkBasis(in, t, basis); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return all, nil
 }

@@ -55,6 +55,7 @@ type counted struct {
 	Value     string               `json:"value"`
 	Execution holdfast.ExecutionID `json:"execution"` // zero: a person set it
 	Updated   time.Time            `json:"updated"`
+	Basis     string               `json:"basis,omitempty"` // see [flow.basis]; empty: an earlier release wrote it
 }
 
 // written is a file of a version.
@@ -222,13 +223,18 @@ func (o *output) unchanged() error {
 	return nil
 }
 
-// values are the counters' values.
-func (o *output) values() map[string]string {
+// values are the counters' values, of which each is still what the flow counts by.
+func (o *output) values() (map[string]string, error) {
 	all := map[string]string{}
 	for extract, c := range o.last.Counters {
 		all[extract] = c.Value
+		if in := o.f.input(extract); in != nil {
+			if err := o.f.checkBasis(in, nil, c.Basis); err != nil {
+				return nil, err
+			}
+		}
 	}
-	return all
+	return all, nil
 }
 
 // done reports whether the execution has written its version before, with an
@@ -262,7 +268,10 @@ func (f *flow) writeFiles(ctx context.Context) (err error) {
 		return nil
 	}
 	f.e.p.step("locked")
-	before := o.values()
+	before, err := o.values()
+	if err != nil {
+		return err
+	}
 	w, err := f.look(ctx, before)
 	defer func() { err = errors.Join(err, w.close()) }()
 	if err != nil {
@@ -376,7 +385,7 @@ func (v *version) finish(c counts, counters map[string]string) error {
 	}
 	maps.Copy(m.Counters, v.o.last.Counters)
 	for extract, value := range counters {
-		m.Counters[extract] = counted{Value: value, Execution: req.Execution, Updated: now}
+		m.Counters[extract] = counted{Value: value, Execution: req.Execution, Updated: now, Basis: v.o.f.basis(v.o.f.input(extract), nil)}
 	}
 	text, err := json.MarshalIndent(m, "", "  ")
 	switch {
@@ -565,7 +574,7 @@ func (o *output) setCounter(extract, value string) error {
 	if m.Counters == nil {
 		m.Counters = map[string]counted{}
 	}
-	m.Counters[extract] = counted{Value: value, Updated: time.Now().UTC()}
+	m.Counters[extract] = counted{Value: value, Updated: time.Now().UTC(), Basis: o.f.basis(o.f.input(extract), nil)}
 	if value == "" {
 		delete(m.Counters, extract)
 	}

@@ -18,7 +18,8 @@ const schemaLock = 0x686f6c6466617374
 
 // schemaSQL makes the bookkeeping of a target. Table execution says which
 // executions of a job have claimed it, with the newest fence of each; fences up
-// to the closed one may not claim again. Table flow says who may commit now, and how far it is.
+// to the closed one may not claim again. Table flow says who may commit now, and how
+// far it is. A counter's basis says what its value means; see [flow.basis].
 const schemaSQL = `
 CREATE TABLE IF NOT EXISTS holdfast_etl.execution (
 	installation text NOT NULL, job bigint NOT NULL, execution bigint NOT NULL, fence bigint NOT NULL,
@@ -34,54 +35,98 @@ CREATE TABLE IF NOT EXISTS holdfast_etl.counter (
 	installation text NOT NULL, job bigint NOT NULL, flow text NOT NULL, extract text NOT NULL, value text NOT NULL,
 	execution bigint NOT NULL, updated timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (installation, job, flow, extract));
+ALTER TABLE holdfast_etl.counter ADD COLUMN IF NOT EXISTS basis text;
 CREATE TABLE IF NOT EXISTS holdfast_etl.reject (
 	id bigserial PRIMARY KEY, installation text NOT NULL, job bigint NOT NULL, job_name text NOT NULL, flow text NOT NULL,
 	execution bigint NOT NULL, extract text NOT NULL, line bigint, column_name text, reason text NOT NULL, raw text,
 	time timestamptz NOT NULL DEFAULT now());
 CREATE INDEX IF NOT EXISTS reject_execution ON holdfast_etl.reject (installation, execution);`
 
-// hasSchemaSQL is true when all of it is there. The reject table's index is made
-// last.
-const hasSchemaSQL = `SELECT count(*) = 5 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-	WHERE n.nspname = 'holdfast_etl' AND c.relname IN ('execution', 'flow', 'counter', 'reject', 'reject_execution')`
+// booksSQL looks at what is there of it: whether anything is, whether all is, and
+// what is wrong with it. The reject table's index is made last. Whoever owns a table
+// has its triggers, rules, policies and defaults run with the rights of those who
+// write into it, so it has to be ours, or a superuser's, or that of a role which a
+// superuser has granted to us.
+const booksSQL = `WITH trusted AS (
+	SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user OR rolsuper
+	UNION ALL SELECT m.roleid FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles u ON u.oid = m.member AND u.rolname = current_user
+		JOIN pg_catalog.pg_roles g ON g.oid = m.grantor AND g.rolsuper),
+part AS (
+	SELECT c.* FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+	WHERE n.nspname = 'holdfast_etl' AND c.relname IN ('execution', 'flow', 'counter', 'reject', 'reject_execution', 'reject_id_seq')),
+wrong AS (
+	SELECT 'the schema belongs to the role ' || pg_catalog.pg_get_userbyid(nspowner)::text AS what FROM pg_catalog.pg_namespace
+	WHERE nspname = 'holdfast_etl' AND nspowner NOT IN (SELECT oid FROM trusted)
+	UNION ALL SELECT relname::text || ' belongs to the role ' || pg_catalog.pg_get_userbyid(relowner)::text FROM part WHERE relowner NOT IN (SELECT oid FROM trusted)
+	UNION ALL SELECT relname::text || ' is no plain table' FROM part
+		WHERE relname NOT IN ('reject_execution', 'reject_id_seq') AND (relkind <> 'r' OR relpersistence <> 'p' OR relrowsecurity OR relhasrules
+			OR EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = part.oid)))
+SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'holdfast_etl'),
+	(SELECT pg_catalog.count(*) = 6 FROM part),
+	EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = (SELECT oid FROM part WHERE relname = 'counter') AND attname = 'basis'),
+	coalesce((SELECT what FROM wrong LIMIT 1), '')`
+
+// books is what a database has of the schema holdfast_etl.
+type books struct {
+	schema  bool // there is one
+	tables  bool // they are all there, and may lack what came with later releases
+	current bool // there is nothing to make
+}
+
+// findBooks looks for the schema, and refuses one that somebody else has made.
+func findBooks(ctx context.Context, conn *pgx.Conn) (b books, err error) {
+	var wrong string
+	if err := conn.QueryRow(ctx, booksSQL).Scan(&b.schema, &b.tables, &b.current, &wrong); err != nil {
+		return b, queryError(err, "look for the schema holdfast_etl")
+	}
+	if wrong != "" {
+		user := definition.QuoteIdentifier(conn.Config().User)
+		return b, holdfast.Errorf(holdfast.CodeForbidden, "the schema holdfast_etl of database %s is not to be trusted: %s", conn.Config().Database, wrong).
+			WithHint("whoever owns it could act with the rights of %[1]s; look at it, and as a superuser drop it, or give the schema and plain tables without triggers to %[1]s: "+
+				"ALTER SCHEMA holdfast_etl OWNER TO %[1]s; ALTER TABLE holdfast_etl.execution OWNER TO %[1]s; and so for flow, counter and reject", user)
+	}
+	b.current = b.current && b.tables
+	return b, nil
+}
 
 // ensureSchema makes the bookkeeping in the transaction's database when it is
-// missing.
+// missing, or lacks something.
 func ensureSchema(ctx context.Context, tx pgx.Tx) error {
-	there, err := hasSchema(ctx, tx)
-	if err != nil || there {
+	b, err := findBooks(ctx, tx.Conn())
+	if err != nil || b.current {
+		return err
+	}
+	if err := setLockLimit(ctx, tx); err != nil { // loads may hold its tables for long
 		return err
 	}
 	if _, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock($1)", int64(schemaLock)); err != nil {
 		return queryError(err, "wait for the lock of the schema holdfast_etl")
 	}
-	sql := schemaSQL
-	var missing bool // IF NOT EXISTS asks for the right even when it exists
-	if err := tx.QueryRow(ctx, "SELECT pg_catalog.to_regnamespace('holdfast_etl') IS NULL").Scan(&missing); err != nil {
-		return queryError(err, "look for the schema holdfast_etl")
+	// Who held the lock may have made it.
+	if b, err = findBooks(ctx, tx.Conn()); err != nil || b.current {
+		return err
 	}
-	if missing {
+	sql := schemaSQL
+	if !b.schema { // IF NOT EXISTS asks for the right even when it exists
 		sql = "CREATE SCHEMA holdfast_etl;" + sql
 	}
 	if _, err := tx.Conn().PgConn().Exec(ctx, sql).ReadAll(); err != nil {
-		return schemaError(tx.Conn(), err)
+		return schemaError(tx.Conn(), err, b)
 	}
-	return nil
-}
-
-func hasSchema(ctx context.Context, tx pgx.Tx) (bool, error) {
-	var there bool
-	if err := tx.QueryRow(ctx, hasSchemaSQL).Scan(&there); err != nil {
-		return false, queryError(err, "look for the schema holdfast_etl")
-	}
-	return there, nil
+	// Whoever may make tables there could have been faster with one of them.
+	_, err = findBooks(ctx, tx.Conn())
+	return err
 }
 
 // schemaError says what to run when the role may not make the schema.
-func schemaError(conn *pgx.Conn, err error) error {
+func schemaError(conn *pgx.Conn, err error, b books) error {
 	var pe *pgconn.PgError
 	if !errors.As(err, &pe) || pe.Code != "42501" {
 		return queryError(err, "make the schema holdfast_etl")
+	}
+	if b.tables {
+		return holdfast.Wrap(holdfast.CodeForbidden, err, "the schema holdfast_etl was made by an earlier release, and the server refuses to bring it up to date: %s", pe.Message).
+			WithHint("as its owner run in the database %s: ALTER TABLE holdfast_etl.counter ADD COLUMN IF NOT EXISTS basis text", conn.Config().Database)
 	}
 	user := definition.QuoteIdentifier(conn.Config().User)
 	return holdfast.Wrap(holdfast.CodeForbidden, err, "the target keeps counters in its schema holdfast_etl, and the server refuses to make it: %s", pe.Message).

@@ -26,16 +26,26 @@ type target struct {
 	generated map[string]bool // columns that the server computes
 }
 
-// openTarget looks at a load's table.
-func openTarget(ctx context.Context, conn *pgx.Conn, load definition.Load) (*target, error) {
+// relkinds of targets; see pg_class in the manual.
+const (
+	plainTable       = "r"
+	partitionedTable = "p"
+)
+
+// openTarget looks at the load's table.
+func (f *flow) openTarget(ctx context.Context, conn *pgx.Conn) (*target, error) {
+	load := f.plan.Load
 	name, err := definition.ParseTable(load.Table)
 	if err != nil {
 		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "load %s: the table's name %s", load.Name, err)
 	}
 	t := &target{generated: map[string]bool{}}
-	err = conn.QueryRow(ctx, `SELECT c.oid, n.nspname, c.relname, c.relkind::text FROM pg_catalog.pg_class c
-		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = pg_catalog.to_regclass($1)::oid`, name.SQL()).
-		Scan(&t.oid, &t.schema, &t.table, &t.kind)
+	var usable bool
+	// Where the name has a schema, to_regclass refuses one that we may not use.
+	err = conn.QueryRow(ctx, `SELECT c.oid, n.nspname, c.relname, c.relkind::text, pg_catalog.has_schema_privilege(n.oid, 'USAGE') FROM pg_catalog.pg_class c
+		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE CASE WHEN $1::text = '' THEN c.oid = pg_catalog.to_regclass($3)::pg_catalog.oid ELSE n.nspname = $1::text AND c.relname = $2::text END`,
+		name.Schema, name.Name, definition.QuoteIdentifier(name.Name)).Scan(&t.oid, &t.schema, &t.table, &t.kind, &usable)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, holdfast.Errorf(holdfast.CodeInvalid, "load %s: the target has no table %s", load.Name, load.Table).
@@ -45,8 +55,11 @@ func openTarget(ctx context.Context, conn *pgx.Conn, load definition.Load) (*tar
 	}
 	t.name = t.schema + "." + t.table
 	t.sql = definition.QuoteIdentifier(t.schema) + "." + definition.QuoteIdentifier(t.table)
-	if !slices.Contains([]string{"r", "p", "f", "v"}, t.kind) {
-		return nil, holdfast.Errorf(holdfast.CodeInvalid, "load %s: %s is no table", load.Name, t.name)
+	if err := f.checkKind(ctx, conn, t); err != nil {
+		return nil, err
+	}
+	if err := f.checkRights(ctx, conn, t, usable); err != nil {
+		return nil, err
 	}
 	if t.columns, err = describe(ctx, conn, "SELECT * FROM "+t.sql, "table "+t.name); err != nil {
 		return nil, err
@@ -65,6 +78,65 @@ func openTarget(ctx context.Context, conn *pgx.Conn, load definition.Load) (*tar
 	return t, t.checkKey(ctx, conn, load)
 }
 
+// checkKind refuses what cannot keep rows together with their counter: what lies on
+// another server commits for itself, and what is not logged is lost in a crash.
+func (f *flow) checkKind(ctx context.Context, conn *pgx.Conn, t *target) error {
+	load := f.plan.Load
+	if t.kind != plainTable && t.kind != partitionedTable {
+		return holdfast.Errorf(holdfast.CodeInvalid, "load %s: %s is no plain or partitioned table", load.Name, t.name).
+			WithHint("load into a table of the target itself: what stands behind views and foreign tables may keep rows of a unit that was rolled back")
+	}
+	var name, kind, persistence string
+	err := conn.QueryRow(ctx, `SELECT c.oid::pg_catalog.regclass::text, c.relkind::text, c.relpersistence::text FROM pg_catalog.pg_class c
+		WHERE (c.oid = $1 OR c.oid IN (SELECT relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree($1::oid::pg_catalog.regclass)))
+			AND (c.relkind NOT IN ('r', 'p') OR c.relpersistence <> 'p') ORDER BY c.relkind, 1 LIMIT 1`, t.oid).Scan(&name, &kind, &persistence)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil
+	case err != nil:
+		return queryError(err, "look at the target's table")
+	case kind == "f":
+		return holdfast.Errorf(holdfast.CodeInvalid, "load %s: the partition %s of %s is a foreign table", load.Name, name, t.name).
+			WithHint("load into a table of the target itself: another server may keep rows of a unit that was rolled back")
+	case load.Mode == definition.LoadReplace && persistence == "u":
+		return nil // there is no counter, and the next execution makes it whole
+	}
+	return holdfast.Errorf(holdfast.CodeInvalid, "load %s: the table %s is not logged: a crash of the server would empty it, and its counter would stay", load.Name, name).
+		WithHint("run in the target: ALTER TABLE %s SET LOGGED; with mode replace it may stay as it is", name)
+}
+
+// checkRights asks for all that the load needs before it begins, and says what to
+// grant.
+func (f *flow) checkRights(ctx context.Context, conn *pgx.Conn, t *target, usable bool) error {
+	user, database := conn.Config().User, conn.Config().Database
+	to := definition.QuoteIdentifier(user)
+	needs := map[definition.LoadMode][]string{
+		definition.LoadAppend:  {"INSERT"},
+		definition.LoadReplace: {"INSERT", "TRUNCATE"},
+		definition.LoadUpsert:  {"SELECT", "INSERT", "UPDATE"},
+		definition.LoadMerge:   {"SELECT", "INSERT", "UPDATE", "DELETE"},
+	}[f.plan.Load.Mode]
+	var grants []string
+	if !usable {
+		grants = append(grants, "GRANT USAGE ON SCHEMA "+definition.QuoteIdentifier(t.schema)+" TO "+to)
+	}
+	var missing []string
+	err := conn.QueryRow(ctx, `SELECT coalesce(pg_catalog.array_agg(p ORDER BY n) FILTER (WHERE NOT CASE WHEN p IN ('TRUNCATE', 'DELETE')
+			THEN pg_catalog.has_table_privilege($1::oid, p) ELSE pg_catalog.has_any_column_privilege($1::oid, p) END), '{}'::text[])
+		FROM pg_catalog.unnest($2::text[]) WITH ORDINALITY AS needs (p, n)`, t.oid, needs).Scan(&missing)
+	if err != nil {
+		return queryError(err, "look at the rights on the target's table")
+	}
+	if len(missing) > 0 {
+		grants = append(grants, "GRANT "+strings.Join(missing, ", ")+" ON TABLE "+t.sql+" TO "+to)
+	}
+	if len(grants) == 0 {
+		return nil
+	}
+	return holdfast.Errorf(holdfast.CodeForbidden, "load %s: the user %s lacks rights on table %s of database %s", f.plan.Load.Name, user, t.name, database).
+		WithHint("as the table's owner run in the database %s: %s", database, strings.Join(grants, "; "))
+}
+
 // checkKey proves that a load by key has a unique index to find rows with.
 func (t *target) checkKey(ctx context.Context, conn *pgx.Conn, load definition.Load) error {
 	if load.Mode != definition.LoadUpsert && load.Mode != definition.LoadMerge {
@@ -81,7 +153,7 @@ func (t *target) checkKey(ctx context.Context, conn *pgx.Conn, load definition.L
 		AND i.indpred IS NULL AND i.indexprs IS NULL AND (
 			SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attname) FROM pg_catalog.pg_attribute a
 			WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
-		) = (SELECT pg_catalog.array_agg(DISTINCT k ORDER BY k) FROM pg_catalog.unnest($2::text[]) AS k))`, t.oid, load.Key).Scan(&there)
+		) OPERATOR(pg_catalog.=) (SELECT pg_catalog.array_agg(DISTINCT k ORDER BY k) FROM pg_catalog.unnest($2::text[]) AS k))`, t.oid, load.Key).Scan(&there)
 	switch {
 	case err != nil:
 		return queryError(err, "look at the target's indexes")
