@@ -40,12 +40,11 @@ func (f *flow) putByKey(ctx context.Context, tx pgx.Tx, t *target, columns []str
 		}
 	}
 	if load.Mode == definition.LoadMerge {
+		var err error
 		// Before the rows are put: those without a key are put again each time.
-		deleted, err := deleteMissing(ctx, tx, t, load.Key, from)
-		if err != nil {
+		if c.deleted, err = f.deleteMissing(ctx, tx, t, from); err != nil {
 			return 0, err
 		}
-		c.deleted = deleted
 	}
 	facts, err := t.keyFacts(ctx, tx, load.Key)
 	if err != nil {
@@ -127,7 +126,18 @@ func lastOfEach(key, columns []string, from string, nullsEqual bool) string {
 		") AS q WHERE holdfast_number = 1 OR " + strings.Join(missing, " OR ")
 }
 
-func deleteMissing(ctx context.Context, tx pgx.Tx, t *target, key []string, from string) (int64, error) {
+// deleteMissing deletes what did not arrive. When rows were rejected it is not known
+// which: some of them may be there with a good earlier version.
+func (f *flow) deleteMissing(ctx context.Context, tx pgx.Tx, t *target, from string) (int64, error) {
+	rejected, err := f.work.rejected()
+	if err != nil {
+		return 0, err
+	}
+	if rejected > 0 {
+		f.e.warn(ctx, "rows were rejected, so the merge deletes none: a rejected row may be there in an earlier version", "flow", f.plan.Load.Name, "rejected", rejected)
+		return 0, nil
+	}
+	key := f.plan.Load.Key
 	if _, err := tx.Exec(ctx, "ANALYZE "+from); err != nil {
 		return 0, queryError(err, "look at the rows that arrived")
 	}

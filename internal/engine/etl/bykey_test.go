@@ -150,3 +150,30 @@ func TestMergeUsesNobodysOperators(t *testing.T) {
 		t.Errorf("got flow %+v, and %s calls of a planted operator", f, hits)
 	}
 }
+
+// A row whose new version is rejected keeps the one that it has.
+func TestMergeWithRejects(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	p.shop.Exec(t, "", "CREATE TABLE a (id int PRIMARY KEY, s text); INSERT INTO a VALUES (1, '1'), (2, 'bad')")
+	p.dwh.Exec(t, "", "CREATE TABLE a (id int PRIMARY KEY, s int); INSERT INTO a VALUES (1, 0), (2, 7), (3, 9)")
+	def := `
+extract: [{name: a, connection: shop, table: a, on_reject: {max_rows: 5}}]
+transform: [{name: x, over: a, in: rows, rows: [{cast: {name: s, type: integer}}]}]
+load: [{from: x, connection: dwh, table: a, mode: merge, key: [id]}]
+`
+	res := run(t, p.order(t, def))
+	if got := p.dwh.Value(t, "", "SELECT string_agg(id || '=' || s, ' ' ORDER BY id) FROM a"); got != "1=1 2=7 3=9" {
+		t.Errorf("got %s", got)
+	}
+	if len(res.Warnings) == 0 {
+		t.Error("nobody is warned that nothing was deleted")
+	}
+	p.shop.Exec(t, "", "UPDATE a SET s = '8' WHERE id = 2")
+	req := p.order(t, def)
+	req.Execution++
+	run(t, req)
+	if got := p.dwh.Value(t, "", "SELECT string_agg(id || '=' || s, ' ' ORDER BY id) FROM a"); got != "1=1 2=8" {
+		t.Errorf("got %s", got)
+	}
+}
