@@ -78,6 +78,12 @@ var pageBasis = [pageLanes]uint32{
 // counts as zero. Source of the algorithm, a variant of FNV-1a in 32 lanes:
 // pg_checksum_page in src/include/storage/checksum_impl.h.
 func PageChecksum(page []byte, block uint32) uint16 {
+	sum := pageSum(page) ^ block
+	return uint16(sum%65535 + 1)
+}
+
+// pageSumPure is pageSum without a kernel in C.
+func pageSumPure(page []byte) uint32 {
 	var first [pageRow]byte
 	copy(first[:], page)
 	first[pageOffChecksum], first[pageOffChecksum+1] = 0, 0
@@ -86,8 +92,7 @@ func PageChecksum(page []byte, block uint32) uint16 {
 	for lane := 0; lane < pageLanes; lane += 8 {
 		sum ^= pageLanes8(page[pageRow:], &first, lane)
 	}
-	sum ^= block
-	return uint16(sum%65535 + 1)
+	return sum
 }
 
 // pageLanes8 runs the eight lanes that begin with lane over the first row and the
