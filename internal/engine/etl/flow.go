@@ -230,6 +230,7 @@ func checkDeferred(ctx context.Context, tx pgx.Tx) error {
 
 // adopt takes what the execution has committed so far, with earlier fences, too.
 func (f *flow) adopt(s state) {
+	f.e.tally.keep()
 	f.result.Read, f.result.Loaded, f.result.Rejected, f.result.Deleted = s.read, s.loaded, s.rejected, s.deleted
 	if f.result.Units = s.units; f.e.req.Simulate {
 		f.result.Units = 0

@@ -325,10 +325,10 @@ func setLockLimit(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// rollback ends a transaction that was not committed, also when the context has
-// ended.
+// rollback ends a transaction that was not committed. When the context has ended it
+// cuts the session, which is closed right after anyway: no kill waits for an answer.
 func rollback(ctx context.Context, tx pgx.Tx) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	_ = tx.Rollback(ctx) // after a commit, or on a lost session, there is none
 }

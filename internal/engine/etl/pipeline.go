@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,8 +28,12 @@ import (
 
 // Limits of what the engine waits for. Copies have none but their contexts'.
 const (
-	lockLimit  = 30 * time.Second // for the rows of a claim, and for a table's lock at a swap
-	leaveLimit = 20 * time.Second // for leaving nothing behind, after everything else
+	lockLimit = 30 * time.Second // for the rows of a claim, and for a table's lock at a swap
+	// leaveLimit is for leaving nothing behind, after everything else, of which the
+	// engine's process has twice as long. A session whose context has ended is given
+	// 5 s more, and [rows.Transfer] another 2 s: a kill is over within 15 s.
+	leaveLimit   = 5 * time.Second
+	releaseLimit = 20 * time.Second
 )
 
 // Config is what the engine needs of its machine.
@@ -71,10 +76,13 @@ func (p *Pipeline) Run(ctx context.Context, req engine.ETL) (engine.Result, erro
 	} else {
 		err = e.batch(ctx)
 	}
-	e.closeEngine(ctx)
+	var ending sync.WaitGroup
+	ending.Go(func() { e.closeEngine(ctx) })
 	if err != nil {
+		e.tally.takeBack()
 		e.leave(ctx)
 	}
+	ending.Wait()
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -84,7 +92,7 @@ func (p *Pipeline) Run(ctx context.Context, req engine.ETL) (engine.Result, erro
 // Release ends every session of the execution, with the fence or a lower one, on
 // every server that its definition names, and closes the execution there.
 func (p *Pipeline) Release(ctx context.Context, req engine.ETL) error {
-	ctx, cancel := context.WithTimeout(ctx, leaveLimit)
+	ctx, cancel := context.WithTimeout(ctx, releaseLimit)
 	defer cancel()
 	e, err := p.prepare(req)
 	if err != nil {
@@ -110,6 +118,7 @@ type execution struct {
 	owner pgsession.Owner
 	log   *slog.Logger // of req, masked
 	mask  *mask
+	tally *tally // is the report of req
 
 	flows   []*flow
 	preview bool         // of the first rows only
@@ -128,6 +137,8 @@ type execution struct {
 func (p *Pipeline) prepare(req engine.ETL) (*execution, error) {
 	e := &execution{p: p, req: req, owner: pgsession.Owner{Installation: req.Installation, Execution: req.Execution}, mask: &mask{}}
 	e.log = e.mask.logger(req.Log)
+	e.tally = &tally{Report: req.Report}
+	e.req.Report = e.tally
 	return e, e.replan(req.Properties)
 }
 
@@ -202,17 +213,23 @@ func (e *execution) leave(ctx context.Context) {
 	}
 }
 
-// endSessions ends the execution's sessions, up to its fence, on every server.
+// endSessions ends the execution's sessions, up to its fence, on every server at
+// once: one that does not answer takes no time of the others.
 func (e *execution) endSessions(ctx context.Context) error {
-	var err error
-	for _, s := range e.places() {
-		site, serr := e.site(s)
-		if serr == nil {
-			serr = e.owner.End(ctx, site, e.req.Fence)
-		}
-		err = errors.Join(err, serr)
+	places := e.places()
+	errs := make([]error, len(places))
+	var wg sync.WaitGroup
+	for i, p := range places {
+		wg.Go(func() {
+			site, err := e.site(p)
+			if err == nil {
+				err = e.owner.End(ctx, site, e.req.Fence)
+			}
+			errs[i] = err
+		})
 	}
-	return err
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // place is a database that a connection names.

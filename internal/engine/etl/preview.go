@@ -32,12 +32,12 @@ const (
 func (p *Pipeline) Preview(ctx context.Context, req engine.ETL, n int) ([]engine.Relation, error) {
 	ctx, cancel := context.WithTimeout(ctx, previewLimit)
 	defer cancel()
+	if req.Report == nil {
+		req.Report = silence{}
+	}
 	e, err := p.prepare(req)
 	if err != nil {
 		return nil, err
-	}
-	if e.req.Report == nil {
-		e.req.Report = silence{}
 	}
 	v := &preview{n: min(max(n, 1), previewRows), found: map[string]engine.Relation{}}
 	e.preview = true

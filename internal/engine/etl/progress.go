@@ -3,10 +3,64 @@ package etl
 import (
 	"math"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/holdfast-backup/holdfast/internal/engine"
 )
+
+// tally is the [engine.Report] of an execution. What was done for a unit that is not
+// committed can be taken back, and each phase says that rounds fail.
+type tally struct {
+	engine.Report
+
+	mu          sync.Mutex // guards the fields below
+	rows, bytes int64      // done since the newest commit
+	failing     string     // empty: the newest round was good
+}
+
+// Phase names what the execution is doing now.
+func (t *tally) Phase(name string) {
+	t.mu.Lock()
+	if t.failing != "" {
+		name += ", " + t.failing
+	}
+	t.mu.Unlock()
+	t.Report.Phase(name)
+}
+
+// Done adds to what is done.
+func (t *tally) Done(rows, bytes int64) {
+	t.mu.Lock()
+	t.rows, t.bytes = t.rows+rows, t.bytes+bytes
+	t.mu.Unlock()
+	t.Report.Done(rows, bytes)
+}
+
+// keep notes that everything that is done is committed.
+func (t *tally) keep() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.rows, t.bytes = 0, 0
+}
+
+// takeBack takes back what is not: it is done again, or not at all.
+func (t *tally) takeBack() {
+	t.mu.Lock()
+	rows, bytes := t.rows, t.bytes
+	t.rows, t.bytes = 0, 0
+	t.mu.Unlock()
+	t.Report.Done(-rows, -bytes)
+}
+
+// fail says why rounds fail; empty: they do not.
+func (t *tally) fail(text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.failing = text
+}
 
 // begun is where the rows of a flow that counts by a column began: what the
 // position of later units is taken from.

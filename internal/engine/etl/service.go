@@ -3,6 +3,9 @@ package etl
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -11,23 +14,29 @@ import (
 
 // Limits of a service's comeback from failures.
 const (
-	maxFailures  = 5 // in a row, after which it gives up
+	maxFailures  = 5 // in a row that will not pass by themselves, after which it gives up
 	firstBackoff = time.Second
 	maxBackoff   = time.Minute
 )
 
-// serve works in rounds until it is stopped, or has failed too often in a row.
+// serve works in rounds until it is stopped, or has failed too often in a row. What
+// passes by itself, as a server's restart does, is waited for as long as it takes.
 func (e *execution) serve(ctx context.Context) error {
 	e.logStart(ctx)
 	s := e.plan.Definition.Service
 	interval := time.Duration(s.Interval)
 	idle := max(time.Duration(s.IdleBackoff), interval)
-	pause, failures := interval, 0
+	pause := interval
+	failed, lasting := 0, 0 // rounds in a row; and those of them that failed for what will not pass by itself
 	for {
 		read, err := e.round(ctx)
 		switch {
 		case err == nil:
-			failures = 0
+			if failed > 0 {
+				e.log.InfoContext(ctx, "a round was good again", "failed_before", failed)
+			}
+			failed, lasting = 0, 0
+			e.tally.fail("")
 			e.rounds++
 			if e.req.Round != nil {
 				e.req.Round()
@@ -40,18 +49,53 @@ func (e *execution) serve(ctx context.Context) error {
 		case errors.Is(err, engine.ErrWish), errors.Is(err, engine.ErrStale), ctx.Err() != nil:
 			return restful(ctx, err)
 		default:
-			if failures++; failures >= maxFailures {
+			failed++
+			if holdfast.ErrorCode(err) != holdfast.CodeUnavailable {
+				lasting++
+			}
+			if lasting >= maxFailures {
 				return giveUp(err)
 			}
-			pause = min(firstBackoff<<(failures-1), maxBackoff)
-			e.log.InfoContext(ctx, "round failed, and is tried again", "error", err, "failures", failures, "pause", pause)
-			e.leave(ctx)
-			e.claimed = false // the target may be another one by now, or have been restored
+			pause = backOff(failed)
+			e.roundFailed(ctx, err, failed, pause)
+		}
+		if failed == 0 {
+			e.req.Report.Phase("wait")
 		}
 		if stop, err := e.pause(ctx, pause); stop || err != nil {
 			return err
 		}
 	}
+}
+
+// backOff is how long a service waits after so many failed rounds in a row.
+func backOff(failed int) time.Duration {
+	pause := firstBackoff
+	for range failed - 1 {
+		pause = min(2*pause, maxBackoff)
+	}
+	return pause
+}
+
+// roundFailed leaves nothing of a failed round, and says that there was one: a
+// service that fails is RUNNING all the same.
+func (e *execution) roundFailed(ctx context.Context, err error, failed int, pause time.Duration) {
+	level := slog.LevelInfo
+	if failed == 1 {
+		level = slog.LevelWarn
+	}
+	e.log.Log(ctx, level, "round failed, and is tried again", "error", err, "failures", failed, "pause", pause)
+	rounds := "a failed round"
+	if failed > 1 {
+		rounds = strconv.Itoa(failed) + " failed rounds"
+	}
+	const maxText = 150 // bytes; a beat holds 200
+	text := clip(strings.Join(strings.Fields(e.mask.text(holdfast.ErrorMessage(err))), " "), maxText-len(rounds))
+	e.tally.fail("after " + rounds + ": " + text)
+	e.tally.takeBack()
+	e.req.Report.Phase("retry in " + pause.String())
+	e.leave(ctx)
+	e.claimed = false // the target may be another one by now, or have been restored
 }
 
 // restful turns a stop between units into a good end.
@@ -65,17 +109,12 @@ func restful(ctx context.Context, err error) error {
 // giveUp is the answer of a service that has failed too often in a row. It is
 // final: the service has tried again by itself.
 func giveUp(err error) error {
-	code := holdfast.ErrorCode(err)
-	if code == holdfast.CodeUnavailable {
-		code = holdfast.CodeExhausted
-	}
-	return holdfast.Wrap(code, err, "the service has given up after %d failed rounds in a row; the last: %s", maxFailures, holdfast.ErrorMessage(err)).
+	return holdfast.Wrap(holdfast.ErrorCode(err), err, "the service has given up after %d failed rounds in a row; the last: %s", maxFailures, holdfast.ErrorMessage(err)).
 		WithHint("%s", holdfast.ErrorHint(err))
 }
 
 // pause waits for the next round. stop is true when the service is wanted to rest.
 func (e *execution) pause(ctx context.Context, d time.Duration) (stop bool, err error) {
-	e.req.Report.Phase("wait")
 	t := time.NewTimer(d)
 	defer t.Stop()
 	for {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/engine/enginetest"
 	"github.com/holdfast-backup/holdfast/internal/engine/etl"
 	"github.com/holdfast-backup/holdfast/internal/testkit"
 )
@@ -117,6 +119,53 @@ func TestService(t *testing.T) {
 	})
 }
 
+// phase waits until the newest phase is one that the pattern matches.
+func phase(t *testing.T, r *enginetest.Report, pattern *regexp.Regexp) {
+	t.Helper()
+	var phases []string
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if phases = r.Phases(); len(phases) > 0 && pattern.MatchString(phases[len(phases)-1]) {
+			return
+		}
+	}
+	t.Fatalf("phases: got %q, want %s", phases[max(len(phases)-10, 0):], pattern)
+}
+
+// TestServiceWaits lets a service's target be away for longer than it takes to give
+// up, and then fail a unit that has read its rows.
+func TestServiceWaits(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	table := "CREATE TABLE a (id int PRIMARY KEY, v int); "
+	p.shop.Exec(t, "", table+"INSERT INTO a SELECT g, g FROM generate_series(1, 100) AS g")
+	p.dwh.Exec(t, "", table)
+	report := &enginetest.Report{}
+	req := p.order(t, service, testkit.Expect("round failed, and is tried again"))
+	req.Report = report
+	s := serve(t, t.Context(), req)
+	s.wait(t, p.dwh, "SELECT count(*) FROM a", "100")
+	p.dwh.Stop(t, testkit.Fast)
+	phase(t, report, regexp.MustCompile("^retry in 16s, after 5 failed rounds: "))
+	p.dwh.Start(t)
+	phase(t, report, regexp.MustCompile("^wait$"))
+
+	p.dwh.Exec(t, "", "ALTER TABLE a ADD CHECK (v < 1000)")
+	p.shop.Exec(t, "", "INSERT INTO a SELECT g, g FROM generate_series(101, 1000) AS g")
+	phase(t, report, regexp.MustCompile("^retry in 2s, after 2 failed rounds: .*check constraint"))
+	if done, _, _, _ := report.Counts(); done != 100 {
+		t.Errorf("rows done: got %d, want the 100 that are committed", done)
+	}
+	p.dwh.Exec(t, "", "ALTER TABLE a DROP CONSTRAINT a_v_check")
+	s.wait(t, p.dwh, "SELECT count(*) FROM a", "1000")
+	close(s.stop)
+	if err := s.end(t); err != nil {
+		t.Errorf("got %v, want a good end", err)
+	}
+	if done, _, _, _ := report.Counts(); done != 1000 {
+		t.Errorf("rows done: got %d, want 1000", done)
+	}
+}
+
 func TestServiceComesBackAndGivesUp(t *testing.T) {
 	t.Parallel()
 	p := startPair(t)
@@ -124,13 +173,19 @@ func TestServiceComesBackAndGivesUp(t *testing.T) {
 	p.shop.Exec(t, "", table+"INSERT INTO a VALUES (1, 1)")
 	p.dwh.Exec(t, "", table)
 	const count = "SELECT count(*) FROM a"
-	s := serve(t, t.Context(), p.order(t, service))
+	report := &enginetest.Report{}
+	req := p.order(t, service, testkit.Expect("round failed, and is tried again"))
+	req.Report = report
+	s := serve(t, t.Context(), req)
 	s.wait(t, p.dwh, count, "1")
 	p.shop.Stop(t, testkit.Fast)
-	time.Sleep(300 * time.Millisecond)
+	phase(t, report, regexp.MustCompile("^retry in 1s, after a failed round: .*cannot be reached"))
 	p.shop.Start(t)
 	p.shop.Exec(t, "", "INSERT INTO a VALUES (2, 2)")
 	s.wait(t, p.dwh, count, "2")
+	if done, _, _, _ := report.Counts(); done != 2 {
+		t.Errorf("rows done: got %d, want those that are committed", done)
+	}
 	p.dwh.Exec(t, "", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'holdfast%'")
 	p.shop.Exec(t, "", "INSERT INTO a VALUES (3, 3)")
 	s.wait(t, p.dwh, count, "3")

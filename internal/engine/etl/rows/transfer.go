@@ -59,7 +59,7 @@ type Transfer struct {
 
 // Run moves all rows. It returns when no goroutine of the transfer is left, and
 // soon after ctx has ended, then with the cause; a server that does not answer any
-// more may take 20 s of it. The error is that of the part which failed first: the
+// more may take 2 s of it, after those that the session's own watch over ctx takes. The error is that of the part which failed first: the
 // others fail in its wake. A session that was interrupted is closed; what the server
 // did for it is cancelled, and its transaction rolled back.
 func (t Transfer) Run(ctx context.Context) error {
@@ -121,8 +121,8 @@ func (t Transfer) Run(ctx context.Context) error {
 type failure struct{ error }
 
 // cleanupLimit bounds the wait for an interrupted session to be gone. pgx gives
-// itself 15 s to cancel what the server does for it.
-const cleanupLimit = 20 * time.Second
+// itself 15 s to cancel what the server does for it, and goes on without us.
+const cleanupLimit = 2 * time.Second
 
 // gone waits until a session that a copy has interrupted is gone.
 func gone(conn *pgconn.PgConn) {
