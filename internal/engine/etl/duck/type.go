@@ -54,15 +54,15 @@ var mappings = []Mapping{
 	{Postgres: []string{"integer", "int", "int4", "serial"}, Type: strict("INTEGER", castInteger)},
 	{Postgres: []string{"bigint", "int8", "bigserial"}, Type: strict("BIGINT", castInteger)},
 	{Postgres: []string{"oid"}, Type: strict("UINTEGER", castInteger)},
-	{Postgres: []string{"real", "float4"}, Type: strict("FLOAT", castFloat), Note: "NaN and infinities included"},
-	{Postgres: []string{"double precision", "float8", "float"}, Type: strict("DOUBLE", castFloat), Note: "NaN and infinities included"},
+	{Postgres: []string{"real", "float4"}, Type: strict("FLOAT", castFloat), Note: "NaN and infinities included; of a file, what is too small becomes 0"},
+	{Postgres: []string{"double precision", "float8", "float"}, Type: strict("DOUBLE", castFloat), Note: "NaN and infinities included; of a file, what is too small becomes 0"},
 	{
 		Postgres: []string{"numeric", "decimal", "dec"}, Type: Type{DuckDB: "DECIMAL(p, s)"},
 		Note: "numeric(p, s) up to 38 digits; NaN and infinities are errors. Without precision, with more digits or with a scale outside of 0 to p it is VARCHAR, as text: cast it in the extract's query",
 	},
 	{
 		Postgres: []string{"date"}, Type: Type{DuckDB: "DATE", Copied: castDate, Foreign: castDate},
-		Note: "infinities included; years before Christ and above 294246 are errors",
+		Note: "infinities included; years before Christ and above 294246 are errors. In a file, years have four digits: 26-01-05 is of the year 26",
 	},
 	{Postgres: []string{"time", "time without time zone"}, Type: strict("TIME", castTime), Note: "24:00 included"},
 	{
@@ -71,7 +71,7 @@ var mappings = []Mapping{
 	},
 	{
 		Postgres: []string{"timestamp with time zone", "timestamptz"}, Type: Type{DuckDB: "TIMESTAMPTZ", Copied: castTimestamptz, Foreign: castTimestamptz},
-		Note: "infinities included; years before Christ are errors. SQL sees it in UTC",
+		Note: "infinities included; years before Christ are errors. SQL sees it in UTC. In a file, write offsets: names such as IST mean different zones here and in PostgreSQL",
 	},
 	{
 		Postgres: []string{"interval"}, Type: Type{DuckDB: "INTERVAL", Copied: castInterval, Foreign: castInterval},

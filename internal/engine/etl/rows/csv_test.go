@@ -133,6 +133,8 @@ func TestAHeaderThatDoesNotFit(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"n,t\n1,a\n", `does not name the column "s"`},
 		{"n,s,n\n1,a,2\n", `names the column "n" twice`},
+		{"", "is empty"},
+		{"\ufeff", "is empty"},
 		{"\"n\"x,s\n", "cannot be read"},
 	} {
 		if _, _, err := readCSV(t, two, rows.CSV{Header: true}, strings.NewReader(c.in)); err == nil || !strings.Contains(err.Error(), c.want) {

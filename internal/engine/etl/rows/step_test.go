@@ -80,7 +80,7 @@ func TestSteps(t *testing.T) {
 			{Cast: &definition.Field{Name: "salary", Type: "text"}},
 			{Mask: &definition.Mask{Column: "salary", Keep: 1}},
 			drop("name", "born"),
-		}, "id,salary\n1,*1\n2,7\n3,\n"},
+		}, "id,salary\n1,*1\n2,*\n3,\n"},
 		{"constant", []definition.RowStep{only, {Constant: &definition.Constant{Column: "k", Type: "date", Value: new("2026-11-21")}}}, "id,name,k\n1,Ada,2026-11-21\n2,Grace,2026-11-21\n3,,2026-11-21\n"},
 		{"constants of parameters, empty and NULL", []definition.RowStep{
 			drop("name", "born", "salary"),
@@ -96,6 +96,7 @@ func TestSteps(t *testing.T) {
 		{"hash with a key", []definition.RowStep{{Hash: &definition.Hash{Column: "name", Key: "key"}}, only}, "id,name\n1," + mac("Ada") + "\n2," + mac("Grace") + "\n3,\n"},
 		{"hash of the text", []definition.RowStep{{Hash: &definition.Hash{Column: "born"}}, drop("name", "salary")}, "id,born\n1," + sum("1815-12-10") + "\n2," + sum("1906-12-09") + "\n3,\n"},
 		{"mask", []definition.RowStep{{Mask: &definition.Mask{Column: "name", Keep: 2}}, only}, "id,name\n1,*da\n2,***ce\n3,\n"},
+		{"mask what is short", []definition.RowStep{{Mask: &definition.Mask{Column: "name", Keep: 3}}, only}, "id,name\n1,***\n2,**ace\n3,\n"},
 		{"mask all", []definition.RowStep{{Mask: &definition.Mask{Column: "name"}}, only}, "id,name\n1,***\n2,*****\n3,\n"},
 		{"=", filter("name", "=", "Ada"), "id\n1\n"},
 		{"<>", filter("name", "<>", "Ada"), "id\n2\n"},
@@ -396,7 +397,11 @@ func TestAnyStepsKeepTheRowsInOrder(t *testing.T) {
 				for _, m := range model {
 					if v := m[n]; v != nil {
 						r := []rune(*v)
-						for j := range max(0, len(r)-k) {
+						masked := len(r) - k
+						if masked <= 0 {
+							masked = len(r)
+						}
+						for j := range masked {
 							r[j] = '*'
 						}
 						m[n] = new(string(r))
