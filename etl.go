@@ -100,6 +100,9 @@ type ETLRun struct {
 	Sealed     map[string][]byte `json:"sealed,omitempty"`   // as of a [RunConfiguration]
 	Removed    []string          `json:"removed,omitempty"`  // names that the request takes away from this execution; sorted
 	Simulate   bool              `json:"simulate,omitempty"` // everything but the commit
+	// Asked is the call that asked for it, as "native run"; empty: a timing, a schedule
+	// or a trigger made it.
+	Asked string `json:"asked,omitempty"`
 	// Timed is true when somebody has named the time it is due: it waits for its turn,
 	// whatever else works then.
 	Timed bool `json:"timed,omitempty"`

@@ -260,6 +260,15 @@ func (a *app) printExecution(e native.Execution) error {
 				row("added", size(p.AddedBytes))
 			}
 		}
+		if e.Asked != "" {
+			row("asked by", e.Asked)
+		}
+		if len(e.Properties) > 0 {
+			row("properties", pairs(e.Properties))
+		}
+		if len(e.Removed) > 0 {
+			row("without", strings.Join(e.Removed, " "))
+		}
 		if e.Simulated {
 			row("simulated", "nothing was committed")
 		}

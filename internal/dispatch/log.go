@@ -80,10 +80,12 @@ func callOf(e holdfast.Execution) string {
 		return fmt.Sprintf("trigger after execution %d", e.Cause)
 	case e.Schedule != 0:
 		return fmt.Sprintf("schedule %d", e.Schedule)
-	case e.Due.After(e.Submitted):
-		return "plan"
+	case e.ETL == nil:
+		return "run"
+	case e.ETL.Asked == "":
+		return "the ETL's timing"
 	}
-	return "run"
+	return e.ETL.Asked
 }
 
 // expireLogs deletes old logs, now and then.

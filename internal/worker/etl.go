@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"maps"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
@@ -28,7 +27,6 @@ func (r *run) etl(secrets wire.Secrets) (engine.Result, error) {
 	if err != nil {
 		return engine.Result{}, err
 	}
-	r.log.InfoContext(r.hard, "properties of the execution", "properties", masked(secrets.Properties), "simulate", r.order.ETL.Simulate)
 	req := etlOf(r.order.ETL, secrets)
 	req.Installation, req.Job, req.JobName = r.order.Installation, r.order.Job, r.order.JobName
 	req.Execution, req.Fence = r.order.Execution, r.order.Fence
@@ -36,17 +34,6 @@ func (r *run) etl(secrets wire.Secrets) (engine.Result, error) {
 	req.Stop, req.Changed, req.Round = r.soft.Done(), r.properties.changed, func() { r.rounds.Add(1) }
 	req.Report, req.Log = &r.progress, r.log
 	return p.Run(r.hard, req)
-}
-
-// masked returns a copy of properties that shows no secret.
-func masked(properties map[string]string) map[string]string {
-	shown := maps.Clone(properties)
-	for name := range shown {
-		if holdfast.SecretProperty(name) {
-			shown[name] = holdfast.MaskedProperty
-		}
-	}
-	return shown
 }
 
 // etlOf is what a message says of an ETL, for an engine.

@@ -40,6 +40,9 @@ type Execution struct {
 	ParentID      holdfast.ExecutionID  `json:"parent_id,omitempty"`
 	ScheduleID    holdfast.ScheduleID   `json:"schedule_id,omitempty" doc:"The schedule that made it"`
 	CauseID       holdfast.ExecutionID  `json:"cause_id,omitempty" doc:"The execution whose good end made it, by a trigger"`
+	Asked         string                `json:"asked,omitempty" doc:"The call that asked for the run of an ETL: its API, and run or schedule; left out: a timing, a schedule or a trigger made it"`
+	Properties    map[string]string     `json:"properties,omitempty" doc:"Of the request for the run of an ETL; secrets, by their names, have ******** as their value"`
+	Removed       []string              `json:"removed_properties,omitempty" doc:"Names that the request takes away from this run"`
 	Simulated     bool                  `json:"simulated,omitempty" doc:"An ETL that did everything but the commit"`
 	WorkerID      holdfast.WorkerID     `json:"worker_id,omitempty"`
 	Fence         holdfast.Fence        `json:"fence" doc:"How often it was started"`
@@ -97,7 +100,8 @@ func (n names) execution(e holdfast.Execution) Execution {
 		out.Restore = n.restore(*e.Restore)
 	}
 	if e.ETL != nil {
-		out.Simulated = e.ETL.Simulate
+		out.Simulated, out.Asked = e.ETL.Simulate, e.ETL.Asked
+		out.Properties, out.Removed = masked(e.ETL.Properties), e.ETL.Removed
 	}
 	if e.Type == holdfast.JobBackup && e.Outcome != holdfast.OutcomeSucceeded && e.Outcome != holdfast.OutcomeWarning {
 		out.SetID = 0 // it is reserved only
