@@ -162,7 +162,7 @@ extract: [{name: a, connection: shop, table: a, on_reject: {max_rows: 5}}]
 transform: [{name: x, over: a, in: rows, rows: [{cast: {name: s, type: integer}}]}]
 load: [{from: x, connection: dwh, table: a, mode: merge, key: [id]}]
 `
-	res := run(t, p.order(t, def))
+	res := run(t, p.order(t, def, testkit.Allow("rejected")))
 	if got := p.dwh.Value(t, "", "SELECT string_agg(id || '=' || s, ' ' ORDER BY id) FROM a"); got != "1=1 2=7 3=9" {
 		t.Errorf("got %s", got)
 	}

@@ -396,7 +396,7 @@ func (r *reading) open(ctx context.Context, c *duck.Client, streamed bool) (run 
 
 // sendAsIs sends a database's rows without row steps.
 func (r *reading) sendAsIs(ctx context.Context, w io.Writer) (err error) {
-	r.read, err = r.src.copyTo(ctx, w, r.sql, csv)
+	r.read, err = r.copyTo(ctx, w, r.sql, csv)
 	return err
 }
 
@@ -404,7 +404,7 @@ func (r *reading) sendAsIs(ctx context.Context, w io.Writer) (err error) {
 func (r *reading) sendThrough(program *rows.Program) func(context.Context, io.Writer) error {
 	return func(ctx context.Context, w io.Writer) error {
 		return r.transfer(ctx, w, program, rows.Binary{}, "", func(ctx context.Context, w io.Writer) (int64, error) {
-			return r.src.copyTo(ctx, w, r.cast(textCasts(r.columns)), binary)
+			return r.copyTo(ctx, w, r.cast(textCasts(r.columns)), binary)
 		})
 	}
 }

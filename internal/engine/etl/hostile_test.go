@@ -217,3 +217,28 @@ func TestTargetRights(t *testing.T) {
 		p.dwh.Exec(t, "", "TRUNCATE mart.a")
 	}
 }
+
+func TestSourceRights(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	p.shop.Exec(t, "", `CREATE ROLE "Mr Read" LOGIN; CREATE SCHEMA sales; CREATE TABLE sales."Orders" (id int); CREATE TABLE o (id int)`)
+	p.dwh.Exec(t, "", "CREATE TABLE a (id int)")
+	tests := []struct {
+		extract string
+		code    holdfast.Code
+		want    []string
+	}{
+		{"table: sales.Orders", holdfast.CodeForbidden, []string{"extract a, site shop, database postgres", `GRANT USAGE ON SCHEMA "sales" TO "Mr Read"; GRANT SELECT ON TABLE "sales"."Orders" TO "Mr Read"`}},
+		{`query: select id from sales."Orders"`, holdfast.CodeForbidden, []string{`GRANT USAGE ON SCHEMA "sales" TO "Mr Read"`}},
+		{"query: select id from o", holdfast.CodeForbidden, []string{`GRANT SELECT ON TABLE "o" TO "Mr Read"`}},
+		{"query: select id from O2", holdfast.CodeInvalid, []string{`relation "o2" does not exist`, "search_path"}},
+	}
+	for i, tt := range tests {
+		req := p.order(t, "\nextract: [{name: a, connection: shop, "+tt.extract+"}]\nload: [{from: a, connection: dwh, table: a}]\n")
+		req.Execution += holdfast.ExecutionID(i)
+		site := req.Sites["shop"]
+		site.Server.User = "Mr Read"
+		req.Sites["shop"] = site
+		fail(t, req, tt.code, tt.want...)
+	}
+}

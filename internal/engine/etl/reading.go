@@ -2,12 +2,15 @@ package etl
 
 import (
 	"context"
+	"errors"
 	"io"
 	"regexp"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/rows"
 )
@@ -30,11 +33,10 @@ type reading struct {
 
 // read finds what the next unit reads of an input. What it returns beside an error
 // is to be closed, too.
-func (f *flow) read(ctx context.Context, number int, counters map[string]string) (*reading, error) {
+func (f *flow) read(ctx context.Context, number int, counters map[string]string) (r *reading, err error) {
 	in := &f.plan.Inputs[number]
-	r := &reading{f: f, in: in, last: true, rejects: f.newRejects(in)}
+	r = &reading{f: f, in: in, last: true, rejects: f.newRejects(in)}
 	if in.Extract.File != nil {
-		var err error
 		r.files, r.after, err = f.openFiles(ctx, in, counters[in.Extract.Name])
 		if f.e.preview {
 			r.files = firstOf(r.files)
@@ -42,10 +44,10 @@ func (f *flow) read(ctx context.Context, number int, counters map[string]string)
 		r.nothing = in.Extract.Incremental != nil && len(r.files) == 0
 		return r, err
 	}
-	var err error
 	if r.src, err = f.source(ctx, in.Extract.Connection); err != nil {
 		return r, err
 	}
+	defer func() { err = r.explain(err) }()
 	base := in.Base
 	if f.e.preview {
 		base = limited(base)
@@ -93,7 +95,7 @@ func (r *reading) feed() (feed, error) {
 	}
 	fd := feed{columns: r.columns, format: binary, casts: true}
 	p := part{send: func(ctx context.Context, w io.Writer, as format, casts map[string]string) (int64, error) {
-		return r.src.copyTo(ctx, w, r.cast(casts), as)
+		return r.copyTo(ctx, w, r.cast(casts), as)
 	}}
 	if len(r.in.Rows) > 0 {
 		plain := r.plain()
@@ -104,7 +106,7 @@ func (r *reading) feed() (feed, error) {
 		}
 		fd.columns, fd.casts = columnsOf(program), false
 		p = part{in: rows.Binary{}, rejects: r.rejects, send: func(ctx context.Context, w io.Writer, _ format, _ map[string]string) (int64, error) {
-			return r.src.copyTo(ctx, w, r.cast(textCasts(r.columns)), binary)
+			return r.copyTo(ctx, w, r.cast(textCasts(r.columns)), binary)
 		}}
 	}
 	fd.parts = []part{p}
@@ -159,6 +161,58 @@ func columnsOf(p *rows.Program) []column {
 		all[i] = column{name: c.Name, oid: c.OID, typ: modifier.ReplaceAllString(c.Type, ""), full: c.Type, textual: c.Textual}
 	}
 	return all
+}
+
+// copyTo sends the rows of a SELECT from the input's source.
+func (r *reading) copyTo(ctx context.Context, w io.Writer, sql string, as format) (int64, error) {
+	n, err := r.src.copyTo(ctx, w, sql, as)
+	return n, r.explain(err)
+}
+
+// denied is what a server that speaks English says of what it refuses.
+var denied = regexp.MustCompile(`^permission denied for (table|view|materialized view|foreign table|schema|sequence|function) (.+)$`)
+
+// explain says of which source an error is, and what to do about names that are not
+// there and missing rights.
+func (r *reading) explain(err error) error {
+	pe, ok := errors.AsType[*pgconn.PgError](err)
+	e, known := errors.AsType[*holdfast.Error](err)
+	if !ok || !known {
+		return err
+	}
+	site, cfg := r.f.e.plan.Definition.Connections[r.in.Extract.Connection].Site, r.src.conn.Config()
+	out := holdfast.Wrap(e.Code, err, "extract %s, site %s, database %s: %s", r.in.Extract.Name, site, cfg.Database, e.Msg).WithHint("%s", e.Hint)
+	switch pe.Code {
+	case "42501": // insufficient_privilege
+		return out.WithHint("as its owner run in the database %s: %s", cfg.Database, r.grants(pe.Message, definition.QuoteIdentifier(cfg.User)))
+	case "42P01", "3F000": // undefined_table, invalid_schema_name
+		return out.WithHint("check the name: its case counts where it is quoted or in table, and without a schema it is looked for in the search_path of the user %s", cfg.User)
+	}
+	return out
+}
+
+// grants is SQL that gives the source's user what an extract needs.
+func (r *reading) grants(message, to string) string {
+	if t, err := definition.ParseTable(r.in.Extract.Table); err == nil {
+		s := "GRANT SELECT ON TABLE " + t.SQL() + " TO " + to
+		if t.Schema != "" {
+			s = "GRANT USAGE ON SCHEMA " + definition.QuoteIdentifier(t.Schema) + " TO " + to + "; " + s
+		}
+		return s
+	}
+	right, kind, name := "SELECT", "TABLE", "…"
+	if m := denied.FindStringSubmatch(message); m != nil {
+		name = definition.QuoteIdentifier(m[2])
+		switch m[1] {
+		case "schema":
+			right, kind = "USAGE", "SCHEMA"
+		case "sequence":
+			kind = "SEQUENCE"
+		case "function":
+			right, kind, name = "EXECUTE", "FUNCTION", m[2]
+		}
+	}
+	return "GRANT " + right + " ON " + kind + " " + name + " TO " + to
 }
 
 // cast is the SELECT with some columns cast.
