@@ -343,13 +343,15 @@ func TestETLCounters(t *testing.T) {
 		t.Errorf("got %+v, want the counter", last)
 	}
 	events := r.events(before)
-	if len(events) != 1 || events[0].Kind != "etl.counter_set" || events[0].Actor != r.admin.String() || !strings.Contains(string(events[0].Data), `"value":"5"`) {
+	if len(events) != 2 || events[0].Kind != "etl.counter_asked" || events[1].Kind != "etl.counter_set" || events[1].Actor != r.admin.String() ||
+		!strings.Contains(string(events[0].Data), `"value":"5"`) || !strings.Contains(string(events[1].Data), `"value":"5"`) {
 		t.Errorf("got events %+v, want who set what", events)
 	}
 	r.out.etlErr = holdfast.Errorf(holdfast.CodeUnavailable, "no worker answers")
 	wantCode(t, r.svc.SetETLCounter(ctx, r.admin, j.ID, "orders", "orders", "6"), holdfast.CodeUnavailable)
-	if got := r.events(events[0].ID); len(got) != 0 {
-		t.Errorf("got events %+v of what was not done", got)
+	got := r.events(events[1].ID)
+	if len(got) != 2 || got[0].Kind != "etl.counter_asked" || got[1].Kind != "etl.counter_failed" || !strings.Contains(string(got[1].Data), `"error":"no worker answers"`) {
+		t.Errorf("got events %+v, want that it was asked for and failed", got)
 	}
 	r.out.etlErr = nil
 	wantInvalid(t, r.svc.SetETLCounter(ctx, r.admin, j.ID, "orders", "orders", strings.Repeat("9", 128<<10+1)))
@@ -372,7 +374,7 @@ func TestACounterThatIsSetIsToldOfWhoeverGoesAway(t *testing.T) {
 	if err := r.svc.SetETLCounter(ctx, r.admin, j.ID, "orders", "orders", "5"); err != nil {
 		t.Error(err)
 	}
-	if events := r.events(before); len(events) != 1 || events[0].Kind != "etl.counter_set" {
+	if events := r.events(before); len(events) != 2 || events[1].Kind != "etl.counter_set" {
 		t.Errorf("got events %+v, want who set the counter", events)
 	}
 }

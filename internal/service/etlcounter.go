@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -63,12 +64,17 @@ func (s *Service) ETLCounters(ctx context.Context, actor holdfast.Actor, id hold
 
 // SetETLCounter makes the next execution of an ETL go on from another value; an
 // empty one means from the beginning. CodeConflict while an execution works, which
-// would set it again; CodeNotFound when the flow has no such extract.
+// would set it again; CodeNotFound when the flow has no such extract. An event says
+// who asks for it before a worker does, and another one what became of it: when the
+// first stands alone, or the second names an error, look at the counter.
 func (s *Service) SetETLCounter(ctx context.Context, actor holdfast.Actor, id holdfast.JobID, flow, extract, value string) error {
-	now := s.now()
+	data := facts{"flow": flow, "extract": extract, "value": value}
+	tell := func(ctx context.Context, tx store.Tx, kind string) error {
+		return record(ctx, tx, actor, s.now(), jobWord(id), kind, data)
+	}
 	var t holdfast.ETLTask
-	err := s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
-		j, err := findETL(ctx, r, actor, opSetETLCounter, id)
+	err := s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
+		j, err := findETL(ctx, tx, actor, opSetETLCounter, id)
 		if err != nil {
 			return err
 		}
@@ -76,7 +82,7 @@ func (s *Service) SetETLCounter(ctx context.Context, actor holdfast.Actor, id ho
 			return holdfast.Errorf(holdfast.CodeInvalid, "the counter has %d bytes", len(value)).WithHint("use at most %d", maxCounter)
 		}
 		state := &turn{job: j}
-		if err := state.read(ctx, r); err != nil {
+		if err := state.read(ctx, tx); err != nil {
 			return err
 		}
 		if state.current != nil {
@@ -85,8 +91,11 @@ func (s *Service) SetETLCounter(ctx context.Context, actor holdfast.Actor, id ho
 			conflict.Execution = state.current.ID
 			return conflict
 		}
-		t, err = task(ctx, r, j, holdfast.ETLRun{})
-		return err
+		if t, err = task(ctx, tx, j, holdfast.ETLRun{}); err != nil {
+			return err
+		}
+		data["site"] = j.Site
+		return tell(ctx, tx, "etl.counter_asked")
 	})
 	if err != nil {
 		return err
@@ -96,13 +105,15 @@ func (s *Service) SetETLCounter(ctx context.Context, actor holdfast.Actor, id ho
 	defer cancel()
 	asked, cancelAsked := context.WithTimeout(ctx, counterTimeout)
 	defer cancelAsked()
-	if err := s.cfg.Pipelines.SetETLCounter(asked, t, flow, extract, value); err != nil {
-		return err
+	kind := "etl.counter_set"
+	failed := s.cfg.Pipelines.SetETLCounter(asked, t, flow, extract, value)
+	if failed != nil {
+		kind, data["error"] = "etl.counter_failed", holdfast.ErrorMessage(failed)
+	} else {
+		s.cfg.Log.InfoContext(ctx, "counter of an ETL set", "job", id, "flow", flow, "extract", extract, "actor", actor.String())
 	}
-	s.cfg.Log.InfoContext(ctx, "counter of an ETL set", "job", id, "flow", flow, "extract", extract, "actor", actor.String())
-	return s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
-		return record(ctx, tx, actor, now, jobWord(id), "etl.counter_set", facts{"site": t.Job.Site, "flow": flow, "extract": extract, "value": value})
-	})
+	err = s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error { return tell(ctx, tx, kind) })
+	return errors.Join(failed, err)
 }
 
 // PreviewETL asks for the first rows of each relation of an ETL, or of a draft.
