@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
@@ -276,6 +277,11 @@ func changeETL(actor holdfast.Actor, old holdfast.Job, j *holdfast.Job, mutate f
 		return holdfast.Errorf(holdfast.CodeInvalid, "an ETL job needs a definition")
 	}
 	j.ETL.Service, j.ETL.Aborted, j.ETL.Scheduled = old.ETL.Service, old.ETL.Aborted, old.ETL.Scheduled
+	if r := j.ETL.Recurrence; r != nil {
+		whole := *r
+		whole.Start = r.Start.Truncate(time.Second) // as it is shown, and written back
+		j.ETL.Recurrence = &whole
+	}
 	for _, c := range j.ETL.Configurations {
 		known := func(o holdfast.RunConfiguration) bool { return o.ID == c.ID }
 		if c.ID != 0 && !slices.ContainsFunc(old.ETL.Configurations, known) {

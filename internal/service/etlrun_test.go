@@ -463,6 +463,29 @@ func TestAServiceThatIsStoppedBeforeAWorkerHasItIsOff(t *testing.T) {
 	}
 }
 
+// What shows a start shows its seconds: who writes back what it was shown moves
+// nothing.
+func TestTheStartOfATimingIsWholeSeconds(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	r.clock.add(1234567 * time.Microsecond)
+	s := r.set(berlinETL, "")
+	a := must(r.svc.ScheduleETL(ctx, r.admin, service.ScheduleETL{RunETL: service.RunETL{Job: s.job.ID}, Period: time.Hour}))(t)
+	st := must(r.svc.ETLStatus(ctx, r.admin, s.job.ID))(t)
+	if begin := st.Job.ETL.Recurrence.Start; !begin.Equal(begin.Truncate(time.Second)) || !st.Planned.Due.Equal(begin.Add(time.Hour)) {
+		t.Errorf("got a start at %s and %s planned, want whole seconds", begin, st.Planned.Due)
+	}
+	s.update(func(e *holdfast.ETLSpec) { e.Recurrence.Start = e.Recurrence.Start.Add(500 * time.Millisecond) })
+	if now := must(r.svc.ETLStatus(ctx, r.admin, s.job.ID))(t); now.Planned.ID != a.Execution || !now.Planned.Due.Equal(st.Planned.Due) {
+		t.Errorf("got %s planned after a change of less than a second, want %s", now.Planned.Due, st.Planned.Due)
+	}
+	must(r.svc.Kill(ctx, r.admin, a.Execution))(t)
+	if now := must(r.svc.ETLStatus(ctx, r.admin, s.job.ID))(t); !now.Planned.Due.After(st.Planned.Due.Add(time.Second)) {
+		t.Errorf("got %s planned after the one at %s was killed, want the one after it", now.Planned.Due, st.Planned.Due)
+	}
+}
+
 func TestExecuteKeepsTheBoundsOfAnETL(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -471,12 +494,14 @@ func TestExecuteKeepsTheBoundsOfAnETL(t *testing.T) {
 	if e := must(r.svc.Execute(ctx, r.admin, service.Run{Job: s.job.ID, IfBusy: service.Queue}))(t); s.names[e.ID] != "current" {
 		t.Errorf("got execution %d, want the one that keeps the service on", e.ID)
 	}
+	_, _, err := r.svc.ExecuteAll(ctx, r.admin, service.Submit{Runs: []service.Run{{Job: s.job.ID, IfBusy: service.Queue}}})
+	wantCode(t, err, holdfast.CodeConflict)
 	s = r.set(serviceETL, "current/stop")
 	if e := must(r.svc.Execute(ctx, r.admin, service.Run{Job: s.job.ID, IfBusy: service.Queue}))(t); s.names[e.ID] != "" || e.State != holdfast.StateQueued {
 		t.Errorf("got %+v, want the start that follows", e)
 	}
 	s = r.set(berlinETL, "full")
-	_, err := r.svc.Execute(ctx, r.admin, service.Run{Job: s.job.ID, IfBusy: service.Queue})
+	_, err = r.svc.Execute(ctx, r.admin, service.Run{Job: s.job.ID, IfBusy: service.Queue})
 	wantCode(t, err, holdfast.CodeConflict)
 }
 

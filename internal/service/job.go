@@ -324,10 +324,14 @@ func notBusy(ctx context.Context, r store.Reader, id holdfast.JobID) (holdfast.E
 	case err != nil:
 		return holdfast.Execution{}, err
 	}
-	conflict := holdfast.Errorf(holdfast.CodeConflict, "job %d is busy: execution %d is %s", id, busy.ID, busy.State).
+	return busy, errBusy(busy)
+}
+
+func errBusy(e holdfast.Execution) error {
+	conflict := holdfast.Errorf(holdfast.CodeConflict, "job %d is busy: execution %d is %s", e.Job, e.ID, e.State).
 		WithHint("wait until it has ended, or stop it")
-	conflict.Execution = busy.ID
-	return busy, conflict
+	conflict.Execution = e.ID
+	return conflict
 }
 
 // Job returns a job that is not deleted.

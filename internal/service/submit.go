@@ -79,8 +79,12 @@ func (s *Service) ExecuteAll(ctx context.Context, actor holdfast.Actor, in Submi
 		}
 		list := make([]holdfast.Execution, len(in.Runs))
 		for i, run := range in.Runs {
-			if list[i], _, err = s.runExecution(ctx, tx, actor, jobs[i], run, now); err != nil {
+			joined := false
+			if list[i], joined, err = s.runExecution(ctx, tx, actor, jobs[i], run, now); err != nil {
 				return made{}, err
+			}
+			if joined { // a service that is on: nothing of this submission would be made for it
+				return made{}, errBusy(list[i])
 			}
 		}
 		return insertSubmission(ctx, tx, actor, in, list, now)
