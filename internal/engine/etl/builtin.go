@@ -35,6 +35,12 @@ var arrays = map[uint32]uint32{
 	6157: 4536, 5039: 5038, 271: 5069,
 }
 
+// serverOwn are built-in types whose values mean something on their server only: numbers
+// of its own objects, and rights of its own roles. Their text means the same elsewhere.
+var serverOwn = map[uint32]bool{
+	24: true, 1033: true, 2202: true, 2203: true, 2204: true, 2205: true, 2206: true, 3734: true, 3769: true, 4089: true, 4096: true, 4191: true,
+}
+
 // builtInName is the name of a built-in type with its modifier, as format_type
 // writes it; ok is false for any other type.
 func builtInName(oid uint32, mod int32) (name string, ok bool) {

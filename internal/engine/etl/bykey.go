@@ -145,7 +145,10 @@ func (f *flow) deleteMissing(ctx context.Context, tx pgx.Tx, t *target, from str
 	for i, k := range key {
 		q := definition.QuoteIdentifier(k)
 		equals := " = "
-		if slices.ContainsFunc(t.columns, func(c column) bool { return c.name == k && c.builtIn() }) {
+		if slices.ContainsFunc(t.columns, func(c column) bool {
+			_, named := builtInName(c.oid, -1)
+			return c.name == k && named
+		}) {
 			equals = " OPERATOR(pg_catalog.=) " // anybody's own may fit better, and runs with our rights
 		}
 		same[i] = "s." + q + equals + "t." + q

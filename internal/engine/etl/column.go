@@ -24,9 +24,11 @@ type column struct {
 	number uint16
 }
 
+// builtIn reports whether the column's values are the same on every server, in their
+// binary form, too.
 func (c column) builtIn() bool {
 	_, ok := builtInName(c.oid, -1)
-	return ok
+	return ok && !serverOwn[c.oid] && !serverOwn[arrays[c.oid]]
 }
 
 func names(columns []column) []string {
@@ -93,7 +95,7 @@ func nameTypes(ctx context.Context, conn *pgx.Conn, columns []column, oids []uin
 	var typ, full string
 	var textual bool
 	_, err = pgx.ForEachRow(rows, []any{&n, &typ, &full, &textual}, func() error {
-		if n < 1 || n > len(columns) || columns[n-1].builtIn() {
+		if n < 1 || n > len(columns) || columns[n-1].typ != "" {
 			return nil
 		}
 		columns[n-1].typ, columns[n-1].full, columns[n-1].textual = typ, full, textual

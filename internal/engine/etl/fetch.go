@@ -179,10 +179,11 @@ func (e *execution) tempFile() (*os.File, error) {
 	return file, nil
 }
 
-// temp is the directory for temporary files.
+// temp is the directory for temporary files. It is made when it is not there.
 func (p *Pipeline) temp() string {
 	if p.tempDir == "" {
 		return os.TempDir()
 	}
+	_ = os.MkdirAll(p.tempDir, 0o700) // who puts a file there finds what is wrong
 	return p.tempDir
 }

@@ -212,3 +212,24 @@ load: [{name: `+c.table+mode+`, from: a, connection: dwh, table: `+c.table+`, mo
 		}
 	}
 }
+
+// Numbers of a server's own objects are others elsewhere, and arrive by their names.
+func TestNamesOfObjects(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	const table = "CREATE TABLE a (c regclass, t regtype, p regprocedure, r regrole, all_c regclass[], own aclitem)"
+	p.shop.Exec(t, "", "CREATE TABLE more (); CREATE TABLE orders (id int); "+table+
+		"; INSERT INTO a VALUES ('orders', 'orders', 'lower(text)', 'postgres', '{orders,more}', 'postgres=r/postgres'), (NULL, 'int', NULL, NULL, '{}', NULL)")
+	p.dwh.Exec(t, "", "CREATE TABLE orders (id int); CREATE TABLE other (); CREATE TABLE more (); "+table)
+	for i, transform := range []string{"", `transform: [{name: x, in: engine, sql: "select * from a"}]`, `transform: [{name: x, in: rows, over: a, rows: [{filter: {column: t, op: is not null}}]}]`} {
+		p.dwh.Exec(t, "", "TRUNCATE a")
+		from := "a"
+		if transform != "" {
+			from = "x"
+		}
+		req := p.order(t, fmt.Sprintf("\nextract: [{name: a, connection: shop, table: a}]\n%s\nload: [{name: l%d, from: %s, connection: dwh, table: a}]\n", transform, i, from))
+		req.Execution = holdfast.ExecutionID(1001 + i)
+		mustRunEngine(t, req)
+		same(t, p.shop, "SELECT * FROM a", p.dwh, "SELECT * FROM a")
+	}
+}

@@ -199,6 +199,10 @@ func (t *target) match(ctx context.Context, conn *pgx.Conn, flow string, arrivin
 			continue
 		case !a.builtIn() || !c.builtIn():
 			m.same = false
+			if a.oid == pgtype.TextOID { // of a row step, for example
+				m.parses = append(m.parses, definition.QuoteIdentifier(a.name)+"::"+c.typ)
+				continue
+			}
 		case a.oid != c.oid:
 			m.casts[a.name] = c.typ
 			fallthrough
