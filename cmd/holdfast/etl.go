@@ -471,6 +471,9 @@ func (a *app) etlCounterCommand() *cobra.Command {
 				if in.Flow == "" || in.Extract == "" {
 					return holdfast.Errorf(holdfast.CodeInvalid, "which counter is to be set is missing").WithHint("add --flow and --extract, as the command shows them without --set")
 				}
+				if !reset && in.Value == "" {
+					return holdfast.Errorf(holdfast.CodeInvalid, "the counter's value is empty").WithHint("--reset makes the next execution begin from the beginning")
+				}
 				if err := c.SetETLCounter(cmd.Context(), args[0], in); err != nil {
 					return err
 				}

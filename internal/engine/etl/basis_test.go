@@ -86,6 +86,9 @@ load:
 		{"one", `{"column": "4", "tie": "7"}`, "error: extract one has none"},
 		{"files", `[{"path": "1.csv", "size": 3, "mtime": "2026-01-31T12:00:00Z"}]`, `[{"path":"1.csv","size":3,"mtime":"2026-01-31T12:00:00Z"}]`},
 		{"files", "1.csv", "error: no list of files"},
+		{"files", "null", "error: no list of files"},
+		{"files", `[{"path": "1.csv", "size": 3}]`, "error: with path, size and mtime"},
+		{"files", `[{"path": "1.csv", "size": 3, "mtime": "2026-01-31T12:00:00Z", "sum": 1}]`, "error: with path, size and mtime"},
 	}
 	pipeline := etl.New(etl.Config{})
 	for _, tt := range tests {

@@ -2,6 +2,7 @@ package etl
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -204,11 +205,7 @@ func (f *flow) checkCounter(ctx context.Context, in *definition.Input, value str
 		return "", holdfast.Errorf(holdfast.CodeInvalid, "the counter's value has more than %d bytes", maxCounter)
 	}
 	if in.Extract.Incremental.Strategy == definition.StrategyFile {
-		files, err := parseSeen(value)
-		if err != nil {
-			return "", err
-		}
-		return files.encode(), nil
+		return checkFiles(value)
 	}
 	m := parseMark(value)
 	switch written := strings.HasPrefix(strings.TrimSpace(value), "{"); {
@@ -243,6 +240,24 @@ func (f *flow) checkCounter(ctx context.Context, in *definition.Input, value str
 		}
 	}
 	return m.String(), nil
+}
+
+// checkFiles returns a counter of files as it is stored.
+func checkFiles(value string) (string, error) {
+	files, err := parseSeen(value)
+	if err != nil {
+		return "", err
+	}
+	var list []seenFile
+	dec := json.NewDecoder(strings.NewReader(value))
+	dec.DisallowUnknownFields()
+	err = dec.Decode(&list)
+	incomplete := slices.ContainsFunc(list, func(f seenFile) bool { return f.Path == "" || f.Size < 0 || f.MTime.IsZero() })
+	if err != nil || incomplete || list == nil || len(files) < len(list) {
+		return "", holdfast.Errorf(holdfast.CodeInvalid, "the counter of files is no list of files with path, size and mtime, each once").
+			WithHint(`write [{"path": "orders/1.csv", "size": 1024, "mtime": "2026-01-31T12:00:00Z"}]`)
+	}
+	return files.encode(), nil
 }
 
 // canonical makes of a text the one that the source writes for the value.
