@@ -34,7 +34,8 @@ type Pipeline interface {
 	Counters(ctx context.Context, req ETL) ([]FlowCounter, error)
 	// SetCounter makes the next execution go on from another value; an empty one
 	// means from the beginning. CodeNotFound when the flow has no such extract,
-	// CodeConflict while an execution of the job has a transaction open.
+	// CodeInvalid when the value is none of the column that it counts by, CodeConflict
+	// while an execution of the job has a transaction open.
 	SetCounter(ctx context.Context, req ETL, flow, extract, value string) error
 	// Preview reads the first rows of each relation that the definition names, in
 	// its order, and changes nothing.
