@@ -5,10 +5,10 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
-	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
 	"github.com/holdfast-backup/holdfast/internal/engine/pgsession"
 )
 
@@ -46,38 +46,42 @@ func (*Pipeline) Test(ctx context.Context, site engine.Site) ([]engine.Finding, 
 	if standby {
 		return append(found, engine.Finding{Name: "as a target", OK: true, Text: "nothing can be loaded: the server is a standby"}), nil
 	}
-	target, err := targetFinding(ctx, conn, database, role)
+	target, err := targetFinding(ctx, conn, role)
 	if err != nil {
 		return nil, err
 	}
 	return append(found, target), nil
 }
 
-// targetFinding looks whether the bookkeeping of loads is there, or can be made.
-func targetFinding(ctx context.Context, conn *pgx.Conn, database, role string) (engine.Finding, error) {
-	var there, usable, create bool
-	err := pgsession.QueryRow(ctx, conn, pgsession.QueryLimit, `SELECT to_regnamespace('holdfast_etl') IS NOT NULL,
-		coalesce(has_schema_privilege(to_regnamespace('holdfast_etl')::oid, 'USAGE'), false)
-			AND (has_schema_privilege(to_regnamespace('holdfast_etl')::oid, 'CREATE') OR to_regclass('holdfast_etl.reject') IS NOT NULL)
-			AND NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = to_regnamespace('holdfast_etl')::oid AND relkind = 'r'
-				AND relname IN ('execution', 'flow', 'counter', 'reject')
-				AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT') AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE'))),
-		has_database_privilege(current_database(), 'CREATE')`, nil, &there, &usable, &create)
+// targetFinding does what a load does first, and rolls it back: it makes the
+// bookkeeping when it is missing, and asks whether the role may write there.
+func targetFinding(ctx context.Context, conn *pgx.Conn, role string) (engine.Finding, error) {
+	ctx, cancel := context.WithTimeout(ctx, pgsession.QueryLimit)
+	defer cancel()
+	tx, err := conn.Begin(ctx)
 	if err != nil {
-		return engine.Finding{}, queryError(err, "tell the role's rights")
+		return engine.Finding{}, queryError(err, "begin a transaction")
+	}
+	defer rollback(ctx, tx)
+	err = ensureSchema(ctx, tx)
+	if err == nil {
+		var may bool
+		if err := tx.QueryRow(ctx, `SELECT has_schema_privilege('holdfast_etl', 'USAGE') AND bool_and(has_table_privilege(oid, p)) FROM pg_class, unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) AS p
+			WHERE relnamespace = to_regnamespace('holdfast_etl')::oid AND relname IN ('execution', 'flow', 'counter', 'reject')`).Scan(&may); err != nil {
+			return engine.Finding{}, queryError(err, "tell the role's rights")
+		}
+		if !may {
+			err = bookError(conn, &pgconn.PgError{Code: "42501", Message: "rights are missing"}, "write into the tables of holdfast_etl")
+		}
 	}
 	f := engine.Finding{Name: "as a target", OK: true, Text: fmt.Sprintf("role %s may use the schema holdfast_etl, where loads keep their counters", role)}
-	switch {
-	case usable:
-	case !there && create:
-		f.Text = fmt.Sprintf("role %s may make the schema holdfast_etl, where loads keep their counters", role)
-	case !there:
-		f.Text = fmt.Sprintf("nothing can be loaded yet: role %s may not make the schema holdfast_etl; to read, it is not needed", role)
-		f.Fix = fmt.Sprintf("to load, as a superuser in the database %s: CREATE SCHEMA holdfast_etl AUTHORIZATION %s;", database, definition.QuoteIdentifier(role))
+	switch holdfast.ErrorCode(err) { //nolint:exhaustive // the others say nothing of the site
+	case "":
+	case holdfast.CodeForbidden, holdfast.CodeInvalid:
+		f.Text = "nothing can be loaded yet: " + holdfast.ErrorMessage(err) + "; to read, it is not needed"
+		f.Fix = holdfast.ErrorHint(err)
 	default:
-		f.Text = fmt.Sprintf("nothing can be loaded yet: role %s may not use the schema holdfast_etl; to read, it is not needed", role)
-		f.Fix = fmt.Sprintf("to load, as its owner in the database %[2]s: GRANT USAGE, CREATE ON SCHEMA holdfast_etl TO %[1]s; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA holdfast_etl TO %[1]s; GRANT USAGE ON ALL SEQUENCES IN SCHEMA holdfast_etl TO %[1]s;",
-			definition.QuoteIdentifier(role), database)
+		return engine.Finding{}, err
 	}
 	return f, nil
 }
