@@ -414,9 +414,15 @@ func (a *app) etlStatusCommand() *cobra.Command {
 					}
 					row(e.what, fmt.Sprintf("execution %d, %s", e.is.ID, outcome(*e.is)))
 				}
-				if s.Current != nil {
-					p := s.Current.Progress
+				if e := s.Current; e != nil {
+					p := e.Progress
 					row("progress", fmt.Sprintf("%s, %d rows, %s", cell(p.Phase), p.DoneFiles, size(p.DoneBytes)))
+					if e.Detail != "" { // why it waits to be tried again, above all
+						row("detail", e.Detail)
+					}
+					if e.State == holdfast.StateQueued {
+						row("not before", e.Due)
+					}
 				}
 				if s.Planned != nil {
 					row("due", s.Planned.Due)

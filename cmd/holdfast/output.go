@@ -98,13 +98,16 @@ func duration(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-// outcome says in one word where an execution is.
+// outcome says in a word or two where an execution is.
 func outcome(e native.Execution) string {
 	if e.Outcome != "" {
 		return string(e.Outcome)
 	}
 	if w := e.Wanted.String(); w != "run" && string(e.State) == "RUNNING" {
 		return string(e.State) + " (" + w + ")"
+	}
+	if e.Reason != "" && string(e.State) == "QUEUED" { // it ran before
+		return string(e.State) + " (" + string(e.Reason) + ")"
 	}
 	return string(e.State)
 }

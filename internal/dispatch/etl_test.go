@@ -540,3 +540,20 @@ func TestETLResultStays(t *testing.T) {
 		t.Errorf("result: got %s, want %s", after.Result, before.Result)
 	}
 }
+
+// TestETLQueuedSaysWhy lets an engine be missing on the only worker: while the
+// execution waits to be tried again, its detail says why and what to do.
+func TestETLQueuedSaysWhy(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, func(c *dispatch.Config, _ *dispatch.ServerConfig) { c.RetryBase, c.RetryMax = time.Minute, time.Minute })
+	missing := holdfast.Errorf(holdfast.CodeUnavailable, "this flow needs the program holdfast-etl").WithHint("put it there")
+	s.startWorker(t, "local", script{}, newShelf(), etlWorker(pipe{run: func(_ context.Context, req engine.ETL) (engine.Result, error) {
+		req.Report.Phase("extract")
+		return engine.Result{}, missing
+	}}))
+	id := s.runETL(t, s.newETL(t, "orders", "x", nil))
+	e := s.waitFor(t, id, 5*time.Second, "a retry", func(e holdfast.Execution) bool { return e.State == holdfast.StateQueued && e.Retries == 1 })
+	if !strings.Contains(e.Detail, "needs the program holdfast-etl: put it there") || e.Reason != holdfast.ReasonTransient || e.Due.Before(time.Now()) {
+		t.Errorf("got %+v, detail %q, due %s", e.Status, e.Detail, e.Due)
+	}
+}

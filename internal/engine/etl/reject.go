@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strconv"
@@ -81,7 +80,7 @@ func (r *rejects) add(part string, bad rows.Reject) (err error) {
 	}
 	if r.file == nil {
 		if r.file, err = r.f.e.tempFile(); err != nil {
-			return fmt.Errorf("keep rejected rows: %w", err)
+			return err
 		}
 		r.w = bufio.NewWriterSize(r.file, 64<<10)
 	}
@@ -101,9 +100,15 @@ func (r *rejects) add(part string, bad rows.Reject) (err error) {
 		field(req.Installation), strconv.FormatInt(int64(req.Job), 10), field(req.JobName), field(r.f.plan.Load.Name),
 		strconv.FormatInt(int64(req.Execution), 10), field(r.extract.Name), strconv.FormatInt(bad.Line, 10), column, field(clip(reason, maxReason)), raw,
 	}, ",")
-	_, err = r.w.WriteString(line + "\n")
-	return err
+	if _, err = r.w.WriteString(line + "\n"); err != nil {
+		return r.fileError(err)
+	}
+	return nil
 }
+
+// fileError says of the rejected rows' file what is wrong with its place: it has no
+// name.
+func (r *rejects) fileError(err error) error { return fileError(err, r.f.e.p.temp()) }
 
 // field is a field of CSV; an empty one without quotes is NULL.
 func field(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
@@ -173,10 +178,10 @@ func (r *rejects) limits() error {
 // text is the rejects, as CSV.
 func (r *rejects) text() (io.Reader, error) {
 	if err := r.w.Flush(); err != nil {
-		return nil, fmt.Errorf("keep rejected rows: %w", err)
+		return nil, r.fileError(err)
 	}
 	if _, err := r.file.Seek(0, io.SeekStart); err != nil {
-		return nil, fmt.Errorf("read rejected rows: %w", err)
+		return nil, r.fileError(err)
 	}
 	return r.file, nil
 }
