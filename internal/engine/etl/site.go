@@ -31,10 +31,10 @@ func (*Pipeline) Test(ctx context.Context, site engine.Site) ([]engine.Finding, 
 	var version, database, role string
 	var standby bool
 	var tables int
-	err = pgsession.QueryRow(ctx, conn, pgsession.QueryLimit, `SELECT current_setting('server_version'), current_database()::text, current_user::text, pg_is_in_recovery(),
-		(SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-			WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^(pg_|information_schema$|holdfast_etl$)'
-			AND has_schema_privilege(n.oid, 'USAGE') AND has_any_column_privilege(c.oid, 'SELECT'))::int`,
+	err = pgsession.QueryRow(ctx, conn, pgsession.QueryLimit, `SELECT pg_catalog.current_setting('server_version'), pg_catalog.current_database()::text, current_user::text, pg_catalog.pg_is_in_recovery(),
+		(SELECT pg_catalog.count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+			WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname OPERATOR(pg_catalog.!~) '^(pg_|information_schema$|holdfast_etl$)'
+			AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT'))::int`,
 		nil, &version, &database, &role, &standby, &tables)
 	if err != nil {
 		return nil, queryError(err, "read the catalogue")
@@ -66,8 +66,8 @@ func targetFinding(ctx context.Context, conn *pgx.Conn, role string) (engine.Fin
 	err = ensureSchema(ctx, tx)
 	if err == nil {
 		var may bool
-		if err := tx.QueryRow(ctx, `SELECT has_schema_privilege('holdfast_etl', 'USAGE') AND bool_and(has_table_privilege(oid, p)) FROM pg_class, unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) AS p
-			WHERE relnamespace = to_regnamespace('holdfast_etl')::oid AND relname IN ('execution', 'flow', 'counter', 'reject')`).Scan(&may); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT pg_catalog.has_schema_privilege('holdfast_etl', 'USAGE') AND pg_catalog.bool_and(pg_catalog.has_table_privilege(oid, p)) FROM pg_catalog.pg_class, pg_catalog.unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) AS p
+			WHERE relnamespace = pg_catalog.to_regnamespace('holdfast_etl')::oid AND relname IN ('execution', 'flow', 'counter', 'reject')`).Scan(&may); err != nil {
 			return engine.Finding{}, queryError(err, "tell the role's rights")
 		}
 		if !may {
