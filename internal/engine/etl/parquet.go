@@ -1,7 +1,6 @@
 package etl
 
 import (
-	"bufio"
 	stdbinary "encoding/binary"
 	"errors"
 	"fmt"
@@ -11,16 +10,21 @@ import (
 	"reflect"
 	"regexp"
 	"strconv"
+	"sync"
 
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/rows"
 )
 
 // Sizes of what is written at once.
 const (
-	parquetBatch    = 1024    // values of a column that are handed over together
+	parquetBatch    = 1024    // rows that are handed over together
+	parquetBytes    = 4 << 20 // of long values in them
+	parquetAhead    = 3       // batches that are read, or wait, or are written
 	parquetRowGroup = 256_000 // rows
 )
 
@@ -242,144 +246,145 @@ type leaf struct {
 func (l leaf) Name() string                           { return l.name }
 func (l leaf) Value(base reflect.Value) reflect.Value { return base }
 
-// parquetWriter makes Parquet of a binary COPY stream.
+// parquetWriter makes Parquet of a binary COPY stream. One goroutine reads rows
+// while another one encodes and compresses those before.
 type parquetWriter struct {
-	r       *bufio.Reader
 	columns []column
 	types   []parquetType
+	refers  []bool // by column: values refer to the bytes that they were made of
 	out     *parquet.GenericWriter[any]
-	pending [][]parquet.Value // by column
-	arena   []byte            // what pending values refer to
-	rows    int64
+	rows    int64 // that were read
+	group   int   // rows of the row group
+}
+
+// parquetRows are rows on their way from one goroutine to the other.
+type parquetRows struct {
+	rows   int
+	values [][]parquet.Value // by column
+	arena  []byte            // what they refer to
 }
 
 func newParquetWriter(w io.Writer, columns []column) *parquetWriter {
-	p := &parquetWriter{columns: columns, pending: make([][]parquet.Value, len(columns))}
+	p := &parquetWriter{columns: columns}
+	codec := &zstd.Codec{Level: zstd.SpeedFastest} // a file is hardly larger, and takes half the time
 	g := orderedGroup{Group: parquet.Group{}}
-	for i, c := range columns {
+	for _, c := range columns {
 		t, _ := parquetOf(c)
-		p.types = append(p.types, t)
-		node := parquet.Optional(parquet.Compressed(t.node, &parquet.Zstd))
+		kind := t.node.Type().Kind()
+		p.types, p.refers = append(p.types, t), append(p.refers, kind == parquet.ByteArray || kind == parquet.FixedLenByteArray)
+		node := parquet.Optional(parquet.Compressed(t.node, codec))
 		g.Group[c.name] = node
 		g.fields = append(g.fields, leaf{node, c.name})
-		p.pending[i] = make([]parquet.Value, 0, parquetBatch)
 	}
 	p.out = parquet.NewGenericWriter[any](w, parquet.NewSchema("rows", g))
 	return p
 }
 
-// copySignature begins a binary COPY stream. Source: the manual's page on COPY,
-// "Binary Format".
-const copySignature = "PGCOPY\n\xff\r\n\x00"
-
 // run reads a stream to its end, and returns how many rows it had.
 func (p *parquetWriter) run(r io.Reader) (int64, error) {
-	p.r = bufio.NewReaderSize(r, 1<<20)
 	before := p.rows
-	head := make([]byte, len(copySignature)+8)
-	if _, err := io.ReadFull(p.r, head); err != nil {
-		return 0, fmt.Errorf("read rows: %w", err)
+	// Both have room for all batches: only who waits for a free one waits.
+	free, full := make(chan *parquetRows, parquetAhead), make(chan *parquetRows, parquetAhead)
+	for range parquetAhead {
+		free <- &parquetRows{values: make([][]parquet.Value, len(p.types))}
 	}
-	if string(head[:len(copySignature)]) != copySignature {
-		return 0, errors.New("read rows: this is no COPY stream")
-	}
-	if _, err := p.r.Discard(int(stdbinary.BigEndian.Uint32(head[len(head)-4:]))); err != nil {
-		return 0, fmt.Errorf("read rows: %w", err)
-	}
-	for {
-		more, err := p.row()
-		if err != nil {
-			return 0, err
-		}
-		if !more {
-			break
-		}
-		p.rows++
-		if p.rows%parquetBatch == 0 {
-			if err := p.hand(); err != nil {
-				return 0, err
+	failed := make(chan struct{})
+	var written error
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for b := range full {
+			if written = p.hand(b); written != nil {
+				close(failed)
+				return
 			}
+			free <- b
 		}
-		if p.rows%parquetRowGroup == 0 {
-			if err := p.out.Flush(); err != nil {
-				return 0, fmt.Errorf("write Parquet: %w", err)
-			}
-		}
+	})
+	err := p.read(rows.NewReader(r, len(p.types)), free, full, failed)
+	close(full)
+	wg.Wait()
+	if err = errors.Join(err, written); err != nil {
+		return 0, err
 	}
 	return p.rows - before, nil
 }
 
-// close writes what is pending, and the end of the file.
-func (p *parquetWriter) close() error {
-	if err := p.hand(); err != nil {
-		return err
+// read reads rows into free batches, until there are no more, or who writes them
+// has failed.
+func (p *parquetWriter) read(r *rows.Reader, free <-chan *parquetRows, full chan<- *parquetRows, failed <-chan struct{}) error {
+	for {
+		var b *parquetRows
+		select {
+		case b = <-free:
+		case <-failed:
+			return nil
+		}
+		for b.rows < parquetBatch && len(b.arena) < parquetBytes {
+			values, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				full <- b
+				return nil
+			}
+			if err != nil {
+				return fmt.Errorf("read rows: %w", err)
+			}
+			p.rows++
+			if err := p.add(b, values); err != nil {
+				return err
+			}
+		}
+		full <- b
 	}
-	if err := p.out.Close(); err != nil {
+}
+
+// add adds a row to a batch.
+func (p *parquetWriter) add(b *parquetRows, values [][]byte) error {
+	for i, raw := range values {
+		if raw == nil {
+			b.values[i] = append(b.values[i], parquet.Value{})
+			continue
+		}
+		if p.refers[i] {
+			at := len(b.arena)
+			b.arena = append(b.arena, raw...)
+			raw = b.arena[at:]
+		}
+		v, err := p.types[i].value(raw)
+		if err != nil {
+			return holdfast.Errorf(holdfast.CodeInvalid, "row %d, column %s: %s", p.rows, p.columns[i].name, err).
+				WithHint("cast the column to text in the extract's query, or give it a value that Parquet has")
+		}
+		v.SetDefinitionLevel(1)
+		b.values[i] = append(b.values[i], v)
+	}
+	b.rows++
+	return nil
+}
+
+// hand gives the values of a batch to their columns, and empties it.
+func (p *parquetWriter) hand(b *parquetRows) error {
+	for i, w := range p.out.ColumnWriters() {
+		if _, err := w.WriteRowValues(b.values[i]); err != nil {
+			return fmt.Errorf("write Parquet: %w", err)
+		}
+		b.values[i] = b.values[i][:0]
+	}
+	p.group += b.rows
+	b.rows, b.arena = 0, b.arena[:0]
+	if p.group < parquetRowGroup {
+		return nil
+	}
+	p.group = 0
+	if err := p.out.Flush(); err != nil {
 		return fmt.Errorf("write Parquet: %w", err)
 	}
 	return nil
 }
 
-// row reads one row; false at the end.
-func (p *parquetWriter) row() (bool, error) {
-	var b [4]byte
-	if _, err := io.ReadFull(p.r, b[:2]); err != nil {
-		return false, fmt.Errorf("read rows: %w", err)
+// close writes the end of the file.
+func (p *parquetWriter) close() error {
+	if err := p.out.Close(); err != nil {
+		return fmt.Errorf("write Parquet: %w", err)
 	}
-	n := int16(stdbinary.BigEndian.Uint16(b[:2]))
-	if n == -1 {
-		_, err := io.Copy(io.Discard, p.r) // what comes behind is the end of the stream
-		return false, err
-	}
-	if int(n) != len(p.types) {
-		return false, fmt.Errorf("read rows: a row has %d values, want %d", n, len(p.types))
-	}
-	for i := range p.types {
-		if _, err := io.ReadFull(p.r, b[:]); err != nil {
-			return false, fmt.Errorf("read rows: %w", err)
-		}
-		length := int32(stdbinary.BigEndian.Uint32(b[:]))
-		if length < 0 {
-			p.pending[i] = append(p.pending[i], parquet.Value{}.Level(0, 0, i))
-			continue
-		}
-		raw, err := p.read(int(length))
-		if err != nil {
-			return false, fmt.Errorf("read rows: %w", err)
-		}
-		v, err := p.types[i].value(raw)
-		if err != nil {
-			return false, holdfast.Errorf(holdfast.CodeInvalid, "row %d, column %s: %s", p.rows+1, p.columns[i].name, err).
-				WithHint("cast the column to text in the extract's query, or give it a value that Parquet has")
-		}
-		p.pending[i] = append(p.pending[i], v.Level(0, 1, i))
-	}
-	return true, nil
-}
-
-// read reads the bytes of a value. Memory grows with what comes, not with what was
-// announced.
-func (p *parquetWriter) read(length int) ([]byte, error) {
-	const step = 64 << 10
-	at := len(p.arena)
-	for left := length; left > 0; left -= step {
-		from := len(p.arena)
-		p.arena = append(p.arena, make([]byte, min(left, step))...)
-		if _, err := io.ReadFull(p.r, p.arena[from:]); err != nil {
-			return nil, err
-		}
-	}
-	return p.arena[at:], nil
-}
-
-// hand gives pending values to their columns.
-func (p *parquetWriter) hand() error {
-	for i, w := range p.out.ColumnWriters() {
-		if _, err := w.WriteRowValues(p.pending[i]); err != nil {
-			return fmt.Errorf("write Parquet: %w", err)
-		}
-		p.pending[i] = p.pending[i][:0]
-	}
-	p.arena = p.arena[:0]
 	return nil
 }
