@@ -410,7 +410,7 @@ func (r *reading) sendThrough(program *rows.Program) func(context.Context, io.Wr
 }
 
 // fileProgram makes the program of files that do not go to the engine as they are.
-// Formats that it alone reads come out of it first.
+// Parquet, which it alone reads, comes out of it first.
 func (r *reading) fileProgram(ctx context.Context, c *duck.Client) (*rows.Program, func(context.Context, io.Writer) error, error) {
 	columns, err := fieldColumns(r.in.Extract.File.Fields)
 	if err != nil {
@@ -420,10 +420,14 @@ func (r *reading) fileProgram(ctx context.Context, c *duck.Client) (*rows.Progra
 	if err != nil {
 		return nil, nil, err
 	}
-	if r.in.Extract.File.Format == definition.FormatCSV {
+	if format := r.in.Extract.File.Format; format != definition.FormatParquet {
+		var in rows.Format = csvOf(r.in.Extract.File)
+		if format == definition.FormatJSON {
+			in = rows.JSON{}
+		}
 		return program, func(ctx context.Context, w io.Writer) error {
 			for _, file := range r.files {
-				err := r.transfer(ctx, w, program, csvOf(r.in.Extract.File), file.name, func(ctx context.Context, w io.Writer) (int64, error) {
+				err := r.transfer(ctx, w, program, in, file.name, func(ctx context.Context, w io.Writer) (int64, error) {
 					return -1, r.f.e.copyFile(ctx, w, file.file)
 				})
 				if err != nil {

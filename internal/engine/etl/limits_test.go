@@ -233,3 +233,29 @@ func TestNamesOfObjects(t *testing.T) {
 		same(t, p.shop, "SELECT * FROM a", p.dwh, "SELECT * FROM a")
 	}
 }
+
+// A line that is no JSON is a row like any other that cannot be read.
+func TestBadJSON(t *testing.T) {
+	t.Parallel()
+	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	dwh.Exec(t, "", "CREATE TABLE a (id int, s text)")
+	root := t.TempDir()
+	write(t, filepath.Join(root, "a.json"), "{\"id\": 1, \"s\": \"x\"}\n{\"id\": 2\n{\"id\": \"three\"}\n{\"id\": 4}\n")
+	def := func(reject string) string {
+		return `
+extract: [{name: f, connection: lake, file: {path: a.json, format: json, fields: [{name: id, type: integer}, {name: s, type: text}]}` + reject + `}]
+load: [{from: f, connection: dwh, table: a}]
+`
+	}
+	_, err := runEngine(t, toFiles(t, dwh, root, def("")))
+	wantError(t, err, holdfast.CodeInvalid, "a.json: line 2 is no object")
+	req := toFiles(t, dwh, root, def(", on_reject: {}"), testkit.Allow(""))
+	req.Execution++
+	if f := mustRunEngine(t, req).Flows[0]; f.Read != 4 || f.Rejected != 2 || f.Loaded != 2 {
+		t.Errorf("got flow %+v, want two of four rows", f)
+	}
+	got := dwh.Value(t, "", "SELECT string_agg(concat_ws(' ', line, column_name, reason, raw), '; ' ORDER BY line) FROM holdfast_etl.reject")
+	if want := `2 a.json: the line is no object of JSON {"id": 2; 3 id a.json: the value is no whole number {"id": "three"}`; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}

@@ -3,14 +3,12 @@ package session
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
-	"fmt"
 	"io"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/duck"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/jsonline"
 )
 
 // jsonLines makes CSV of objects that stand one a line. The engine's own reader takes
@@ -21,8 +19,7 @@ func jsonLines(w io.Writer, r io.Reader, columns []duck.Column, longest int64) e
 	lines.Buffer(make([]byte, 0, pourBuffer), int(longest))
 	raw := make([]bool, len(columns))
 	for i, c := range columns {
-		name, _, _ := strings.Cut(strings.ToLower(c.Type), "(")
-		raw[i] = name == "json" || name == "jsonb"
+		raw[i] = jsonline.IsJSON(c.Type)
 	}
 	number := 0
 	for lines.Scan() {
@@ -31,11 +28,7 @@ func jsonLines(w io.Writer, r io.Reader, columns []duck.Column, longest int64) e
 		if len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
-		var object map[string]json.RawMessage
-		err := json.Unmarshal(line, &object)
-		if err == nil && (object == nil || !utf8.Valid(line)) {
-			err = fmt.Errorf("it is no object in UTF-8")
-		}
+		object, err := jsonline.Object(line)
 		if err != nil {
 			return holdfast.Wrap(holdfast.CodeInvalid, err, "line %d is no object", number).
 				WithHint("a file of JSON has one object a line")
@@ -44,7 +37,7 @@ func jsonLines(w io.Writer, r io.Reader, columns []duck.Column, longest int64) e
 			if i > 0 {
 				_ = out.WriteByte(',')
 			}
-			text, ok, err := jsonText(object[c.Name], raw[i])
+			text, ok, err := jsonline.Text(object[c.Name], raw[i])
 			if err != nil {
 				return holdfast.Wrap(holdfast.CodeInvalid, err, "line %d: the text of %s cannot be read", number, c.Name)
 			}
@@ -63,23 +56,4 @@ func jsonLines(w io.Writer, r io.Reader, columns []duck.Column, longest int64) e
 			WithHint("a line has at most %d bytes here: a part of resources.memory", longest)
 	}
 	return out.Flush()
-}
-
-// jsonText returns the text of a value: of a string what it says, of others as they
-// are written, and nothing for null. Raw is a value of which JSON is wanted.
-func jsonText(value json.RawMessage, raw bool) (text string, ok bool, err error) {
-	switch {
-	case len(value) == 0, string(value) == "null" && !raw:
-		return "", false, nil
-	case value[0] != '"' || raw:
-		return string(value), true, nil
-	}
-	if err := json.Unmarshal(value, &text); err != nil {
-		return "", false, err
-	}
-	// The decoder makes this character of half a pair of surrogates.
-	if strings.ContainsRune(text, utf8.RuneError) && !bytes.ContainsRune(value, utf8.RuneError) && !bytes.Contains(bytes.ToLower(value), []byte(`\ufffd`)) {
-		return "", false, fmt.Errorf("it has half a pair of surrogates")
-	}
-	return text, true, nil
 }

@@ -4,7 +4,7 @@ import (
 	"io"
 )
 
-// Format is how rows stand in a stream: [Binary] or [CSV].
+// Format is how rows stand in a stream: [Binary], [CSV] or [JSON].
 type Format interface {
 	// reader reads rows with the columns, as their binary values.
 	reader(r io.Reader, columns []Column) (source, error)
