@@ -147,6 +147,7 @@ func (a *app) etlPreviewCommand() *cobra.Command {
 			return nil
 		},
 	}
+	preview.Flags().StringVar(&in.Site, "site", "", "`site` whose worker reads (default: that of the first load)")
 	preview.Flags().IntVar(&in.Rows, "rows", 10, "`number` of rows of each relation, up to 1000")
 	preview.Flags().StringArrayVar(&props, "property", nil, propertyUse)
 	return preview

@@ -91,6 +91,7 @@ type ETLStatus struct {
 // NewPreview asks for the first rows of each relation of a definition.
 type NewPreview struct {
 	Definition string            `json:"definition" maxLength:"262144"`
+	Site       string            `json:"site,omitempty" doc:"Id or slug of the site whose worker reads; default: that of the first load or extract that names one"`
 	Properties map[string]string `json:"properties,omitempty"`
 	Rows       int               `json:"rows,omitempty" minimum:"1" maximum:"1000" doc:"Default 10"`
 }
@@ -353,9 +354,15 @@ func serviceWord(s service.ETLStatus) string {
 }
 
 func (a *api) previewETL(ctx context.Context, actor holdfast.Actor, in *struct{ Body NewPreview }) (*listOutput[engine.Relation], error) {
-	list, err := a.Service.PreviewETL(ctx, actor, service.PreviewETL{
-		Definition: in.Body.Definition, Properties: in.Body.Properties, Rows: in.Body.Rows,
-	})
+	p := service.PreviewETL{Definition: in.Body.Definition, Properties: in.Body.Properties, Rows: in.Body.Rows}
+	if in.Body.Site != "" {
+		s, err := a.site(ctx, actor, in.Body.Site)
+		if err != nil {
+			return nil, err
+		}
+		p.Site = s.ID
+	}
+	list, err := a.Service.PreviewETL(ctx, actor, p)
 	if err != nil {
 		return nil, err
 	}

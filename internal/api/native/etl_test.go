@@ -174,6 +174,15 @@ func TestClientETLs(t *testing.T) {
 	noError(t, c.SetETLCounter(ctx, "copy", native.NewCounter{Flow: "orders", Extract: "orders"}))
 	seen, err := c.PreviewETL(ctx, native.NewPreview{Definition: text})
 	noError(t, err)
+	const files = "apiVersion: holdfast/etl/v1\nname: files\nconnections: {lake: {directory: /srv}}\n" +
+		"extract: [{name: a, connection: lake, file: {path: a.csv, format: csv, fields: [{name: id, type: int}]}}]\n" +
+		"load: [{from: a, connection: lake, output: {path: b, format: csv}}]\n"
+	_, err = c.PreviewETL(ctx, native.NewPreview{Definition: files})
+	if holdfast.ErrorCode(err) != holdfast.CodeInvalid {
+		t.Errorf("files without a site: got %v", err)
+	}
+	_, err = c.PreviewETL(ctx, native.NewPreview{Definition: files, Site: "berlin"})
+	noError(t, err)
 	if len(counters) != 1 || len(seen) != 1 || len(seen[0].Rows) != 1 {
 		t.Errorf("got counters %v and preview %v, want one of each", counters, seen)
 	}

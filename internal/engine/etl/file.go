@@ -73,7 +73,7 @@ func (e *execution) openRoot(dir string) (*os.Root, error) {
 		return below, nil
 	}
 	return nil, holdfast.Errorf(holdfast.CodeForbidden, "the directory %s is not below a directory that this worker allows", dir).
-		WithHint("add it to etl_roots in the worker's configuration; now there are: %s", strings.Join(e.req.Roots, ", "))
+		WithHint("start its server with --etl-root, or add it to etl_roots in the worker's configuration; now there are: %s", strings.Join(e.req.Roots, ", "))
 }
 
 // fileError puts a failed call to the file system in words.
