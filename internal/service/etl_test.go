@@ -379,6 +379,23 @@ func TestACounterThatIsSetIsToldOfWhoeverGoesAway(t *testing.T) {
 	}
 }
 
+func TestTheNewestOfAnETLWhenTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	j := r.etl("clock", berlinETL)
+	r.clock.add(2 * time.Hour) // the clock is ahead
+	a := must(r.svc.RunETL(ctx, r.admin, service.RunETL{Job: j.ID}))(t)
+	r.move(r.move(must(r.svc.Execution(ctx, r.admin, a.Execution))(t), holdfast.MoveStart), holdfast.MoveFail)
+	r.clock.add(-2 * time.Hour) // and put right
+	b := must(r.svc.RunETL(ctx, r.admin, service.RunETL{Job: j.ID}))(t)
+	r.move(r.move(must(r.svc.Execution(ctx, r.admin, b.Execution))(t), holdfast.MoveStart), holdfast.MoveSucceed)
+	st := must(r.svc.ETLStatus(ctx, r.admin, j.ID))(t)
+	if st.Finished.ID != b.Execution || st.Last.ID != b.Execution {
+		t.Errorf("finished %d, last %d, want %d", st.Finished.ID, st.Last.ID, b.Execution)
+	}
+}
+
 func TestPreviewETL(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

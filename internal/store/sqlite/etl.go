@@ -23,28 +23,27 @@ func (r reader) EndedSoAgain(ctx context.Context, e holdfast.Execution) (bool, e
 // ETLHistory returns what the history of an ETL job ends with.
 func (r reader) ETLHistory(ctx context.Context, job holdfast.JobID) (store.ETLHistory, error) {
 	var h store.ETLHistory
-	ended, err := many(ctx, r.s, executionFields, "SELECT "+executionColumns+` FROM executions INDEXED BY executions_etl_ended
-		WHERE job = ? AND type = 'ETL' AND state = 'ENDED' ORDER BY ended DESC, id DESC LIMIT 1`, job)
-	if err != nil {
+	newest := func(event, only string) (*holdfast.Execution, error) {
+		list, err := many(ctx, r.s, executionFields, "SELECT "+executionColumns+` FROM executions WHERE id =
+			(SELECT execution FROM etl_turns WHERE etl_turns.job = ? AND event = `+event+only+" ORDER BY turn DESC LIMIT 1)", job)
+		if err != nil || len(list) == 0 {
+			return nil, err
+		}
+		return &list[0], nil
+	}
+	var err error
+	if h.Ended, err = newest("'ended'", ""); err != nil {
 		return h, err
 	}
-	if len(ended) > 0 {
-		h.Ended = &ended[0]
-	}
-	const started = " FROM executions INDEXED BY executions_etl_started WHERE job = ? AND type = 'ETL' AND started IS NOT NULL"
-	newest, err := many(ctx, r.s, executionFields, "SELECT "+executionColumns+started+" ORDER BY started DESC, id DESC LIMIT 1", job)
-	if err != nil || len(newest) == 0 {
+	h.Started, err = newest("'started'", "")
+	if err != nil || h.Started == nil {
 		return h, err
 	}
-	h.Started = &newest[0]
 	if h.Started.State == holdfast.StateEnded {
 		h.Finished = h.Started
 		return h, nil
 	}
-	finished, err := many(ctx, r.s, executionFields, "SELECT "+executionColumns+started+" AND state = 'ENDED' ORDER BY started DESC, id DESC LIMIT 1", job)
-	if len(finished) > 0 {
-		h.Finished = &finished[0]
-	}
+	h.Finished, err = newest("'started'", " AND (SELECT state FROM executions WHERE id = etl_turns.execution) = 'ENDED'")
 	return h, err
 }
 

@@ -278,6 +278,11 @@ func testETLHistory(t *testing.T, f *fixture) {
 	history("of one that runs and was planned before them", store.ETLHistory{Ended: second, Started: planned, Finished: second})
 	planned = move(planned, holdfast.MoveFail)
 	history("of one that ran and was planned before them", store.ETLHistory{Ended: planned, Started: planned, Finished: planned})
+	now -= 100 // the clock is set back
+	last := move(begin(), holdfast.MoveStart)
+	history("of one that runs after the clock was set back", store.ETLHistory{Ended: planned, Started: last, Finished: planned})
+	last = move(last, holdfast.MoveFail)
+	history("of one that ran after the clock was set back", store.ETLHistory{Ended: last, Started: last, Finished: last})
 }
 
 func testMoveETLRun(t *testing.T, f *fixture) {
