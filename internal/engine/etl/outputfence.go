@@ -88,13 +88,19 @@ func (o *output) lastClaims() (int, error) {
 	}
 	last := 0
 	for _, e := range entries {
-		if rest, ok := strings.CutPrefix(e.Name(), claimsPrefix); ok {
-			if n, err := strconv.Atoi(rest); err == nil {
-				last = max(last, n)
-			}
-		}
+		last = max(last, claimsNumber(e.Name()))
 	}
 	return last, nil
+}
+
+// claimsNumber is the number of the claims with the name; 0: it is none of theirs.
+func claimsNumber(name string) int {
+	rest, ok := strings.CutPrefix(name, claimsPrefix)
+	n, err := strconv.Atoi(rest)
+	if !ok || err != nil {
+		return 0
+	}
+	return n
 }
 
 // change changes the claims, and takes away what is being written by those that they
@@ -159,20 +165,16 @@ func (o *output) publish(number int, c claims) (done bool, err error) {
 	if err != nil || last != number {
 		return false, err
 	}
-	for old := number - 2; old > 0; old-- { // the last but one stays for those who have just seen its name
-		if _, err := o.root.Lstat(claimsOf(old)); err != nil {
-			break
-		}
-		if err := o.take(claimsOf(old)); err != nil {
-			return false, err
-		}
-	}
 	return true, nil
 }
 
-// sweep takes away what closed fences are writing, and what was left by processes
-// that were killed.
+// sweep takes away what closed fences are writing, claims that hold no longer, and
+// what was left by processes that were killed.
 func (o *output) sweep(c claims) error {
+	last, err := o.lastClaims()
+	if err != nil {
+		return err
+	}
 	entries, err := fs.ReadDir(o.root.FS(), ".")
 	if err != nil {
 		return fileError(err, o.shown)
@@ -185,6 +187,8 @@ func (o *output) sweep(c claims) error {
 			if x, known := c.Executions[f.execution]; known && x.Closed >= f.fence || !known && isOlder(e, closedKept) {
 				err = o.take(e.Name())
 			}
+		case claimsNumber(e.Name()) > 0 && claimsNumber(e.Name()) < last-1: // the last but one stays for those who have just seen its name
+			err = o.take(e.Name())
 		case strings.HasPrefix(e.Name(), claimingPrefix) && isOlder(e, 24*time.Hour):
 			err = o.take(e.Name())
 		}
