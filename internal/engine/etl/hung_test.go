@@ -58,8 +58,8 @@ func newCable(t *testing.T, to *testkit.Postgres) *cable {
 }
 
 func (c *cable) pass(ended <-chan struct{}, from io.ReadCloser, to io.WriteCloser) {
-	defer from.Close() //nolint:errcheck // both ends are done with
-	defer to.Close()   //nolint:errcheck
+	defer from.Close()
+	defer to.Close()
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
