@@ -70,7 +70,7 @@ func (d *Dispatcher) logHeader(ctx context.Context, id holdfast.ExecutionID, fen
 		return nil, err
 	}
 	attrs := []any{"worker", int64(e.Worker), "actor", e.Actor, "call", callOf(e), "submitted", e.Submitted}
-	return execlog.Line(d.cfg.Now(), execlog.Run{Type: e.Type, Job: e.Job, Execution: id, Fence: fence}, slog.LevelInfo, "execution starts", attrs...), nil
+	return execlog.Line(ctx, d.cfg.Now(), execlog.Run{Type: e.Type, Job: e.Job, Execution: id, Fence: fence}, slog.LevelInfo, "execution starts", attrs...), nil
 }
 
 // callOf says what made an execution.

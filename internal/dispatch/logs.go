@@ -111,7 +111,7 @@ func (l *Logs) Append(
 	st := l.state(e)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	next, err := l.append(e, st, f, header, offset, data, lost)
+	next, err := l.append(ctx, e, st, f, header, offset, data, lost)
 	if err != nil {
 		st.loaded = false // the files say how far it came
 		return 0, logError(err, e)
@@ -120,7 +120,7 @@ func (l *Logs) Append(
 }
 
 func (l *Logs) append(
-	e holdfast.ExecutionID, st *logState, f holdfast.Fence, header func() ([]byte, error), offset int64, data []byte, lost bool,
+	ctx context.Context, e holdfast.ExecutionID, st *logState, f holdfast.Fence, header func() ([]byte, error), offset int64, data []byte, lost bool,
 ) (int64, error) {
 	if err := l.load(e, st); err != nil {
 		return 0, err
@@ -138,7 +138,7 @@ func (l *Logs) append(
 	case offset > next && !lost:
 		return next, nil
 	case offset > next:
-		note := execlog.Line(l.now(), execlog.Run{Execution: e, Fence: f}, slog.LevelWarn, "a part of the log is lost", "bytes", offset-next)
+		note := execlog.Line(ctx, l.now(), execlog.Run{Execution: e, Fence: f}, slog.LevelWarn, "a part of the log is lost", "bytes", offset-next)
 		if err := l.write(e, st, note); err != nil {
 			return 0, err
 		}

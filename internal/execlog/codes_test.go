@@ -14,7 +14,7 @@ import (
 
 // logged finds the messages of an execution's log in the sources. The worker's own
 // log, w.log, is another one.
-var logged = regexp.MustCompile(`\b(?:r|e|s)\.log(?:\.With\([^)]*\.\.\.\))?\.(?:Info|Warn|Error)(?:Context)?\((?:[^,"\n]+, )?"([^"]+)"|\n\t+log\.(?:Info|Warn|Error)Context\([^,"\n]+, "([^"]+)"|execlog\.Line\([^\n]*slog\.Level\w+, "([^"]+)"`)
+var logged = regexp.MustCompile(`\b(?:r|e|s)\.log(?:\.With\([^)]*\.\.\.\))?\.(?:Info|Warn|Error|Log)(?:Context)?\((?:[^,"\n]+, ){0,2}"([^"]+)"|\n\t+log\.(?:Info|Warn|Error)Context\([^,"\n]+, "([^"]+)"|execlog\.Line\([^\n]*slog\.Level\w+, "([^"]+)"`)
 
 // TestCodesAreDocumented compares the codes that ETLs log with the list in
 // docs/etl.md: scripts wait for them, and a message that is worded anew changes one.

@@ -39,15 +39,15 @@ func New(w io.Writer, run Run, phase func() string) *slog.Logger {
 		job.Key = "etl_id"
 	}
 	h := slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: replace})
-	return slog.New(handler{h, phase}).With(job, "execution_id", int64(run.Execution), "attempt", uint64(run.Fence))
+	return slog.New(handler{h, phase}).With(job, slog.Int64("execution_id", int64(run.Execution)), slog.Uint64("attempt", uint64(run.Fence)))
 }
 
 // Line is one line, as [New] writes it.
-func Line(now time.Time, run Run, level slog.Level, msg string, attrs ...any) []byte {
+func Line(ctx context.Context, now time.Time, run Run, level slog.Level, msg string, attrs ...any) []byte {
 	var b bytes.Buffer
 	r := slog.NewRecord(now, level, msg, 0)
 	r.Add(attrs...)
-	_ = New(&b, run, nil).Handler().Handle(context.Background(), r) // a buffer takes everything
+	_ = New(&b, run, nil).Handler().Handle(ctx, r) // a buffer takes everything
 	return b.Bytes()
 }
 
