@@ -40,6 +40,19 @@ __attribute__((target("avx2"))) static uint32_t pageSumAVX2(const uint8_t *page,
 __attribute__((target("avx512f,prefer-vector-width=512"))) static uint32_t pageSumAVX512(const uint8_t *page, size_t size, const uint32_t basis[LANES]) { return pageSumOf(page, size, basis); }
 #endif
 
+// pageKernels is the number of the best kernel that this processor has.
+static int pageKernels(void)
+{
+#ifdef __x86_64__
+	__builtin_cpu_init();
+	if (__builtin_cpu_supports("avx512f"))
+		return 2;
+	if (__builtin_cpu_supports("avx2"))
+		return 1;
+#endif
+	return 0;
+}
+
 // pageSum takes 0 for what every processor has, 1 for AVX2, 2 for AVX-512.
 static uint32_t pageSum(const uint8_t *page, size_t size, const uint32_t basis[LANES], int kernel)
 {
