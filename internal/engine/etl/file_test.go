@@ -248,6 +248,9 @@ extract: [{name: a, connection: in, file: {path: a.csv, format: csv, fields: [{n
 load: [{from: a, connection: dwh, table: a, `+mode+`}]
 `)
 		req.Execution, req.Roots = holdfast.ExecutionID(1+i), []string{root}
+		if i == 1 {
+			req.Log = testkit.Logger(t, testkit.Expect("so the merge deletes none"))
+		}
 		fail(t, req, holdfast.CodeInvalid, "emptied", "rejected")
 		if got := dwh.Value(t, "", "SELECT count(*) FROM a"); got != "1" {
 			t.Errorf("%s: got %s rows, want the old one", mode, got)

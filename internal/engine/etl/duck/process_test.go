@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -267,9 +268,7 @@ func TestStrangeChildren(t *testing.T) {
 func TestAChildThatDoesNotGiveUpIsKilled(t *testing.T) {
 	t.Parallel()
 	c := start(t, testkit.Expect("does not give up and is killed"))
-	if err := syscall.Kill(c.Pid(), syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	freeze(t, c.Pid())
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	begin := time.Now()
@@ -281,6 +280,27 @@ func TestAChildThatDoesNotGiveUpIsKilled(t *testing.T) {
 	}
 	if alive(c.Pid()) {
 		t.Error("it lives")
+	}
+}
+
+// freeze stops a process, and returns when all its threads have stopped: those that
+// run at the moment of the signal may do so for a while on a busy machine.
+func freeze(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		if err != nil || len(stats) == 0 || time.Now().After(deadline) {
+			t.Fatalf("process %d does not stop: %v", pid, err)
+		}
+		if !slices.ContainsFunc(stats, func(name string) bool {
+			text, err := os.ReadFile(name)
+			return err == nil && !strings.Contains(string(text), ") T ")
+		}) {
+			return
+		}
 	}
 }
 

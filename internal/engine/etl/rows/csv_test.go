@@ -57,7 +57,6 @@ func TestCSVIsRead(t *testing.T) {
 		{"a header", "n,s\n1,a\n", rows.CSV{Header: true}, "1,a\n"},
 		{"a header in another order, with others", "x,\"s\",y,n\n?,a,?,1\n", rows.CSV{Header: true}, "1,a\n"},
 		{"a header behind a mark, and nothing else", "\xef\xbb\xbfn,s", rows.CSV{Header: true}, ""},
-		{"no header", "", rows.CSV{Header: true}, ""},
 		{"spaces are kept in text, and not in numbers", " 1 , a \n", rows.CSV{}, "1, a \n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
