@@ -67,8 +67,14 @@ func (m *moody) Delete(ctx context.Context, name string) error {
 }
 
 func (m *moody) List(ctx context.Context, prefix string, fn func(objstore.Info) error) error {
+	if m.mood() > 2 {
+		return m.Bucket.List(ctx, prefix, fn)
+	}
+	m.mu.Lock()
+	left := m.rng.IntN(100) // objects until it breaks off
+	m.mu.Unlock()
 	return m.Bucket.List(ctx, prefix, func(i objstore.Info) error {
-		if m.mood() == 0 && m.mood() < 2 {
+		if left--; left < 0 {
 			return errBusy
 		}
 		return fn(i)
