@@ -70,6 +70,7 @@ func nativeReads() []read {
 		{api, "tokens", get(root+"/tokens", nil)},
 		{api, "jobs that are ETLs", get(root+"/jobs?type=ETL&limit=20", nil)},
 		{api, "ETL's status", get(root+"/etls/%d/status", func(w *world, rng *rand.Rand) []any { return []any{pick(rng, w.etls).id} })},
+		{api, "ETL's run configurations", get(root+"/etls/%d/run-configurations", func(w *world, rng *rand.Rand) []any { return []any{pick(rng, w.etls).id} })},
 		{api, "workers", get(root+"/workers", nil)},
 		{api, "events", get(root+"/events?after=%d&limit=100", func(w *world, rng *rand.Rand) []any { return []any{rng.Int64N(w.allEvents)} })},
 	}
