@@ -53,6 +53,7 @@ type handler struct {
 	routes []route
 	// hashing bounds how many keys are made of passphrases at once.
 	hashing chan struct{}
+	lists   listTexts
 }
 
 // call is one request, after authentication.

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/holdfast-backup/holdfast"
 )
@@ -34,8 +35,48 @@ func (h *handler) list(ctx context.Context, c *call) error {
 	if paged {
 		jobs = pageOf(jobs, page, size)
 	}
-	write(c.w, http.StatusOK, jsonType, appendList(nil, jobs))
+	write(c.w, http.StatusOK, jsonType, h.lists.text(c.actor.Principal.Account, jobs))
 	return nil
+}
+
+// listTexts keeps the newest long list of an account as it is sent: ten thousand ETLs
+// are more than a megabyte, and are asked for more often than they change.
+type listTexts struct {
+	mu   sync.Mutex // guards the field below
+	kept map[holdfast.AccountID]listText
+}
+
+type listText struct {
+	jobs []holdfast.Job
+	text []byte
+}
+
+// Bounds of what is kept.
+const (
+	longList  = 100 // ETLs
+	keptLists = 16
+)
+
+// text returns the list of these ETLs. A list that the service hands out is never
+// changed, and another one lies elsewhere.
+func (l *listTexts) text(a holdfast.AccountID, jobs []holdfast.Job) []byte {
+	if len(jobs) < longList {
+		return appendList(nil, jobs)
+	}
+	l.mu.Lock()
+	kept := l.kept[a]
+	l.mu.Unlock()
+	if len(kept.jobs) == len(jobs) && &kept.jobs[0] == &jobs[0] {
+		return kept.text
+	}
+	kept = listText{jobs, appendList(nil, jobs)}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.kept == nil || len(l.kept) >= keptLists {
+		l.kept = map[holdfast.AccountID]listText{}
+	}
+	l.kept[a] = kept
+	return kept.text
 }
 
 // appendList writes the list. It is all that there is, for clients that know no

@@ -44,3 +44,42 @@ func TestListIsJSON(t *testing.T) {
 		t.Errorf("got %s for no ETLs", text)
 	}
 }
+
+// TestListTexts asks for lists again: what has changed shows, and what has not is not
+// written anew.
+func TestListTexts(t *testing.T) {
+	t.Parallel()
+	list := func(n int, name string) []holdfast.Job {
+		jobs := make([]holdfast.Job, n)
+		for i := range jobs {
+			jobs[i] = holdfast.Job{ID: holdfast.JobID(1001 + i), Name: name, ETL: &holdfast.ETLSpec{}}
+		}
+		return jobs
+	}
+	var l listTexts
+	long, changed := list(longList, "a"), list(longList, "b")
+	first := l.text(1, long)
+	for name, c := range map[string]struct {
+		account holdfast.AccountID
+		jobs    []holdfast.Job
+	}{
+		"the same": {1, long}, "changed": {1, changed}, "a part": {1, long[:longList-1]}, "its end": {1, long[1:]}, "another account's": {2, list(longList, "c")}, "none": {1, nil},
+	} {
+		if got, want := string(l.text(c.account, c.jobs)), string(appendList(nil, c.jobs)); got != want {
+			t.Errorf("%s: got %.100s, want %.100s", name, got, want)
+		}
+	}
+	again := l.text(3, long)
+	if &again[0] == &first[0] {
+		t.Error("the text of one account's list is another's")
+	}
+	if twice := l.text(3, long); &twice[0] != &again[0] {
+		t.Error("the list was written anew")
+	}
+	for a := range holdfast.AccountID(3 * keptLists) {
+		l.text(a, list(longList, "d"))
+	}
+	if len(l.kept) > keptLists {
+		t.Errorf("%d lists are kept", len(l.kept))
+	}
+}
