@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"sync"
 
@@ -61,7 +60,7 @@ const (
 // changed, and another one lies elsewhere.
 func (l *listTexts) text(a holdfast.AccountID, jobs []holdfast.Job) []byte {
 	if len(jobs) < longList {
-		return appendList(nil, jobs)
+		return listJSON(jobs)
 	}
 	l.mu.Lock()
 	kept := l.kept[a]
@@ -69,7 +68,7 @@ func (l *listTexts) text(a holdfast.AccountID, jobs []holdfast.Job) []byte {
 	if len(kept.jobs) == len(jobs) && &kept.jobs[0] == &jobs[0] {
 		return kept.text
 	}
-	kept = listText{jobs, appendList(nil, jobs)}
+	kept = listText{jobs, listJSON(jobs)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.kept == nil || len(l.kept) >= keptLists {
@@ -79,10 +78,10 @@ func (l *listTexts) text(a holdfast.AccountID, jobs []holdfast.Job) []byte {
 	return kept.text
 }
 
-// appendList writes the list. It is all that there is, for clients that know no
+// listJSON writes the list. It is all that there is, for clients that know no
 // pages: through encoding/json ten thousand ETLs took several times as long.
-func appendList(b []byte, jobs []holdfast.Job) []byte {
-	b = slices.Grow(b, listedSize*len(jobs)+2)
+func listJSON(jobs []holdfast.Job) []byte {
+	b := make([]byte, 0, listedSize*len(jobs)+2)
 	b = append(b, '[')
 	for i, j := range jobs {
 		if i > 0 {

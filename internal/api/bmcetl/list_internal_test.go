@@ -8,7 +8,7 @@ import (
 	"github.com/holdfast-backup/holdfast"
 )
 
-// TestListIsJSON reads what appendList writes, with names that need care.
+// TestListIsJSON reads what listJSON writes, with names that need care.
 func TestListIsJSON(t *testing.T) {
 	names := []string{"orders", "", `say "hi" \\ /`, "päß €", "tab\tand\x7f", "<script>&", "\u2028"}
 	var jobs []holdfast.Job
@@ -34,13 +34,13 @@ func TestListIsJSON(t *testing.T) {
 		jobs, want = append(jobs, j), append(want, w)
 	}
 	var got []listed
-	if err := json.Unmarshal(appendList(nil, jobs), &got); err != nil {
+	if err := json.Unmarshal(listJSON(jobs), &got); err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if text := string(appendList(nil, nil)); text != "[]" {
+	if text := string(listJSON(nil)); text != "[]" {
 		t.Errorf("got %s for no ETLs", text)
 	}
 }
@@ -65,7 +65,7 @@ func TestListTexts(t *testing.T) {
 	}{
 		"the same": {1, long}, "changed": {1, changed}, "a part": {1, long[:longList-1]}, "its end": {1, long[1:]}, "another account's": {2, list(longList, "c")}, "none": {1, nil},
 	} {
-		if got, want := string(l.text(c.account, c.jobs)), string(appendList(nil, c.jobs)); got != want {
+		if got, want := string(l.text(c.account, c.jobs)), string(listJSON(c.jobs)); got != want {
 			t.Errorf("%s: got %.100s, want %.100s", name, got, want)
 		}
 	}
