@@ -101,8 +101,16 @@ func same(t testing.TB, a *testkit.Postgres, asql string, b *testkit.Postgres, b
 func (p pair) nothingLeft(t testing.TB) {
 	t.Helper()
 	for _, s := range []*testkit.Postgres{p.shop, p.dwh} {
-		if rows := s.Rows(t, "", "SELECT application_name, query FROM pg_stat_activity WHERE application_name LIKE 'holdfast%'"); len(rows) > 0 {
-			t.Errorf("sessions are left: %q", rows)
+		// A session that we have closed is seen until its server has ended it.
+		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			rows := s.Rows(t, "", "SELECT application_name, query FROM pg_stat_activity WHERE application_name LIKE 'holdfast%'")
+			if len(rows) == 0 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Errorf("sessions are left: %q", rows)
+				break
+			}
 		}
 	}
 }
