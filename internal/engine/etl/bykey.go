@@ -46,43 +46,18 @@ func (f *flow) putByKey(ctx context.Context, tx pgx.Tx, t *target, columns []str
 			return 0, err
 		}
 	}
-	facts, err := t.keyFacts(ctx, tx, load.Key)
-	if err != nil {
-		return 0, err
-	}
 	put := func(from string) string {
-		return insertSQL(t.sql, columns, quoted(columns), from) + onConflict(load, columns, facts.always)
+		return insertSQL(t.sql, columns, quoted(columns), from) + onConflict(load, columns, t.always)
 	}
 	f.e.p.step("staged")
 	n, err := execWithin(ctx, tx, put(from))
 	if isCode(err, "21000") { // cardinality_violation: two rows have one key
-		n, err = execWithin(ctx, tx, put(lastOfEach(load.Key, columns, from, facts.nullsEqual)))
+		n, err = execWithin(ctx, tx, put(lastOfEach(load.Key, columns, from, t.nullsEqual)))
 	}
 	if err != nil {
 		return 0, queryError(err, "load rows into "+t.name)
 	}
 	return n, nil
-}
-
-// keyFacts are what a load by key has to know of its table.
-type keyFacts struct {
-	always     []string // columns that nobody may update: GENERATED ALWAYS AS IDENTITY
-	nullsEqual bool     // two rows with NULL in the key have the same key
-}
-
-func (t *target) keyFacts(ctx context.Context, tx pgx.Tx, key []string) (k keyFacts, err error) {
-	// NULLS NOT DISTINCT is newer than the oldest server that we load.
-	err = tx.QueryRow(ctx, `SELECT
-		ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0 AND attidentity = 'a'),
-		EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
-			AND (pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::boolean AND (
-				SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attname) FROM pg_catalog.pg_attribute a
-				WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
-			) = (SELECT pg_catalog.array_agg(DISTINCT k ORDER BY k) FROM pg_catalog.unnest($2::text[]) AS k))`, t.oid, key).Scan(&k.always, &k.nullsEqual)
-	if err != nil {
-		return k, queryError(err, "look at the target's key")
-	}
-	return k, nil
 }
 
 // onConflict says what becomes of rows that are there. Columns that nobody may update

@@ -30,7 +30,7 @@ func TestHostileTypeName(t *testing.T) {
 func own(t *testing.T, p *testkit.Postgres) {
 	t.Helper()
 	p.Exec(t, "", `DO $do$
-		DECLARE types text[] := '{oid,regclass,int2,int4,int8,text,varchar,bpchar,name,"\"char\"",bool,timestamptz,timestamp,date,interval,numeric,text[],int2[],int8[],oid[],name[]}';
+		DECLARE types text[] := '{oid,regclass,int2,int4,int8,text,varchar,bpchar,name,"\"char\"",bool,timestamptz,timestamp,date,interval,numeric,jsonb,text[],int2[],int8[],oid[],name[]}';
 			l text; r text; o text;
 		BEGIN
 			FOREACH l IN ARRAY types LOOP
@@ -38,7 +38,7 @@ func own(t *testing.T, p *testkit.Postgres) {
 					CREATE AGGREGATE public.count(%1$s) (SFUNC = own_state, STYPE = bigint, INITCOND = 0)', l);
 				FOREACH r IN ARRAY types LOOP
 					EXECUTE format('CREATE FUNCTION public.own(%1$s, %2$s) RETURNS bool LANGUAGE plpgsql AS $f$ BEGIN RAISE ''operator on %1$s and %2$s''; END $f$', l, r);
-					FOREACH o IN ARRAY '{=,<>,<,<=,>,>=,||,-,+,~~}'::text[] LOOP
+					FOREACH o IN ARRAY '{=,<>,<,<=,>,>=,||,-,+,~~,->>}'::text[] LOOP
 						IF NOT EXISTS (SELECT FROM pg_operator WHERE oprname = o AND oprleft = l::regtype AND oprright = r::regtype) THEN
 							EXECUTE format('CREATE OPERATOR public.%1$s (LEFTARG = %2$s, RIGHTARG = %3$s, FUNCTION = public.own)', o, l, r);
 						END IF;
@@ -53,7 +53,8 @@ func TestHostileOperators(t *testing.T) {
 	p := startPair(t)
 	p.shop.Exec(t, "", `CREATE TABLE a (code varchar PRIMARY KEY, id int, at timestamp, name text);
 		INSERT INTO a SELECT 'c' || lpad(g::text, 6, '0'), g, '2020-01-01', 'n' FROM generate_series(1, 100) AS g`)
-	p.dwh.Exec(t, "", `CREATE TABLE a (code varchar PRIMARY KEY, id int, at timestamp, name text); CREATE TABLE u (LIKE a INCLUDING ALL); CREATE TABLE m (LIKE a INCLUDING ALL);
+	p.dwh.Exec(t, "", `CREATE TABLE a (code varchar PRIMARY KEY, id int, at timestamp, name text); CREATE TABLE u (LIKE a INCLUDING ALL);
+		CREATE TABLE m (code varchar UNIQUE NULLS NOT DISTINCT, id int, at timestamp, name text);
 		CREATE TABLE r (LIKE a INCLUDING ALL); GRANT SELECT ON r TO PUBLIC; COMMENT ON TABLE r IS 'it''s';
 		CREATE TABLE e (LIKE a INCLUDING ALL); CREATE VIEW v AS SELECT * FROM e; CREATE TABLE s (code varchar, n bigint)`)
 	own(t, p.shop)

@@ -1,18 +1,13 @@
 package etl
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path"
 	"regexp"
@@ -23,48 +18,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
-	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
 )
-
-// manifestName is the file of a version that says what it is.
-const manifestName = "manifest.json"
-
-// maxManifest bounds a manifest that is read, in bytes.
-const maxManifest = 16 << 20
-
-// manifest says what a version holds, and who wrote it. The rename that makes the
-// version visible commits rows, counters and fence together.
-type manifest struct {
-	Format       int                  `json:"format"` // 1
-	Installation string               `json:"installation"`
-	Job          holdfast.JobID       `json:"job"`
-	Flow         string               `json:"flow"`
-	Execution    holdfast.ExecutionID `json:"execution"`
-	Fence        holdfast.Fence       `json:"fence"`
-	Created      time.Time            `json:"created"`
-	Read         int64                `json:"read"`
-	Rows         int64                `json:"rows"`
-	Rejected     int64                `json:"rejected,omitempty"`
-	Columns      []engine.Column      `json:"columns"`
-	Counters     map[string]counted   `json:"counters,omitempty"` // by extract
-	Files        []written            `json:"files"`
-}
-
-// counted is a counter in a manifest.
-type counted struct {
-	Value     string               `json:"value"`
-	Execution holdfast.ExecutionID `json:"execution"` // zero: a person set it
-	Updated   time.Time            `json:"updated"`
-	Basis     string               `json:"basis,omitempty"` // see [flow.basis]; empty: an earlier release wrote it
-}
-
-// written is a file of a version.
-type written struct {
-	Name   string `json:"name"`
-	Size   int64  `json:"size"`
-	SHA256 string `json:"sha256"`
-	Rows   int64  `json:"rows"`
-}
 
 // output is the directory of a flow's versions.
 type output struct {
@@ -107,33 +61,6 @@ func (f *flow) openOutput(create bool) (*output, error) {
 		return nil, err
 	}
 	return o, nil
-}
-
-// makeDirs makes the directories of a path that are missing, each durable in the
-// one above it.
-func makeDirs(root *os.Root, name, shown string) error {
-	info, err := root.Stat(name)
-	switch {
-	case err == nil && info.IsDir():
-		return nil
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return fileError(err, path.Join(shown, name))
-	}
-	above := path.Dir(path.Clean(name))
-	if above != "." {
-		if err := makeDirs(root, above, shown); err != nil {
-			return err
-		}
-	}
-	if err := root.Mkdir(name, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fileError(err, path.Join(shown, name))
-	}
-	dir, err := root.OpenRoot(above)
-	if err != nil {
-		return fileError(err, path.Join(shown, above))
-	}
-	defer dir.Close() //nolint:errcheck // nothing was written through it
-	return syncDir(dir, path.Join(shown, above))
 }
 
 func (o *output) close() {
@@ -183,16 +110,10 @@ func (o *output) look() error {
 	}
 	o.newest = all[len(all)-1]
 	name := path.Join(nameOf(o.newest), manifestName)
-	file, err := o.root.Open(name)
-	if err != nil {
+	if o.text, err = readSmall(o.root, name); err != nil {
 		return fileError(err, path.Join(o.shown, name))
 	}
-	defer file.Close() //nolint:errcheck // only read
-	o.text, err = io.ReadAll(io.LimitReader(file, maxManifest))
-	if err == nil {
-		err = json.Unmarshal(o.text, &o.last)
-	}
-	if err != nil {
+	if err = json.Unmarshal(o.text, &o.last); err != nil {
 		return holdfast.Wrap(holdfast.CodeInvalid, err, "%s is no manifest of an ETL", path.Join(o.shown, name)).
 			WithHint("move the version away; without it the flow goes on from the one before")
 	}
@@ -320,127 +241,6 @@ func (f *flow) writeFiles(ctx context.Context) (err error) {
 	return nil
 }
 
-// version is one that is being written.
-type version struct {
-	o       *output
-	number  int
-	home    *os.Root // where its directory is until the commit; a simulation's is elsewhere
-	temp    string   // its name there
-	shown   string
-	dir     *os.Root
-	columns []engine.Column
-	file    written
-}
-
-// begin makes the directory of the next version. [engine.ErrStale] when it is not
-// ours to write.
-func (o *output) begin() (v *version, err error) {
-	req := o.f.e.req
-	v = &version{o: o, number: o.newest + 1, temp: fenced{req.Execution, req.Fence}.temp()}
-	place := o.shown
-	if req.Simulate {
-		place = o.f.e.p.temp()
-		sweepTemp(place, simulatedPrefix)
-		v.temp = fmt.Sprintf("%s%016x", simulatedPrefix, rand.Uint64())
-	} else if err := o.take(v.temp); err != nil { // of an earlier round
-		return nil, err
-	}
-	v.shown = path.Join(place, v.temp)
-	if v.home, err = os.OpenRoot(place); err != nil {
-		return nil, fileError(err, place)
-	}
-	if err = v.home.Mkdir(v.temp, 0o750); err == nil {
-		v.dir, err = v.home.OpenRoot(v.temp)
-	}
-	switch {
-	case err != nil:
-		err = fileError(err, v.shown)
-	case !req.Simulate:
-		if err = o.mayWrite(); err == nil {
-			err = o.unchanged()
-		}
-	}
-	if err != nil {
-		v.drop()
-		return nil, err
-	}
-	return v, nil
-}
-
-// drop removes what was not committed.
-func (v *version) drop() {
-	if v.dir != nil {
-		_ = v.dir.Close()
-	}
-	_ = v.home.RemoveAll(v.temp) // the next version's begin tries again
-	_ = v.home.Close()
-}
-
-// finish makes the version complete and durable under its temporary name.
-func (v *version) finish(c counts, counters map[string]string) error {
-	req, now := v.o.f.e.req, time.Now().UTC()
-	m := manifest{
-		Format: 1, Installation: req.Installation, Job: req.Job, Flow: v.o.f.plan.Load.Name, Execution: req.Execution, Fence: req.Fence, Created: now,
-		Read: c.read, Rows: c.loaded, Rejected: c.rejected, Columns: v.columns, Counters: map[string]counted{}, Files: []written{v.file},
-	}
-	maps.Copy(m.Counters, v.o.last.Counters)
-	for extract, value := range counters {
-		m.Counters[extract] = counted{Value: value, Execution: req.Execution, Updated: now, Basis: v.o.f.basis(v.o.f.input(extract), nil)}
-	}
-	text, err := json.MarshalIndent(m, "", "  ")
-	switch {
-	case err != nil:
-		return fmt.Errorf("write the manifest: %w", err)
-	case len(text) >= maxManifest:
-		return holdfast.Errorf(holdfast.CodeInvalid, "the manifest of flow %s would have %d bytes", m.Flow, len(text)).
-			WithHint("its counters are too long: move files that were loaded to another directory")
-	}
-	return writeDurably(v.dir, manifestName, append(text, '\n'), v.shown)
-}
-
-// writeDurably writes a small file into a directory, and the directory's entries.
-func writeDurably(dir *os.Root, name string, text []byte, shown string) error {
-	file, err := dir.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o640)
-	if err != nil {
-		return fileError(err, path.Join(shown, name))
-	}
-	_, err = file.Write(text)
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return fileError(err, path.Join(shown, name))
-	}
-	return syncDir(dir, shown)
-}
-
-func syncDir(dir *os.Root, shown string) error {
-	d, err := dir.Open(".")
-	if err != nil {
-		return fileError(err, shown)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fileError(err, shown)
-	}
-	return nil
-}
-
-// commit gives the version its name. [engine.ErrStale] when it is not ours to write
-// any longer: then there may be nothing left to give a name to.
-func (v *version) commit() error {
-	if err := v.o.mayWrite(); err != nil {
-		return err
-	}
-	if err := v.o.unchanged(); err != nil {
-		return err
-	}
-	err := v.o.root.Rename(v.temp, nameOf(v.number))
-	switch {
-	case errors.Is(err, fs.ErrExist), isNotEmpty(err), errors.Is(err, fs.ErrNotExist):
-		return engine.ErrStale
-	case err != nil:
-		return fileError(err, path.Join(v.o.shown, nameOf(v.number)))
-	}
-	return syncDir(v.o.root, v.o.shown)
-}
-
 // prune removes versions beyond those that stay.
 func (o *output) prune(ctx context.Context) error {
 	kept := o.f.plan.Load.Output.MaxKept
@@ -456,104 +256,6 @@ func (o *output) prune(ctx context.Context) error {
 			return err
 		}
 		o.f.e.log.InfoContext(ctx, "old version removed", "flow", o.f.plan.Load.Name, "version", n)
-	}
-	return nil
-}
-
-// create makes the version's file of rows.
-func (v *version) create(extension string) (*os.File, error) {
-	v.file.Name = "rows." + extension
-	file, err := v.dir.OpenFile(v.file.Name, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o640)
-	if err != nil {
-		return nil, fileError(err, path.Join(v.shown, v.file.Name))
-	}
-	return file, nil
-}
-
-// write writes the rows, and makes them durable.
-func (v *version) write(ctx context.Context, w *work) (c counts, err error) {
-	format := v.o.f.plan.Load.Output.Format
-	file, err := v.create(string(format))
-	if err != nil {
-		return c, err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	switch {
-	case format == definition.FormatCSV:
-		c, err = v.writeCSV(ctx, w, file)
-	case v.o.f.needsEngine():
-		c, err = v.writeByEngine(ctx, file)
-	default:
-		c, err = v.writeParquet(ctx, w, file)
-	}
-	if err != nil {
-		return c, err
-	}
-	if err := w.feeding.wait(); err != nil {
-		return c, err
-	}
-	w.sum(&c)
-	if err := v.keepRejects(w); err != nil {
-		return c, err
-	}
-	if err := file.Sync(); err != nil {
-		return c, fileError(err, path.Join(v.shown, v.file.Name))
-	}
-	v.file.Rows = c.loaded
-	return c, v.sum(file)
-}
-
-// sum reads the file back: its hash says what the disk holds.
-func (v *version) sum(file *os.File) error {
-	shown := path.Join(v.shown, v.file.Name)
-	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		return fileError(err, shown)
-	}
-	h := sha256.New()
-	n, err := io.Copy(h, file)
-	if err != nil {
-		return fileError(err, shown)
-	}
-	v.file.Size, v.file.SHA256 = n, hex.EncodeToString(h.Sum(nil))
-	return nil
-}
-
-// writeByEngine lets the engine write Parquet.
-func (v *version) writeByEngine(ctx context.Context, file *os.File) (counts, error) {
-	f := v.o.f
-	columns, err := f.e.child.Columns(ctx, f.engineResult())
-	if err != nil {
-		return counts{}, err
-	}
-	for _, c := range columns {
-		v.columns = append(v.columns, engine.Column{Name: c.Name, Type: c.Type})
-	}
-	n, err := f.e.child.WriteParquet(ctx, f.engineResult(), file)
-	return counts{loaded: n}, err
-}
-
-// diskWriter buffers writes to a file, and says what went wrong with it.
-type diskWriter struct {
-	*bufio.Writer
-	file  *os.File
-	shown string
-}
-
-func (v *version) disk(file *os.File) *diskWriter {
-	return &diskWriter{Writer: bufio.NewWriterSize(file, 1<<20), file: file, shown: path.Join(v.shown, v.file.Name)}
-}
-
-func (d *diskWriter) Write(b []byte) (int, error) {
-	n, err := d.Writer.Write(b)
-	if err != nil {
-		err = fileError(err, d.shown)
-	}
-	return n, err
-}
-
-func (d *diskWriter) Flush() error {
-	if err := d.Writer.Flush(); err != nil {
-		return fileError(err, d.shown)
 	}
 	return nil
 }
@@ -578,9 +280,9 @@ func (o *output) setCounter(extract, value string) error {
 	if value == "" {
 		delete(m.Counters, extract)
 	}
-	text, err := json.MarshalIndent(m, "", "  ")
+	text, err := m.encode()
 	if err != nil {
-		return fmt.Errorf("write the manifest: %w", err)
+		return err
 	}
 	dir, err := o.root.OpenRoot(nameOf(o.newest))
 	if err != nil {
@@ -588,7 +290,7 @@ func (o *output) setCounter(extract, value string) error {
 	}
 	defer dir.Close() //nolint:errcheck // what was written is durable by then
 	shown := path.Join(o.shown, nameOf(o.newest))
-	if err := writeDurably(dir, manifestName+".new", append(text, '\n'), shown); err != nil {
+	if err := writeDurably(dir, manifestName+".new", text, shown); err != nil {
 		return err
 	}
 	if err := dir.Rename(manifestName+".new", manifestName); err != nil {

@@ -404,3 +404,37 @@ func (p *process) until(step string) {
 		}
 	}
 }
+
+// TestOutputClaimsDamaged finds claims that nobody can read, and goes on when they
+// are removed as the error says.
+func TestOutputClaimsDamaged(t *testing.T) {
+	t.Parallel()
+	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
+	root := t.TempDir()
+	order := func(e holdfast.ExecutionID) engine.ETL {
+		req := toFiles(t, shop, root, "\nextract: [{name: a, connection: shop, table: a}]\nload: [{from: a, connection: lake, output: {path: a, format: csv}}]\n")
+		req.Execution = e
+		return req
+	}
+	run(t, order(1001))
+	all, err := filepath.Glob(filepath.Join(root, "a", ".claims-*", "claims.json"))
+	if err != nil || len(all) == 0 {
+		t.Fatalf("got the claims %q, %v", all, err)
+	}
+	for _, text := range []string{"", "{}", "{\"executions\": 1}", "nothing"} {
+		for _, name := range all {
+			write(t, name, text)
+		}
+		fail(t, order(1002), holdfast.CodeInvalid, "which execution may write", "and remove "+filepath.Dir(all[0]))
+	}
+	for _, name := range all {
+		if err := os.RemoveAll(filepath.Dir(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, order(1002))
+	if got := entries(t, filepath.Join(root, "a")); !strings.Contains(got, "v000000002") {
+		t.Errorf("got %s, want a second version", got)
+	}
+}

@@ -65,7 +65,7 @@ func (o *output) claims() (number int, c claims, err error) {
 		}
 		name := path.Join(claimsOf(number), claimsName)
 		var text []byte
-		if text, err = fs.ReadFile(o.root.FS(), name); err == nil {
+		if text, err = readSmall(o.root, name); err == nil {
 			err = json.Unmarshal(text, &c)
 		}
 		if err == nil && c.Executions == nil {
@@ -74,7 +74,12 @@ func (o *output) claims() (number int, c claims, err error) {
 		if err == nil {
 			return number, c, o.owned(c.Installation, c.Job, c.Flow)
 		}
-		err = fileError(err, path.Join(o.shown, name))
+		if _, ok := errors.AsType[*fs.PathError](err); ok {
+			err = fileError(err, path.Join(o.shown, name))
+			continue
+		}
+		err = holdfast.Wrap(holdfast.CodeInvalid, err, "%s does not say which execution may write", path.Join(o.shown, name)).
+			WithHint("see that no execution of the job runs, and remove %s: the next one claims the directory anew", path.Join(o.shown, claimsOf(number)))
 	}
 	return number, claims{Installation: req.Installation, Job: req.Job, Flow: o.f.plan.Load.Name, Executions: map[holdfast.ExecutionID]claimed{}}, err
 }

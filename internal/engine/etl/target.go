@@ -24,6 +24,10 @@ type target struct {
 	kind      string // pg_class.relkind
 	columns   []column
 	generated map[string]bool // columns that the server computes
+
+	// Of a load by key:
+	always     []string // columns that nobody may update: GENERATED ALWAYS AS IDENTITY
+	nullsEqual bool     // two rows with NULL in the key have the same key
 }
 
 // relkinds of targets; see pg_class in the manual.
@@ -137,7 +141,8 @@ func (f *flow) checkRights(ctx context.Context, conn *pgx.Conn, t *target, usabl
 		WithHint("as the table's owner run in the database %s: %s", database, strings.Join(grants, "; "))
 }
 
-// checkKey proves that a load by key has a unique index to find rows with.
+// checkKey proves that a load by key has a unique index to find rows with, and notes
+// what such a load has to know.
 func (t *target) checkKey(ctx context.Context, conn *pgx.Conn, load definition.Load) error {
 	if load.Mode != definition.LoadUpsert && load.Mode != definition.LoadMerge {
 		return nil
@@ -149,11 +154,17 @@ func (t *target) checkKey(ctx context.Context, conn *pgx.Conn, load definition.L
 		}
 	}
 	var there bool
-	err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indimmediate
+	// Names are sorted in one way, whatever the database's. NULLS NOT DISTINCT is newer
+	// than the oldest server that we load.
+	err := conn.QueryRow(ctx, `SELECT pg_catalog.count(*) > 0,
+			coalesce(pg_catalog.bool_or((pg_catalog.to_jsonb(i) OPERATOR(pg_catalog.->>) 'indnullsnotdistinct'::text)::boolean), false),
+			ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0 AND attidentity = 'a')
+		FROM pg_catalog.pg_index i WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indimmediate
 		AND i.indpred IS NULL AND i.indexprs IS NULL AND (
-			SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attname) FROM pg_catalog.pg_attribute a
+			SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attname::text COLLATE pg_catalog."C") FROM pg_catalog.pg_attribute a
 			WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
-		) OPERATOR(pg_catalog.=) (SELECT pg_catalog.array_agg(DISTINCT k ORDER BY k) FROM pg_catalog.unnest($2::text[]) AS k))`, t.oid, load.Key).Scan(&there)
+		) OPERATOR(pg_catalog.=) (SELECT pg_catalog.array_agg(k ORDER BY k COLLATE pg_catalog."C") FROM (SELECT DISTINCT pg_catalog.unnest($2::text[]) AS k) AS q)`,
+		t.oid, load.Key).Scan(&there, &t.nullsEqual, &t.always)
 	switch {
 	case err != nil:
 		return queryError(err, "look at the target's indexes")
