@@ -14,9 +14,10 @@ import (
 type modelled struct {
 	holdfast.Status
 
-	property            string // value of the one property; empty: none is given
-	timed               bool   // its time was named
-	due, started, ended time.Time
+	property        string // value of the one property; empty: none is given
+	timed           bool   // its time was named
+	due, ended      time.Time
+	started, ending int // which of all starts and ends of the ETL it was, from 1; 0: none yet
 }
 
 // etlModel is the two tables of bmc-etl.md 6.7, written out over a list of
@@ -27,6 +28,7 @@ type etlModel struct {
 	rec     *holdfast.Recurrence
 	marked  bool
 	all     []modelled
+	turns   int // starts and ends so far
 }
 
 func (m *etlModel) clone() *etlModel {
@@ -80,31 +82,33 @@ func (m *etlModel) move(i int, move holdfast.Move) {
 	}
 	e := &m.all[i]
 	e.Status = next
-	if next.State == holdfast.StateRunning && e.started.IsZero() {
-		e.started = m.now
+	m.turns++
+	if next.State == holdfast.StateRunning && e.started == 0 {
+		e.started = m.turns
 	}
 	if next.State == holdfast.StateEnded {
-		e.ended = m.now
+		e.ended, e.ending = m.now, m.turns
 	}
 }
 
-// newest returns the execution that is so and whose time is the latest, the later one
-// of equals; -1: none is so.
-func (m *etlModel) newest(is func(modelled) bool, at func(modelled) time.Time) int {
-	best := -1
+// newest returns the one of those that have ended whose turn came last, whatever the
+// clock said; -1: none has one.
+func (m *etlModel) newest(turn func(modelled) int) int {
+	best, last := -1, 0
 	for i, e := range m.all {
-		if is(e) && (best < 0 || !at(e).Before(at(m.all[best]))) {
-			best = i
+		if e.State == holdfast.StateEnded && turn(e) > last {
+			best, last = i, turn(e)
 		}
 	}
 	return best
 }
 
+func (m *etlModel) lastEnded() int { return m.newest(func(e modelled) int { return e.ending }) }
+
+func (m *etlModel) lastFinished() int { return m.newest(func(e modelled) int { return e.started }) }
+
 // last is the answer when there is nothing to end.
-func (m *etlModel) last() string {
-	i := m.newest(func(e modelled) bool { return e.State == holdfast.StateEnded }, func(e modelled) time.Time { return e.ended })
-	return fmt.Sprint(max(i, 0)) + ", none"
-}
+func (m *etlModel) last() string { return fmt.Sprint(max(m.lastEnded(), 0)) + ", none" }
 
 // on is the execution that keeps a service on, or will.
 func (m *etlModel) on() int {
@@ -272,11 +276,10 @@ func (m *etlModel) face() service.ServiceState {
 	case m.marked:
 		return service.ServiceAborted
 	}
-	i := m.newest(func(e modelled) bool { return e.State == holdfast.StateEnded && e.Fence > 0 }, func(e modelled) time.Time { return e.started })
-	last := m.newest(func(e modelled) bool { return e.State == holdfast.StateEnded }, func(e modelled) time.Time { return e.ended })
-	if last >= 0 {
+	i := m.lastFinished()
+	if last := m.lastEnded(); last >= 0 && last != i {
 		e := m.all[last]
-		if e.Outcome == holdfast.OutcomeCancelled && e.Reason == holdfast.ReasonWish && !e.due.After(e.ended) && (i < 0 || m.all[i].ended.Before(e.ended)) {
+		if e.Outcome == holdfast.OutcomeCancelled && e.Reason == holdfast.ReasonWish && !e.due.After(e.ended) {
 			return service.ServiceOff
 		}
 	}

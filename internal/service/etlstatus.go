@@ -51,11 +51,12 @@ func (st ETLStatus) State() ServiceState {
 }
 
 // stoppedBefore reports whether a service was stopped last before a worker had it.
-// What was only planned was not on: it was not due when it was cancelled.
+// What was only planned was not on: it was not due when it was cancelled. The store
+// says what came last; clocks may be set back.
 func (st ETLStatus) stoppedBefore() bool {
 	l := st.Last
 	return l != nil && l.Outcome == holdfast.OutcomeCancelled && l.Reason == holdfast.ReasonWish && !l.Due.After(l.Ended) &&
-		(st.Finished == nil || st.Finished.Ended.Before(l.Ended))
+		(st.Finished == nil || st.Finished.ID != l.ID)
 }
 
 // ETLStatus returns how things stand with an ETL.
