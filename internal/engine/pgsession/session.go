@@ -61,6 +61,14 @@ func Connect(ctx context.Context, site engine.Site, o Options) (*pgx.Conn, error
 	cfg.ConnectTimeout = connectLimit
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	cfg.RuntimeParams = map[string]string{"application_name": o.Name, "client_encoding": "UTF8"}
+	dial := cfg.DialFunc
+	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return &burst{Conn: conn}, nil
+	}
 	if o.Cancel {
 		cfg.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
 			return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: cancelLimit}
