@@ -26,6 +26,8 @@ type reading struct {
 	rejects *rejects // nil: the first bad row fails the unit
 	read    int64    // rows; set when they have been read by way of the engine
 
+	transforms []rows.TransformCounts // of all programs of the row steps
+
 	after   string // counter; empty: it does not move
 	nothing bool   // an incremental extract has nothing new
 	last    bool
@@ -120,6 +122,10 @@ func (r *reading) compiler(columns []rows.Column) func([]rows.Column) (*rows.Pro
 		if err != nil {
 			return nil, err
 		}
+		if r.transforms == nil {
+			r.transforms = p.Counts()
+		}
+		p.CountInto(r.transforms)
 		if into != nil {
 			err = p.Into(into)
 		}

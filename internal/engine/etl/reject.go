@@ -36,14 +36,15 @@ type rejects struct {
 // newRejects returns nil when the first bad row is to fail the execution.
 func (f *flow) newRejects(in *definition.Input) *rejects {
 	r := &rejects{f: f, extract: in.Extract, before: f.before()}
-	for _, s := range in.Rows {
+	steps := in.RowSteps()
+	for _, s := range steps {
 		r.hides = r.hides || s.Hash != nil || s.Mask != nil
 	}
 	if in.Extract.OnReject != nil {
 		r.on = *in.Extract.OnReject
 		return r
 	}
-	for _, s := range in.Rows {
+	for _, s := range steps {
 		if s.Reject != nil { // it says that rows are to be rejected, and no limit
 			return r
 		}

@@ -1,6 +1,7 @@
 package etl_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/holdfast-backup/holdfast"
@@ -78,6 +79,23 @@ load: [{from: b, connection: dwh, table: plain_a}]
 			t.Errorf("got %s rejects with their rows, want 100", got)
 		}
 		p.dwh.Exec(t, "", "DELETE FROM holdfast_etl.reject WHERE execution = 2006")
+	})
+	t.Run("a row that cannot be cast names its step", func(t *testing.T) {
+		req := p.order(t, `
+extract: [{name: a, connection: shop, query: "select id as number, name from a order by id"}]
+transform:
+  - {name: b, in: rows, over: a, rows: [{drop: [number]}]}
+  - {name: numbered, in: rows, over: b, rows: [{rename: {column: name, to: title}}, {cast: {name: title, type: integer}}]}
+load: [{from: numbered, connection: dwh, table: plain_a}]
+`)
+		req.Execution = 2007
+		fail(t, req, holdfast.CodeInvalid, "row 1: transform numbered, step 2 (cast): column title: ")
+		req.Definition = strings.Replace(req.Definition, "{name: title, type: integer}", "{name: name, type: integer}", 1)
+		req.Execution = 2008
+		fail(t, req, holdfast.CodeInvalid, "transform numbered, step 2 (cast): there is no column name", "the columns here are title")
+		if got := p.dwh.Value(t, "", "SELECT string_agg(DISTINCT reason, '; ') FROM holdfast_etl.reject"); got != "transform shaped, step 7 (reject): the value does not pass the check is not null" {
+			t.Errorf("got the reasons %s", got)
+		}
 	})
 	t.Run("limits", func(t *testing.T) {
 		req := p.order(t, def("", reject, ", on_reject: {max_rows: 89}"))

@@ -194,6 +194,29 @@ type RowStep struct {
 	Reject   *Check    `json:"reject,omitempty"` // rows that do not pass go to the reject table, and are counted
 }
 
+// Kind is the name of the field that is set, for people.
+func (s RowStep) Kind() string {
+	switch {
+	case s.Rename != nil:
+		return "rename"
+	case len(s.Drop) > 0:
+		return "drop"
+	case s.Cast != nil:
+		return "cast"
+	case s.Constant != nil:
+		return "constant"
+	case s.Hash != nil:
+		return "hash"
+	case s.Mask != nil:
+		return "mask"
+	case s.Filter != nil:
+		return "filter"
+	case s.Reject != nil:
+		return "reject"
+	}
+	return "empty"
+}
+
 // Rename gives a column another name.
 type Rename struct {
 	Column string `json:"column"`

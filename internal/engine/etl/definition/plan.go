@@ -32,12 +32,27 @@ type Input struct {
 	// [Input.Query].
 	Base  string
 	Steps []Step // in the source, in order
-	// Rows are row steps between this input and the engine, or the target when there
-	// is no engine.
-	Rows []RowStep
+	// Rows are the transforms in rows between this input and the engine, or the target
+	// when there is no engine, in order.
+	Rows []RowTransform
 	// Streamed is true when exactly one step of the engine reads it, once: it need
 	// not be kept.
 	Streamed bool
+}
+
+// RowSteps are the steps of all transforms in rows, in order.
+func (in Input) RowSteps() []RowStep {
+	var all []RowStep
+	for _, t := range in.Rows {
+		all = append(all, t.Steps...)
+	}
+	return all
+}
+
+// RowTransform is a transform in rows: its steps, under its name.
+type RowTransform struct {
+	Name  string
+	Steps []RowStep
 }
 
 // Step is a SELECT, or an assertion, over named relations.

@@ -67,7 +67,7 @@ func (g *graph) engineNeeds(base *relation) map[*relation]bool {
 func (g *graph) input(r *relation) Input {
 	in := Input{Name: r.name}
 	for ; r.place == InRows; r = r.over {
-		in.Rows = append(slices.Clone(r.transform.Rows), in.Rows...)
+		in.Rows = append([]RowTransform{{Name: r.name, Steps: r.transform.Rows}}, in.Rows...)
 	}
 	for ; r.place == InSource; r = r.over {
 		in.Steps = append([]Step{r.step()}, in.Steps...)

@@ -119,8 +119,10 @@ func showInput(b *strings.Builder, in definition.Input) {
 	} else {
 		b.WriteString(indent(in.Query("select * from (\n"+in.Base+"\n) as new"), "    | "))
 	}
-	for _, r := range in.Rows {
-		fmt.Fprintf(b, "    rows %s\n", asJSON(r))
+	for _, t := range in.Rows {
+		for _, s := range t.Steps {
+			fmt.Fprintf(b, "    rows %s: %s\n", t.Name, asJSON(s))
+		}
 	}
 }
 

@@ -203,7 +203,7 @@ func (v *validator) incrementals(at string, f *Flow) []Extract {
 func (v *validator) outputRejects(at string, f *Flow) {
 	for _, in := range f.Inputs {
 		rejects := in.Extract.OnReject != nil
-		for _, s := range in.Rows {
+		for _, s := range in.RowSteps() {
 			rejects = rejects || s.Reject != nil
 		}
 		if rejects {

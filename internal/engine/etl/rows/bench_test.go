@@ -51,7 +51,7 @@ func BenchmarkCopy(b *testing.B) {
 	pg, columns := benchTable(b)
 	truncate := pg.Connect(b)
 	compile := func(steps []definition.RowStep) *rows.Program {
-		p, err := rows.Compile(columns, steps, nil)
+		p, err := rows.Compile(columns, shaped(steps...), nil)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -124,7 +124,7 @@ func BenchmarkProgram(b *testing.B) {
 		{"tuples to csv", nil, rows.Binary{}, rows.CSV{}, binary.Bytes()},
 	} {
 		b.Run(strings.ReplaceAll(c.name, " ", "_"), func(b *testing.B) {
-			p, err := rows.Compile(columns, c.steps, nil)
+			p, err := rows.Compile(columns, shaped(c.steps...), nil)
 			if err != nil {
 				b.Fatal(err)
 			}

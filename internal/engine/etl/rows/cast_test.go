@@ -53,7 +53,7 @@ func compareCast(t *testing.T, conn *pgx.Conn, from, to string, values []string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := rows.Compile([]rows.Column{col}, []definition.RowStep{{Cast: &definition.Field{Name: "v", Type: to}}}, nil)
+	p, err := rows.Compile([]rows.Column{col}, shaped(definition.RowStep{Cast: &definition.Field{Name: "v", Type: to}}), nil)
 	castable := texts(t, conn, fmt.Sprintf(`select exists (select from pg_cast where castsource = '%s'::regtype and casttarget = '%s'::regtype) or '%s'::regtype = '%s'::regtype
 		or '%s'::regtype in ('text', 'varchar', 'bpchar') or '%s'::regtype in ('text', 'varchar', 'bpchar')`, from, to, from, to, from, to))[0] == "true"
 	if err != nil {

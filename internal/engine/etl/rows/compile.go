@@ -1,6 +1,7 @@
 package rows
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -15,18 +16,30 @@ type compiler struct {
 	columns []Column // as they are now
 	slots   []int
 	params  map[string]*string
+	at      place // of the step at hand
 }
 
-// Compile makes a program of row steps for rows with these columns. Parameters are
-// given by name; nil is NULL. Errors have the code invalid, and name the step.
-func Compile(columns []Column, steps []definition.RowStep, params map[string]*string) (*Program, error) {
+// place says which step an op comes from.
+type place struct {
+	transform int    // by number; -1: the cast into a target's types
+	shown     string // for errors; empty for such a cast
+}
+
+// Compile makes a program of transforms in rows, for rows with these columns.
+// Parameters are given by name; nil is NULL. Errors have the code invalid, and name
+// transform and step.
+func Compile(columns []Column, transforms []definition.RowTransform, params map[string]*string) (*Program, error) {
 	c := compiler{p: &Program{in: slices.Clone(columns)}, columns: slices.Clone(columns), params: params}
 	for i := range columns {
 		c.slots = append(c.slots, i)
 	}
-	for i, s := range steps {
-		if err := c.step(s); err != nil {
-			return nil, holdfast.Errorf(holdfast.CodeInvalid, "row step %d: %s", i+1, holdfast.ErrorMessage(err)).WithHint("%s", holdfast.ErrorHint(err))
+	for i, t := range transforms {
+		c.p.counts = append(c.p.counts, TransformCounts{Name: t.Name})
+		for k, s := range t.Steps {
+			c.at = place{i, fmt.Sprintf("transform %s, step %d (%s)", t.Name, k+1, s.Kind())}
+			if err := c.step(s); err != nil {
+				return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s: %s", c.at.shown, holdfast.ErrorMessage(err)).WithHint("%s", holdfast.ErrorHint(err))
+			}
 		}
 	}
 	c.p.out, c.p.slot = c.columns, c.slots
@@ -40,7 +53,7 @@ func (p *Program) Into(target []Column) error {
 	if len(target) != len(p.out) {
 		return holdfast.Errorf(holdfast.CodeInvalid, "the rows have %d columns, and the target takes %d", len(p.out), len(target))
 	}
-	c := compiler{p: p, columns: p.out, slots: p.slot}
+	c := compiler{p: p, columns: p.out, slots: p.slot, at: place{transform: -1}}
 	for i, to := range target {
 		to.Name = c.columns[i].Name
 		if err := c.cast(i, to); err != nil {
@@ -149,7 +162,7 @@ func (c *compiler) cast(i int, to Column) error {
 func (c *compiler) change(i, source int, fn converter) {
 	target, name := c.slot(nil), c.columns[i].Name
 	c.slots[i] = target
-	c.p.ops = append(c.p.ops, func(r *row) verdict {
+	c.add(func(r *row) verdict {
 		v := r.values[source]
 		if v == nil {
 			r.values[target] = nil
@@ -162,6 +175,11 @@ func (c *compiler) change(i, source int, fn converter) {
 		}
 		return pass
 	})
+}
+
+// add adds an op of the step at hand.
+func (c *compiler) add(o op) {
+	c.p.ops, c.p.places = append(c.p.ops, o), append(c.p.places, c.at)
 }
 
 // parameter returns a parameter's value.

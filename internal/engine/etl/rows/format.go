@@ -33,13 +33,22 @@ type sink interface {
 
 // badRow is why a row goes no further.
 type badRow struct {
+	step   string // that refuses it; empty for others
 	column string
 	reason string
 }
 
 func (b *badRow) Error() string {
 	if b.column == "" {
-		return b.reason
+		return inStep(b.step, b.reason)
 	}
-	return "column " + b.column + ": " + b.reason
+	return inStep(b.step, "column "+b.column+": "+b.reason)
+}
+
+// inStep says in which step something went wrong.
+func inStep(step, what string) string {
+	if step == "" {
+		return what
+	}
+	return step + ": " + what
 }

@@ -18,8 +18,26 @@ type Program struct {
 	// constant are the values of the slots behind those of in; most are set by ops.
 	constant [][]byte
 	ops      []op
+	places   []place // of ops
 	raw      []codec // of in, to show a row
+	counts   []TransformCounts
 }
+
+// TransformCounts are the rows that went through a transform.
+type TransformCounts struct {
+	Name               string
+	In                 int64 // rows that came to it
+	Filtered, Rejected int64 // those that went no further
+}
+
+// Out is how many rows have left the transform.
+func (c TransformCounts) Out() int64 { return c.In - c.Filtered - c.Rejected }
+
+// Counts are the rows of each transform, of all runs that have ended.
+func (p *Program) Counts() []TransformCounts { return p.counts }
+
+// CountInto makes runs add to these counts, of another program of the same transforms.
+func (p *Program) CountInto(counts []TransformCounts) { p.counts = counts }
 
 // op changes a row, and says what becomes of it.
 type op func(r *row) verdict
@@ -72,8 +90,10 @@ func (p *Program) Run(r io.Reader, in Format, w io.Writer, out Format, c *Counte
 		return err
 	}
 	run := run{p: p, from: from, to: to, c: c, reject: reject}
+	run.ends = make([]ends, len(p.counts))
 	err = run.all()
 	run.count()
+	run.countTransforms()
 	if err != nil {
 		return err
 	}
@@ -89,6 +109,21 @@ type run struct {
 	reject func(Reject) error
 
 	read, filtered, written int64 // not counted yet
+
+	entered int64  // rows that came to the first transform
+	ends    []ends // of each transform
+}
+
+// ends are the rows that went no further than a transform.
+type ends struct{ filtered, rejected int64 }
+
+func (r *run) countTransforms() {
+	in := r.entered
+	for i, e := range r.ends {
+		c := &r.p.counts[i]
+		c.In, c.Filtered, c.Rejected = c.In+in, c.Filtered+e.filtered, c.Rejected+e.rejected
+		in -= e.filtered + e.rejected
+	}
 }
 
 func (r *run) count() {
@@ -117,11 +152,18 @@ func (r *run) all() error {
 			}
 			continue
 		}
-		switch p.step(&state, values) {
+		r.entered++
+		verdict, at := p.step(&state, values)
+		switch verdict {
 		case drop:
 			r.filtered++
+			r.ends[at.transform].filtered++
 			continue
 		case refuse:
+			if at.transform >= 0 {
+				r.ends[at.transform].rejected++
+				state.bad.step = at.shown
+			}
 			if err := r.bad(&state.bad, values); err != nil {
 				return err
 			}
@@ -141,16 +183,17 @@ func (r *run) all() error {
 	}
 }
 
-// step runs the operations on a row.
-func (p *Program) step(state *row, values [][]byte) verdict {
+// step runs the operations on a row. The place is that of the one that it does not
+// pass.
+func (p *Program) step(state *row, values [][]byte) (verdict, place) {
 	copy(state.values, values)
 	state.arena = state.arena[:0]
-	for _, op := range p.ops {
+	for i, op := range p.ops {
 		if v := op(state); v != pass {
-			return v
+			return v, p.places[i]
 		}
 	}
-	return pass
+	return pass, place{}
 }
 
 // bad rejects the current row when it is at fault, and otherwise returns the error.
@@ -168,7 +211,7 @@ func (r *run) bad(err error, values [][]byte) error {
 	if raw == nil && values != nil {
 		raw = r.p.json(values)
 	}
-	return r.reject(Reject{Line: r.from.line(), Column: b.column, Reason: b.reason, Raw: storable(raw)})
+	return r.reject(Reject{Line: r.from.line(), Column: b.column, Reason: inStep(b.step, b.reason), Raw: storable(raw)})
 }
 
 // storable returns text that every server keeps, of at most MaxRaw bytes.

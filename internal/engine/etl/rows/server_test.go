@@ -176,7 +176,7 @@ func TestEveryBaseTypePassesBothWays(t *testing.T) {
 			}
 			col := sampleTable(t, conn, typ)
 			exec(t, conn, "drop table if exists copy; create table copy (n int generated always as identity, v "+typ+")")
-			p, err := rows.Compile([]rows.Column{col}, []definition.RowStep{{Rename: &definition.Rename{Column: "v", To: "w"}}}, nil)
+			p, err := rows.Compile([]rows.Column{col}, shaped(definition.RowStep{Rename: &definition.Rename{Column: "v", To: "w"}}), nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -100,7 +100,7 @@ func (c *compiler) check(k definition.Check, otherwise verdict) error {
 	}
 	source := c.slots[i]
 	failed := badRow{column: k.Column, reason: "the value does not pass the check " + shown(k)}
-	c.p.ops = append(c.p.ops, func(r *row) verdict {
+	c.add(func(r *row) verdict {
 		if passes(r.values[source]) {
 			return pass
 		}

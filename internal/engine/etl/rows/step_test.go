@@ -28,10 +28,15 @@ var people = []rows.Column{
 
 const peopleCSV = "1,Ada,1815-12-10,10.50\n2,Grace,1906-12-09,7.00\n3,,,\n"
 
+// shaped is a transform of steps.
+func shaped(steps ...definition.RowStep) []definition.RowTransform {
+	return []definition.RowTransform{{Name: "shaped", Steps: steps}}
+}
+
 // apply runs steps over CSV and returns CSV with a header, and the rejects.
 func apply(t testing.TB, columns []rows.Column, steps []definition.RowStep, params map[string]*string, in string) (string, []rows.Reject) {
 	t.Helper()
-	p, err := rows.Compile(columns, steps, params)
+	p, err := rows.Compile(columns, shaped(steps...), params)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,11 +135,58 @@ func TestStepsReject(t *testing.T) {
 	}
 	got, rejects := apply(t, people, steps, nil, peopleCSV)
 	want := []rows.Reject{
-		{Line: 2, Column: "salary", Reason: "the value does not pass the check > 8", Raw: "2,Grace,1906-12-09,7.00"},
-		{Line: 3, Column: "salary", Reason: "the value does not pass the check > 8", Raw: "3,,,"},
+		{Line: 2, Column: "salary", Reason: "transform shaped, step 2 (reject): the value does not pass the check > 8", Raw: "2,Grace,1906-12-09,7.00"},
+		{Line: 3, Column: "salary", Reason: "transform shaped, step 2 (reject): the value does not pass the check > 8", Raw: "3,,,"},
 	}
 	if got != "id,name,born,salary\n1,**a,1815-12-10,10.50\n" || !slices.Equal(rejects, want) {
 		t.Errorf("got %q and %+v, want %+v", got, rejects, want)
+	}
+}
+
+// Each transform counts the rows that come to it, and an error names the step that it
+// comes from.
+func TestTransformsCountTheirRows(t *testing.T) {
+	transforms := []definition.RowTransform{
+		{Name: "paid", Steps: []definition.RowStep{
+			{Reject: &definition.Check{Column: "salary", Op: "is not null"}}, {Filter: &definition.Check{Column: "id", Op: "<", Values: []string{"9"}}},
+		}},
+		{Name: "renamed", Steps: []definition.RowStep{{Rename: &definition.Rename{Column: "name", To: "first"}}}},
+		{Name: "numbered", Steps: []definition.RowStep{{Drop: []string{"born"}}, {Cast: &definition.Field{Name: "first", Type: "integer"}}}},
+	}
+	compile := func() *rows.Program {
+		t.Helper()
+		p, err := rows.Compile(people, transforms, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	in := "1,Ada,,10\n2,7,,\n3,8,,1\n9,9,,1\n" + "x,9,,1\n"
+	first, second := compile(), compile()
+	second.CountInto(first.Counts())
+	for _, p := range []*rows.Program{first, second} {
+		if err := p.Run(strings.NewReader(in), rows.CSV{}, io.Discard, rows.CSV{}, nil, func(rows.Reject) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []rows.TransformCounts{{Name: "paid", In: 8, Filtered: 2, Rejected: 2}, {Name: "renamed", In: 4}, {Name: "numbered", In: 4, Rejected: 2}}
+	if got := first.Counts(); !slices.Equal(got, want) || got[0].Out() != 4 || got[2].Out() != 2 {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	for in, want := range map[string]string{
+		"1,Ada,,10\n": "row 1: transform numbered, step 2 (cast): column first: the value is no whole number",
+		"2,7,,\n":     "row 1: transform paid, step 1 (reject): column salary: the value does not pass the check is not null",
+		"x,7,,\n":     "row 1: column id: the value is no whole number",
+	} {
+		err := compile().Run(strings.NewReader(in), rows.CSV{}, io.Discard, rows.CSV{}, nil, nil)
+		if got := holdfast.ErrorMessage(err); got != want {
+			t.Errorf("%q: got %s, want %s", in, got, want)
+		}
+	}
+	transforms[2].Steps[1].Cast.Name = "name"
+	_, err := rows.Compile(people, transforms, nil)
+	if got, want := holdfast.ErrorMessage(err), "transform numbered, step 2 (cast): there is no column name"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
@@ -142,7 +194,7 @@ func TestARejectOfTuplesShowsTheRowAsItCame(t *testing.T) {
 	odd := rows.Column{Name: "odd", OID: 600, Type: "point"}
 	columns := []rows.Column{label, {Name: "n", OID: 23, Type: "integer"}, odd}
 	in := stream(t, [][]byte{[]byte("it is \"8\""), nil, {1, 2}}, [][]byte{[]byte("9"), {0, 0, 0, 5}, nil})
-	p, err := rows.Compile(columns, []definition.RowStep{{Cast: &definition.Field{Name: "label", Type: "integer"}}}, nil)
+	p, err := rows.Compile(columns, shaped(definition.RowStep{Cast: &definition.Field{Name: "label", Type: "integer"}}), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +203,7 @@ func TestARejectOfTuplesShowsTheRowAsItCame(t *testing.T) {
 	if err := p.Run(bytes.NewReader(in), rows.Binary{}, io.Discard, rows.Binary{}, &n, func(r rows.Reject) error { got = append(got, r); return nil }); err != nil {
 		t.Fatal(err)
 	}
-	want := []rows.Reject{{Line: 1, Column: "label", Reason: "the value is no whole number", Raw: `{"label": "it is \"8\"", "n": null, "odd": "\\x0102"}`}}
+	want := []rows.Reject{{Line: 1, Column: "label", Reason: "transform shaped, step 1 (cast): the value is no whole number", Raw: `{"label": "it is \"8\"", "n": null, "odd": "\\x0102"}`}}
 	if !slices.Equal(got, want) || n.Read.Load() != 2 || n.Rejected.Load() != 1 || n.Written.Load() != 1 {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -166,9 +218,9 @@ func TestStepsThatCannotBe(t *testing.T) {
 		step definition.RowStep
 		want string
 	}{
-		{definition.RowStep{}, "step 1: the step is empty"},
+		{definition.RowStep{}, "transform shaped, step 1 (empty): the step is empty"},
 		{definition.RowStep{Drop: []string{"x"}}, "there is no column x"},
-		{definition.RowStep{Rename: &definition.Rename{Column: "x", To: "y"}}, "there is no column x"},
+		{definition.RowStep{Rename: &definition.Rename{Column: "x", To: "y"}}, "transform shaped, step 1 (rename): there is no column x"},
 		{definition.RowStep{Rename: &definition.Rename{Column: "id", To: "name"}}, "there is a column name already"},
 		{definition.RowStep{Cast: &definition.Field{Name: "x", Type: "text"}}, "there is no column x"},
 		{definition.RowStep{Cast: &definition.Field{Name: "id", Type: "money"}}, `no type "money"`},
@@ -198,7 +250,7 @@ func TestStepsThatCannotBe(t *testing.T) {
 		{check("odd", "=", "", "(1,2)"), "cannot be compared"},
 		{check("doc", "=", "", "{}"), "cannot be compared"},
 	} {
-		_, err := rows.Compile(odd, []definition.RowStep{c.step}, map[string]*string{"null": nil})
+		_, err := rows.Compile(odd, shaped(c.step), map[string]*string{"null": nil})
 		if err == nil || !strings.Contains(err.Error(), c.want) || holdfast.ErrorCode(err) != holdfast.CodeInvalid || holdfast.ErrorHint(err) == "" && !strings.Contains(c.want, "limits that its") && !strings.Contains(c.want, "fewer") {
 			t.Errorf("%+v: got %v (%s), want an invalid one with %q and a hint", c.step, err, holdfast.ErrorHint(err), c.want)
 		}
@@ -311,7 +363,7 @@ func TestChecksAreTheServers(t *testing.T) {
 			}
 			for _, op := range []string{"=", "<>", "<", "<=", ">", ">="} {
 				for _, v := range all {
-					p, err := rows.Compile([]rows.Column{col}, []definition.RowStep{{Filter: &definition.Check{Column: "v", Op: op, Values: []string{v}}}}, nil)
+					p, err := rows.Compile([]rows.Column{col}, shaped(definition.RowStep{Filter: &definition.Check{Column: "v", Op: op, Values: []string{v}}}), nil)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -416,7 +468,7 @@ func TestAnyStepsKeepTheRowsInOrder(t *testing.T) {
 				rejected += keep(func(s *string) bool { return s != nil })
 			}
 		}
-		p, err := rows.Compile(columns, steps, nil)
+		p, err := rows.Compile(columns, shaped(steps...), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -57,7 +57,7 @@ var (
 // filter keeps rows with an id above n.
 func filter(t testing.TB, n string) *rows.Program {
 	t.Helper()
-	p, err := rows.Compile(orders, []definition.RowStep{{Filter: &definition.Check{Column: "id", Op: ">", Values: []string{n}}}}, nil)
+	p, err := rows.Compile(orders, shaped(definition.RowStep{Filter: &definition.Check{Column: "id", Op: ">", Values: []string{n}}}), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestTheFirstFailureIsTheTransfers(t *testing.T) {
 			return rows.Transfer{From: rows.FromQuery(src, sql), To: rows.IntoTable(dst, copyIn), Program: filter(t, "0"), In: rows.Binary{}, Out: rows.Binary{}}
 		}, "do not begin as COPY's binary format"},
 		{"who is told of rejects", func(src, dst *pgconn.PgConn) rows.Transfer {
-			p, err := rows.Compile(orders, []definition.RowStep{{Reject: &definition.Check{Column: "id", Op: "<", Values: []string{"1000"}}}}, nil)
+			p, err := rows.Compile(orders, shaped(definition.RowStep{Reject: &definition.Check{Column: "id", Op: "<", Values: []string{"1000"}}}), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
