@@ -54,6 +54,9 @@ var layers = map[string][]string{
 	"internal/objstore/s3":           bucket,
 	"internal/objstore/s3/s3test":    {"", "internal/objstore/s3"},
 	"internal/objstore/objstoretest": bucket,
+	"internal/objstore/place": {
+		"", "internal/objstore", "internal/objstore/fs", "internal/objstore/limit", "internal/objstore/retry", "internal/objstore/s3",
+	},
 
 	"internal/store":           domain,
 	"internal/store/sqlite":    {"", "internal/durable", "internal/store"},

@@ -1,0 +1,139 @@
+// Package place opens where a repository stands: the bucket that a location and its
+// access lead to. It is the one way there, for the service, for workers, and for
+// commands without a server.
+package place
+
+import (
+	"context"
+	"errors"
+	iofs "io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/objstore"
+	"github.com/holdfast-backup/holdfast/internal/objstore/fs"
+	"github.com/holdfast-backup/holdfast/internal/objstore/limit"
+	"github.com/holdfast-backup/holdfast/internal/objstore/retry"
+	"github.com/holdfast-backup/holdfast/internal/objstore/s3"
+)
+
+// probe is the object that is written twice where a repository is to be. Who may do
+// nothing else may still delete what begins with locks/; no repository is there yet
+// that could take it for a lock.
+const probe = "locks/conditions"
+
+// Open opens the bucket at a location. What comes of an object store is tried again,
+// and counts against the access's limit each time. Idle connections to it end by
+// themselves, a minute after the last request.
+func Open(location string, access holdfast.ObjectAccess, log *slog.Logger) (objstore.Bucket, error) {
+	l, err := holdfast.ParseLocation(location)
+	if err != nil {
+		return nil, err
+	}
+	if !l.InStore() {
+		return fs.Open(l.Dir)
+	}
+	b, err := open(l, access)
+	if err != nil {
+		return nil, err
+	}
+	return patient(b, access, log), nil
+}
+
+func open(l holdfast.Location, access holdfast.ObjectAccess) (*s3.Bucket, error) {
+	if access.IsZero() {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "the access key for %s is missing", l).
+			WithHint("holdfast repository access sets the one that a server uses; without a server, set HOLDFAST_S3_ACCESS_KEY and HOLDFAST_S3_SECRET_KEY")
+	}
+	if err := access.Validate(); err != nil {
+		return nil, err
+	}
+	return s3.Open(s3.Config{
+		Endpoint: l.Host, Plain: l.Plain, Bucket: l.Bucket, Prefix: l.Prefix,
+		AccessKey: access.AccessKey, SecretKey: access.SecretKey, SessionToken: access.SessionToken,
+		CA: []byte(access.CA), Region: access.Region, PathStyle: access.PathStyle,
+		StorageClass: access.StorageClass, Encryption: access.Encryption,
+	})
+}
+
+func patient(b objstore.Bucket, access holdfast.ObjectAccess, log *slog.Logger) objstore.Bucket {
+	return retry.Wrap(limit.New(access.BytesPerSec).Wrap(b), retry.Options{Log: log})
+}
+
+// Create opens a place for a new repository: a directory, which it makes if need be,
+// or a bucket under whose prefix nothing is. CodeConflict when something is there,
+// CodeInvalid for a store that overwrites objects although it is asked not to. undo
+// takes back what Create has made, as long as nothing else is in it.
+func Create(ctx context.Context, location string, access holdfast.ObjectAccess, log *slog.Logger) (_ objstore.Bucket, undo func(), err error) {
+	l, err := holdfast.ParseLocation(location)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !l.InStore() {
+		return createDir(l.Dir)
+	}
+	b, err := open(l, access)
+	if err != nil {
+		return nil, nil, err
+	}
+	// One try each: somebody waits, and a second probe would find the first one.
+	if err := empty(ctx, b, l); err != nil {
+		return nil, nil, err
+	}
+	if err := b.CheckConditions(ctx, probe); err != nil {
+		return nil, nil, err
+	}
+	return patient(b, access, log), func() {}, nil
+}
+
+// empty refuses a prefix under which there is anything.
+func empty(ctx context.Context, b objstore.Bucket, l holdfast.Location) error {
+	errFound := errors.New("found")
+	var name string
+	err := b.List(ctx, "", func(i objstore.Info) error {
+		name = i.Name
+		return errFound
+	})
+	switch {
+	case errors.Is(err, errFound):
+		return holdfast.Errorf(holdfast.CodeConflict, "%s is not empty: %s is there", l, name).
+			WithHint("choose another prefix; or, if nothing needs it, remove what is there")
+	case err != nil:
+		return err
+	}
+	return nil
+}
+
+func createDir(dir string) (objstore.Bucket, func(), error) {
+	_, err := os.Lstat(dir)
+	made := errors.Is(err, iofs.ErrNotExist)
+	undo := func() {
+		if made {
+			removeEmpty(dir)
+		}
+	}
+	b, err := fs.Create(dir)
+	if err != nil {
+		undo()
+		return nil, nil, err
+	}
+	return b, undo, nil
+}
+
+// removeEmpty removes a directory and what is below it, as far as there are no
+// files: those may be of another repository that was made meanwhile.
+func removeEmpty(dir string) {
+	var dirs []string
+	_ = filepath.WalkDir(dir, func(p string, d iofs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			dirs = append(dirs, p)
+		}
+		return nil
+	})
+	for _, d := range slices.Backward(dirs) {
+		_ = os.Remove(d) // what is left in the way of a new attempt is an empty directory at most
+	}
+}
