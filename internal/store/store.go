@@ -263,6 +263,7 @@ type Tx interface {
 	DeleteSite(ctx context.Context, a holdfast.AccountID, id holdfast.SiteID) error
 
 	InsertRepository(ctx context.Context, r *holdfast.Repository) error
+	UpdateRepository(ctx context.Context, r holdfast.Repository) error
 	// DeleteRepository is CodeConflict while a site or a copy names it.
 	DeleteRepository(ctx context.Context, a holdfast.AccountID, id holdfast.RepositoryID) error
 

@@ -137,6 +137,14 @@ func checkOldRows(t *testing.T, s *sqlite.Store) {
 		check(t, "session", session.Parent, holdfast.CredentialID(1003), err)
 		site, err := r.SiteBySlug(ctx, account, "berlin")
 		check(t, "site", site.Name, "Größe", err)
+		repositories, err := r.Repositories(ctx, account)
+		check(t, "repositories", repositories, []holdfast.Repository{
+			{ID: 1001, Account: account, Name: "main", Location: "file:///backup", FormatID: "abc", Password: []byte{9, 0}, MaxRunning: 2, Created: at(9)},
+			{
+				ID: 1002, Account: account, Name: "far", Location: "s3:https://s3.example.com/bucket/main", FormatID: "def",
+				Password: []byte{9, 1}, Access: []byte{9, 0, 0xff}, Created: at(50),
+			},
+		}, err)
 		_, jobs, err := r.Jobs(ctx, account, store.JobFilter{})
 		check(t, "jobs", jobs, 3, err)
 		etl, err := r.Job(ctx, account, 1005)

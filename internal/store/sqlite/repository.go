@@ -6,10 +6,13 @@ import (
 	"github.com/holdfast-backup/holdfast"
 )
 
-const repositoryColumns = "id, account, name, location, format_id, password, max_running, created"
+const (
+	repositoryChanging = "name, location, format_id, password, access, max_running, created"
+	repositoryColumns  = "id, account, " + repositoryChanging
+)
 
 func repositoryFields(r *holdfast.Repository) []any {
-	return []any{idOf(&r.ID), &r.Account, &r.Name, &r.Location, &r.FormatID, &r.Password, &r.MaxRunning, micros{&r.Created}}
+	return []any{idOf(&r.ID), &r.Account, &r.Name, &r.Location, &r.FormatID, &r.Password, &r.Access, &r.MaxRunning, micros{&r.Created}}
 }
 
 // Repository returns one repository.
@@ -36,12 +39,19 @@ func (r reader) Repositories(ctx context.Context, a holdfast.AccountID) ([]holdf
 
 // InsertRepository makes a repository.
 func (t tx) InsertRepository(ctx context.Context, r *holdfast.Repository) error {
-	n, err := t.s.insert(ctx, "INSERT INTO repositories ("+repositoryColumns+") VALUES (?,?,?,?,?,?,?,?)", repositoryFields(r)...)
+	n, err := t.s.insert(ctx, "INSERT INTO repositories ("+repositoryColumns+") VALUES (?,?,?,?,?,?,?,?,?)", repositoryFields(r)...)
 	if err != nil {
 		return taken(err, "repository %q", r.Name)
 	}
 	r.ID = holdfast.RepositoryID(n)
 	return nil
+}
+
+// UpdateRepository writes everything but id and account.
+func (t tx) UpdateRepository(ctx context.Context, r holdfast.Repository) error {
+	args := append(repositoryFields(&r)[2:], r.ID, r.Account)
+	n, err := t.s.exec(ctx, "UPDATE repositories SET ("+repositoryChanging+") = (?,?,?,?,?,?,?) WHERE id = ? AND account = ?", args...)
+	return changed(n, taken(err, "repository %q", r.Name), "repository %d", r.ID)
 }
 
 // DeleteRepository removes a repository that nothing names any more.

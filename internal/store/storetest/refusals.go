@@ -90,7 +90,10 @@ func testNotFound(t *testing.T, f *fixture) {
 			return tx.UpdateSite(ctx, holdfast.Site{ID: none, Account: f.account, Host: f.host.ID})
 		},
 		"delete site": func(ctx context.Context, tx store.Tx) error { return tx.DeleteSite(ctx, f.account, none) },
-		"repository":  func(ctx context.Context, tx store.Tx) error { return tx.DeleteRepository(ctx, f.account, none) },
+		"repository": func(ctx context.Context, tx store.Tx) error {
+			return tx.UpdateRepository(ctx, holdfast.Repository{ID: none, Account: f.account})
+		},
+		"delete repository": func(ctx context.Context, tx store.Tx) error { return tx.DeleteRepository(ctx, f.account, none) },
 		"job": func(ctx context.Context, tx store.Tx) error {
 			return tx.UpdateJob(ctx, holdfast.Job{ID: none, Account: f.account, Site: f.site.ID})
 		},

@@ -132,7 +132,8 @@ func makeFullRows(f *fixture) *fullRows {
 		session: holdfast.Credential{Account: f.account, Kind: holdfast.CredentialSession, Hash: []byte{2}, Idle: time.Microsecond, Created: at(29)},
 		host:    holdfast.Host{Account: f.account, Name: "db2", Address: "192.0.2.2", Created: at(6)},
 		repository: holdfast.Repository{
-			Account: f.account, Name: "second", Location: "file:///other", FormatID: "abc123", Password: []byte{9, 0, 9}, MaxRunning: 3, Created: at(7),
+			Account: f.account, Name: "second", Location: "file:///other", FormatID: "abc123", Password: []byte{9, 0, 9},
+			Access: []byte{8, 0, 8}, MaxRunning: 3, Created: at(7),
 		},
 		site: holdfast.Site{
 			Account: f.account, Slug: "full", Name: "Größe", Server: holdfast.Server{Host: "h", Port: 65535, User: "u", Database: "d", SSLMode: "require"},
@@ -298,6 +299,7 @@ func testUpdate(t *testing.T, f *fixture) {
 	rows.credential.PublicKey, rows.credential.Idle = []byte{1}, 0
 	rows.session.Parent, rows.session.Hash = 0, []byte{3}
 	rows.host.Name, rows.host.Address = "db3", "192.0.2.3"
+	rows.repository.Name, rows.repository.Password, rows.repository.Access, rows.repository.MaxRunning = "third", []byte{1}, nil, 4
 	rows.site.Name, rows.site.Password, rows.site.MaxRunning, rows.site.Repository = "other", nil, 9, 0
 	rows.job.Description, rows.job.Priority, rows.job.Restore, rows.job.Annotations, rows.job.Deleted = "", 5, nil, nil, time.Time{}
 	rows.job.ETL.Definition, rows.job.ETL.Recurrence = "", nil
@@ -311,6 +313,7 @@ func testUpdate(t *testing.T, f *fixture) {
 			func() error { return tx.UpdateCredential(ctx, rows.credential) },
 			func() error { return tx.UpdateCredential(ctx, rows.session) },
 			func() error { return tx.UpdateHost(ctx, rows.host) },
+			func() error { return tx.UpdateRepository(ctx, rows.repository) },
 			func() error { return tx.UpdateSite(ctx, rows.site) },
 			func() error { return tx.UpdateJob(ctx, rows.job) },
 			func() error { return tx.UpdateTrigger(ctx, rows.trigger) },
