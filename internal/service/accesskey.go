@@ -143,37 +143,6 @@ func (s *Service) RevokeAccessKey(ctx context.Context, actor holdfast.Actor, id 
 	return s.revokeOf(ctx, actor, opRevokeAccessKey, holdfast.CredentialAccessKey, id)
 }
 
-// AuthenticateAccess returns who has the access key with the id, for calls
-// through the dialect. The caller has checked what the id came in: it proves
-// nothing. CodeUnauthenticated when the key or its user has ended.
-func (s *Service) AuthenticateAccess(ctx context.Context, a holdfast.AccountID, id holdfast.CredentialID, dialect string) (holdfast.Actor, error) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	if a == 0 {
-		return holdfast.Actor{}, errLogIn()
-	}
-	now := s.now()
-	actor := holdfast.Actor{Dialect: dialect}
-	err := s.cfg.Store.View(ctx, func(r store.Reader) error {
-		c, err := r.Credential(ctx, a, id)
-		if err != nil {
-			return err
-		}
-		actor.Principal, err = accessOwner(ctx, r, c, now)
-		actor.Credential = c
-		return err
-	})
-	switch {
-	case holdfast.ErrorCode(err) == holdfast.CodeNotFound:
-		return holdfast.Actor{}, errLogIn()
-	case err != nil:
-		return holdfast.Actor{}, err
-	}
-	s.uses.touch(ctx, actor.Credential, now)
-	actor.Credential.Hash = nil
-	return actor, nil
-}
-
 // accessOwner returns the user of an access key that is valid.
 func accessOwner(ctx context.Context, r store.Reader, c holdfast.Credential, now time.Time) (holdfast.Principal, error) {
 	if c.Kind != holdfast.CredentialAccessKey || !c.Valid(now) {

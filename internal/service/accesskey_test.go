@@ -117,17 +117,18 @@ func TestLoginWithAnAccessKey(t *testing.T) {
 		_, err := r.svc.RenewAccess(ctx, holdfast.NewSecret(text), "x")
 		wantCode(t, err, holdfast.CodeUnauthenticated)
 	}
-	if a := must(r.svc.RenewAccess(ctx, s.Refresh, "x"))(t); a.Credential.ID != k.ID || a.Principal.ID != ada.ID {
-		t.Errorf("got %+v, want ada with her key", a)
+	again := must(r.svc.RenewAccess(ctx, s.Refresh, "x"))(t)
+	if a := again.Actor; a.Credential.ID != k.ID || a.Principal.ID != ada.ID || a.Credential.Hash != nil || again.ID != s.ID || !again.Ends.Equal(s.Ends) || !again.Refresh.IsZero() {
+		t.Errorf("got %+v, want the same log-in of ada", again)
 	}
-	if a := must(r.svc.AuthenticateAccess(ctx, holdfast.FirstID, k.ID, "x"))(t); a.Principal.ID != ada.ID || a.Credential.Hash != nil {
+	if a := must(r.svc.AuthenticateAccess(ctx, holdfast.FirstID, s.ID, "x"))(t); a.Credential.ID != k.ID || a.Principal.ID != ada.ID || a.Credential.Hash != nil {
 		t.Errorf("got %+v, want ada", a)
 	}
 	for name, err := range map[string]error{
-		"another account":        second(r.svc.AuthenticateAccess(ctx, holdfast.FirstID+1, k.ID, "x")),
-		"every account":          second(r.svc.AuthenticateAccess(ctx, 0, k.ID, "x")),
-		"an unknown key":         second(r.svc.AuthenticateAccess(ctx, holdfast.FirstID, unknown, "x")),
-		"a refresh token's id":   second(r.svc.AuthenticateAccess(ctx, holdfast.FirstID, k.ID+2, "x")),
+		"another account":        second(r.svc.AuthenticateAccess(ctx, holdfast.FirstID+1, s.ID, "x")),
+		"every account":          second(r.svc.AuthenticateAccess(ctx, 0, s.ID, "x")),
+		"an unknown log-in":      second(r.svc.AuthenticateAccess(ctx, holdfast.FirstID, unknown, "x")),
+		"an access key's id":     second(r.svc.AuthenticateAccess(ctx, holdfast.FirstID, k.ID, "x")),
 		"a refresh as a token":   second(r.svc.Authenticate(ctx, s.Refresh.Reveal(), "x")),
 		"a secret as a token":    second(r.svc.Authenticate(ctx, secret.Reveal(), "x")),
 		"a refresh as a session": second(r.svc.AuthenticateSession(ctx, s.Refresh, "x")),
@@ -139,8 +140,9 @@ func TestLoginWithAnAccessKey(t *testing.T) {
 	r.clock.add(24*time.Hour - time.Second)
 	must(r.svc.RenewAccess(ctx, s.Refresh, "x"))(t)
 	r.clock.add(time.Second)
-	_, err := r.svc.RenewAccess(ctx, s.Refresh, "x")
-	wantCode(t, err, holdfast.CodeUnauthenticated)
+	for _, err := range []error{second(r.svc.RenewAccess(ctx, s.Refresh, "x")), second(r.svc.AuthenticateAccess(ctx, holdfast.FirstID, s.ID, "x"))} {
+		wantCode(t, err, holdfast.CodeUnauthenticated)
+	}
 }
 
 func second[T any](_ T, err error) error { return err }
@@ -165,27 +167,26 @@ func TestEndOfAnAccessKey(t *testing.T) {
 			ctx := t.Context()
 			k, secret := r.accessKey(service.NewAccessKey{User: r.user("ada").ID, Expires: start.Add(time.Hour)})
 			s := must(r.access(k, secret))(t)
-			try := func() []error {
-				return []error{
-					second(r.access(k, secret)), second(r.svc.RenewAccess(ctx, s.Refresh, "x")),
-					second(r.svc.AuthenticateAccess(ctx, k.Account, k.ID, "x")),
+			ended := func() {
+				t.Helper()
+				for i, err := range []error{second(r.svc.RenewAccess(ctx, s.Refresh, "x")), second(r.svc.AuthenticateAccess(ctx, k.Account, s.ID, "x"))} {
+					if holdfast.ErrorCode(err) != holdfast.CodeUnauthenticated {
+						t.Errorf("call %d: got %v, want it refused", i, err)
+					}
 				}
 			}
 			c.end(r, k)
-			for i, err := range try() {
-				if holdfast.ErrorCode(err) != holdfast.CodeUnauthenticated {
-					t.Errorf("call %d: got %v, want it refused", i, err)
-				}
-			}
+			ended()
+			_, err := r.access(k, secret)
+			wantCode(t, err, holdfast.CodeUnauthenticated)
 			if c.back == nil {
 				return
 			}
 			c.back(r, k)
-			for i, err := range try() {
-				if err != nil {
-					t.Errorf("call %d: got %v after it came back", i, err)
-				}
-			}
+			ended() // the key comes back, and no log-in that was opened before
+			s = must(r.access(k, secret))(t)
+			must(r.svc.RenewAccess(ctx, s.Refresh, "x"))(t)
+			must(r.svc.AuthenticateAccess(ctx, k.Account, s.ID, "x"))(t)
 		})
 	}
 }
@@ -209,13 +210,22 @@ func TestRefreshTokensAreBounded(t *testing.T) {
 	r := newRig(t)
 	k, secret := r.accessKey(service.NewAccessKey{User: r.user("ada").ID})
 	first := must(r.access(k, secret))(t)
-	for range 99 {
-		must(r.access(k, secret))(t)
-	}
+	must(0, r.store.Update(t.Context(), func(tx store.Tx) error {
+		for i := range 999 {
+			c := holdfast.Credential{
+				Account: k.Account, Principal: k.Principal, Kind: holdfast.CredentialRefresh, Hash: fmt.Appendf(nil, "%032d", i), Parent: k.ID,
+				Created: start, Expires: first.Ends,
+			}
+			if err := tx.InsertCredential(t.Context(), &c); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))(t)
 	must(r.svc.RenewAccess(t.Context(), first.Refresh, "x"))(t)
 	must(r.access(k, secret))(t)
-	if n := len(r.refreshes()); n != 100 {
-		t.Errorf("got %d refresh tokens, want 100", n)
+	if n := len(r.refreshes()); n != 1000 {
+		t.Errorf("got %d refresh tokens, want 1000", n)
 	}
 	_, err := r.svc.RenewAccess(t.Context(), first.Refresh, "x")
 	wantCode(t, err, holdfast.CodeUnauthenticated)

@@ -21,7 +21,9 @@ const (
 	// RefreshLife is how long a refresh token renews a log-in. Source:
 	// docs/api/bmc.md, "Tokens".
 	RefreshLife = 24 * time.Hour
-	maxRefresh  = 100 // of one access key; the oldest goes
+	// maxRefresh is how many log-ins one access key has; the oldest ends. Hundreds of
+	// scripts may log in with one at the same minute, and work on for a while.
+	maxRefresh = 1000
 	// maxAddressFailures of one address lock it: many scripts may stand behind one.
 	maxAddressFailures = 50
 )
@@ -36,9 +38,10 @@ type AccessLogin struct {
 
 // AccessSession is a log-in with an access key.
 type AccessSession struct {
-	Actor   holdfast.Actor  // its credential is the access key
-	Refresh holdfast.Secret // which is not kept
-	Ends    time.Time       // of Refresh
+	ID      holdfast.CredentialID // for [Service.AuthenticateAccess]
+	Actor   holdfast.Actor        // its credential is the access key
+	Refresh holdfast.Secret       // which is not kept; none when the log-in is renewed
+	Ends    time.Time             // of the log-in, with everything that came of it
 }
 
 // LoginAccessKey opens a log-in. Its error is CodeUnauthenticated with a
@@ -142,6 +145,7 @@ func (s *Service) openAccess(ctx context.Context, in AccessLogin, dialect string
 		if err := tx.InsertCredential(ctx, &c); err != nil {
 			return err
 		}
+		session.ID = c.ID
 		return record(ctx, tx, session.Actor, now, userWord(p.ID), "session.opened", facts{"name": p.Name, "session": c.ID, "access_key": key.ID})
 	})
 	return session, err
@@ -208,38 +212,60 @@ func roomForRefresh(ctx context.Context, tx store.Tx, key holdfast.Credential, n
 	return nil
 }
 
-// RenewAccess returns who may go on with a refresh token, which stays good until
+// RenewAccess goes on with the log-in of a refresh token, which stays good until
 // its end. CodeUnauthenticated when it, its access key or its user has ended.
-func (s *Service) RenewAccess(ctx context.Context, refresh holdfast.Secret, dialect string) (holdfast.Actor, error) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
+func (s *Service) RenewAccess(ctx context.Context, refresh holdfast.Secret, dialect string) (AccessSession, error) {
 	text := refresh.Reveal()
 	if !strings.HasPrefix(text, refreshPrefix) || len(text) != len(refreshPrefix)+secretLen {
+		return AccessSession{}, errLogIn()
+	}
+	return s.accessSession(ctx, dialect, func(ctx context.Context, r store.Reader) (holdfast.Credential, error) {
+		return r.CredentialByHash(ctx, hashSecret(refresh))
+	})
+}
+
+// AuthenticateAccess returns who has opened the log-in with the id, for calls
+// through the dialect. The caller has checked what the id came in: it proves
+// nothing. CodeUnauthenticated when the log-in, its access key or its user has
+// ended.
+func (s *Service) AuthenticateAccess(ctx context.Context, a holdfast.AccountID, id holdfast.CredentialID, dialect string) (holdfast.Actor, error) {
+	if a == 0 {
 		return holdfast.Actor{}, errLogIn()
 	}
+	session, err := s.accessSession(ctx, dialect, func(ctx context.Context, r store.Reader) (holdfast.Credential, error) {
+		return r.Credential(ctx, a, id)
+	})
+	return session.Actor, err
+}
+
+// accessSession returns the log-in that find finds.
+func (s *Service) accessSession(ctx context.Context, dialect string, find func(context.Context, store.Reader) (holdfast.Credential, error)) (AccessSession, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	now := s.now()
-	actor := holdfast.Actor{Dialect: dialect}
+	session := AccessSession{Actor: holdfast.Actor{Dialect: dialect}}
 	err := s.cfg.Store.View(ctx, func(r store.Reader) error {
-		c, err := r.CredentialByHash(ctx, hashSecret(refresh))
+		c, err := find(ctx, r)
 		if err != nil {
 			return err
 		}
 		if c.Kind != holdfast.CredentialRefresh || !c.Valid(now) {
 			return errLogIn()
 		}
-		if actor.Credential, err = r.Credential(ctx, c.Account, c.Parent); err != nil {
+		session.ID, session.Ends = c.ID, c.Expires
+		if session.Actor.Credential, err = r.Credential(ctx, c.Account, c.Parent); err != nil {
 			return err
 		}
-		actor.Principal, err = accessOwner(ctx, r, actor.Credential, now)
+		session.Actor.Principal, err = accessOwner(ctx, r, session.Actor.Credential, now)
 		return err
 	})
 	switch {
 	case holdfast.ErrorCode(err) == holdfast.CodeNotFound:
-		return holdfast.Actor{}, errLogIn()
+		return AccessSession{}, errLogIn()
 	case err != nil:
-		return holdfast.Actor{}, err
+		return AccessSession{}, err
 	}
-	s.uses.touch(ctx, actor.Credential, now)
-	actor.Credential.Hash = nil
-	return actor, nil
+	s.uses.touch(ctx, session.Actor.Credential, now)
+	session.Actor.Credential.Hash = nil
+	return session, nil
 }

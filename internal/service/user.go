@@ -176,11 +176,11 @@ func (m member) inUse(kind holdfast.CredentialKind, now time.Time) []holdfast.Cr
 	return slices.DeleteFunc(slices.Clone(m.all), func(c holdfast.Credential) bool { return c.Kind != kind || !c.Valid(now) })
 }
 
-// endSessions deletes every session of the user.
-func (m member) endSessions(ctx context.Context, tx store.Tx) (int, error) {
+// endSessions deletes every credential of the user that is of one of these kinds.
+func (m member) endSessions(ctx context.Context, tx store.Tx, kinds ...holdfast.CredentialKind) (int, error) {
 	n := 0
 	for _, c := range m.all {
-		if c.Kind != holdfast.CredentialSession {
+		if !slices.Contains(kinds, c.Kind) {
 			continue
 		}
 		if err := tx.DeleteCredential(ctx, c.Account, c.ID); err != nil {
@@ -245,7 +245,7 @@ func (s *Service) SetPassword(ctx context.Context, actor holdfast.Actor, id hold
 		if m, err = findMember(ctx, tx, actor, id); err != nil {
 			return err
 		}
-		ended, err := m.endSessions(ctx, tx)
+		ended, err := m.endSessions(ctx, tx, holdfast.CredentialSession)
 		if err != nil {
 			return err
 		}
@@ -271,9 +271,9 @@ func (s *Service) SetPassword(ctx context.Context, actor holdfast.Actor, id hold
 	return nil
 }
 
-// DisableUser refuses everything that a user has from now on. Sessions end for
-// good; keys and tokens rest, and come back with EnableUser. A user is never
-// deleted: the history names it.
+// DisableUser refuses everything that a user has from now on. Sessions and log-ins
+// with access keys end for good; keys and tokens rest, and come back with
+// EnableUser. A user is never deleted: the history names it.
 func (s *Service) DisableUser(ctx context.Context, actor holdfast.Actor, id holdfast.PrincipalID) (User, error) {
 	return s.setDisabled(ctx, actor, opDisableUser, id, true)
 }
@@ -310,7 +310,7 @@ func (s *Service) setDisabled(ctx context.Context, actor holdfast.Actor, op Oper
 			return nil
 		}
 		if disabled {
-			if _, err := m.endSessions(ctx, tx); err != nil {
+			if _, err := m.endSessions(ctx, tx, holdfast.CredentialSession, holdfast.CredentialRefresh); err != nil {
 				return err
 			}
 		}

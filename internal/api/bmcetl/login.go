@@ -41,7 +41,7 @@ func (h *handler) login(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	return h.give(c, session.Actor, session.Refresh)
+	return h.give(c, session)
 }
 
 // renew takes the refresh token of a log-in.
@@ -54,19 +54,19 @@ func (h *handler) renew(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	actor, err := h.Service.RenewAccess(ctx, holdfast.NewSecret(refresh), Dialect)
+	session, err := h.Service.RenewAccess(ctx, holdfast.NewSecret(refresh), Dialect)
 	if err != nil {
 		return err
 	}
-	return h.give(c, actor, holdfast.Secret{})
+	return h.give(c, session)
 }
 
-func (h *handler) give(c *call, actor holdfast.Actor, refresh holdfast.Secret) error {
-	text, err := h.sign(actor)
+func (h *handler) give(c *call, session service.AccessSession) error {
+	text, life, err := h.sign(session)
 	if err != nil {
 		return err
 	}
-	writeJSON(c.w, http.StatusOK, loggedIn{Token: text, Refresh: refresh.Reveal(), Life: int64(tokenLife / time.Second)})
+	writeJSON(c.w, http.StatusOK, loggedIn{Token: text, Refresh: session.Refresh.Reveal(), Life: int64(life / time.Second)})
 	return nil
 }
 

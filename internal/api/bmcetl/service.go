@@ -14,7 +14,7 @@ type Service interface {
 	Authenticate(ctx context.Context, bearer, dialect string) (holdfast.Actor, error)
 	LocalActor(ctx context.Context, dialect, account string) (holdfast.Actor, error)
 	LoginAccessKey(ctx context.Context, in service.AccessLogin, dialect string) (service.AccessSession, error)
-	RenewAccess(ctx context.Context, refresh holdfast.Secret, dialect string) (holdfast.Actor, error)
+	RenewAccess(ctx context.Context, refresh holdfast.Secret, dialect string) (service.AccessSession, error)
 	AuthenticateAccess(ctx context.Context, a holdfast.AccountID, id holdfast.CredentialID, dialect string) (holdfast.Actor, error)
 	AccessKeys(ctx context.Context, actor holdfast.Actor) ([]service.UserKey, error)
 

@@ -9,6 +9,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/service"
 )
 
 // What the tokens of log-ins are like. Source: docs/api/bmc.md, "Tokens".
@@ -19,13 +20,14 @@ const (
 	maxToken  = 4 << 10          // bytes; ours have some 500
 )
 
-// claims is what a token says. It proves which access key has logged in; what that
-// may do is looked up at each call.
+// claims is what a token says. It proves which log-in it is of; whether that goes on,
+// and what its access key may do, is looked up at each call.
 type claims struct {
 	jwt.RegisteredClaims
 	Account     holdfast.AccountID    `json:"tenant_id"`
-	Key         holdfast.CredentialID `json:"access_key_id"`
-	Permissions []string              `json:"permissions"` // for people and scripts
+	LogIn       holdfast.CredentialID `json:"session_id"`
+	Key         holdfast.CredentialID `json:"access_key_id"` // for people and scripts, as are
+	Permissions []string              `json:"permissions"`
 }
 
 // permissions are the vendor's names of what a role may do.
@@ -40,19 +42,20 @@ func permissions(r holdfast.Role) []string {
 	return list
 }
 
-// sign makes the token of an actor that has proved itself with an access key.
-func (h *handler) sign(actor holdfast.Actor) (string, error) {
-	now := h.Now()
-	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims{
+// sign makes a token of a log-in, which it does not outlive.
+func (h *handler) sign(session service.AccessSession) (text string, life time.Duration, err error) {
+	now, actor := h.Now(), session.Actor
+	life = min(tokenLife, session.Ends.Sub(now))
+	text, err = jwt.NewWithClaims(jwt.SigningMethodHS256, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer: issuer, Subject: actor.Principal.Name, IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(tokenLife)),
+			Issuer: issuer, Subject: actor.Principal.Name, IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(life)),
 		},
-		Account: actor.Credential.Account, Key: actor.Credential.ID, Permissions: permissions(actor.Credential.Role),
+		Account: actor.Credential.Account, LogIn: session.ID, Key: actor.Credential.ID, Permissions: permissions(actor.Credential.Role),
 	}).SignedString(h.Key)
 	if err != nil {
-		return "", fmt.Errorf("sign token: %w", err)
+		return "", 0, fmt.Errorf("sign token: %w", err)
 	}
-	return text, nil
+	return text, life, nil
 }
 
 // ofToken returns who has logged in to get the token. Why it is refused is only
@@ -78,5 +81,5 @@ func (h *handler) ofToken(ctx context.Context, text string) (holdfast.Actor, err
 	case err != nil:
 		return holdfast.Actor{}, unauthenticated("the token is not valid")
 	}
-	return h.Service.AuthenticateAccess(ctx, c.Account, c.Key, Dialect)
+	return h.Service.AuthenticateAccess(ctx, c.Account, c.LogIn, Dialect)
 }

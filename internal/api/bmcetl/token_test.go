@@ -3,6 +3,7 @@ package bmcetl_test
 import (
 	"crypto/rand"
 	"crypto/rsa"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -64,11 +65,18 @@ func TestForgedTokens(t *testing.T) {
 	h := handlerOf(w)
 	k, body := newAccess(t, w, "ada")
 	good := logIn(t, h, body).Token
+	var login struct {
+		ID int64 `json:"session_id"`
+	}
+	parts := strings.Split(good, ".")
+	said, err := base64.RawURLEncoding.DecodeString(parts[1])
+	noError(t, err)
+	noError(t, json.Unmarshal(said, &login))
 	now := w.Now()
 	claims := func(change func(c jwt.MapClaims)) jwt.MapClaims {
 		c := jwt.MapClaims{
 			"iss": "holdfast", "sub": "ada", "iat": now.Unix(), "exp": now.Add(10 * time.Minute).Unix(),
-			"tenant_id": 1001, "access_key_id": int64(k.ID), "permissions": []string{},
+			"tenant_id": 1001, "session_id": login.ID, "access_key_id": int64(k.ID), "permissions": []string{},
 		}
 		if change != nil {
 			change(c)
@@ -87,7 +95,6 @@ func TestForgedTokens(t *testing.T) {
 	private, err := rsa.GenerateKey(rand.Reader, 2048)
 	noError(t, err)
 	key := tokenKey()
-	parts := strings.Split(good, ".")
 	for _, c := range []struct {
 		name, token string
 		want        int
@@ -108,8 +115,9 @@ func TestForgedTokens(t *testing.T) {
 		{"another issuer", sign(jwt.SigningMethodHS256, key, claims(func(c jwt.MapClaims) { c["iss"] = "somebody" })), http.StatusUnauthorized},
 		{"another account", sign(jwt.SigningMethodHS256, key, claims(func(c jwt.MapClaims) { c["tenant_id"] = 1002 })), http.StatusUnauthorized},
 		{"every account", sign(jwt.SigningMethodHS256, key, claims(func(c jwt.MapClaims) { c["tenant_id"] = 0 })), http.StatusUnauthorized},
-		{"a key that nobody has", sign(jwt.SigningMethodHS256, key, claims(func(c jwt.MapClaims) { c["access_key_id"] = 9999 })), http.StatusUnauthorized},
-		{"a token of another kind", sign(jwt.SigningMethodHS256, key, claims(func(c jwt.MapClaims) { c["access_key_id"] = 1001 })), http.StatusUnauthorized},
+		{"a log-in that nobody has", sign(jwt.SigningMethodHS256, key, claims(func(c jwt.MapClaims) { c["session_id"] = 9999 })), http.StatusUnauthorized},
+		{"a token of another kind", sign(jwt.SigningMethodHS256, key, claims(func(c jwt.MapClaims) { c["session_id"] = 1001 })), http.StatusUnauthorized},
+		{"an access key instead of a log-in", sign(jwt.SigningMethodHS256, key, claims(func(c jwt.MapClaims) { c["session_id"] = int64(k.ID) })), http.StatusUnauthorized},
 		{"a critical header", sign(jwt.SigningMethodHS256, key, claims(nil), "crit", "exp"), http.StatusUnauthorized},
 		{"too long", good + strings.Repeat("A", 8<<10), http.StatusUnauthorized},
 	} {
@@ -155,6 +163,40 @@ func TestEndOfALogin(t *testing.T) {
 				t.Errorf("got %d %s for a log-in", rec.Code, rec.Body)
 			}
 		})
+	}
+}
+
+// TestADisabledUsersLogIns: who is let in again has to log in anew, and the last
+// token of a log-in ends with it.
+func TestADisabledUsersLogIns(t *testing.T) {
+	w := apitest.NewWorld(t)
+	h := handlerOf(w)
+	k, body := newAccess(t, w, "ada")
+	local, err := w.Service.LocalActor(t.Context(), "test", "")
+	noError(t, err)
+	before := logIn(t, h, body)
+	_, err = w.Service.DisableUser(t.Context(), local, k.Principal)
+	noError(t, err)
+	_, err = w.Service.EnableUser(t.Context(), local, k.Principal)
+	noError(t, err)
+	renew := func(s tokens) (int, string) {
+		t.Helper()
+		rec := send(t, h, http.MethodPost, "/ims/api/v1/auth/tokens", "", `{"token":"`+s.Refresh+`"}`)
+		return rec.Code, rec.Body.String()
+	}
+	if rec := send(t, h, http.MethodGet, listPath, before.Token, ""); rec.Code != http.StatusUnauthorized {
+		t.Errorf("got %d %s with a token from before", rec.Code, rec.Body)
+	}
+	if code, text := renew(before); code != http.StatusUnauthorized {
+		t.Errorf("got %d %s for a renewal of a log-in from before", code, text)
+	}
+	after := logIn(t, h, body)
+	if rec := send(t, h, http.MethodGet, listPath, after.Token, ""); rec.Code != http.StatusOK {
+		t.Errorf("got %d %s with a new token", rec.Code, rec.Body)
+	}
+	noError(t, w.Give(t.Context(), "clock 23h50m"))
+	if code, text := renew(after); code != http.StatusOK || !strings.Contains(text, `"expires_in":600`) {
+		t.Errorf("got %d %s, want a token for the ten minutes that are left", code, text)
 	}
 }
 
