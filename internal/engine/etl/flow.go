@@ -20,6 +20,7 @@ type flow struct {
 	e      *execution
 	plan   *definition.Flow
 	result engine.FlowResult
+	phases phases
 
 	sources  map[place]*source
 	trackers map[string]*tracker // by extract
@@ -46,7 +47,7 @@ func newFlow(e *execution, plan *definition.Flow) *flow {
 func (f *flow) run(ctx context.Context) error {
 	start := time.Now()
 	f.sources, f.trackers = map[place]*source{}, map[string]*tracker{}
-	f.startBytes, f.roundStart = f.e.bytes.Load(), nil
+	f.startBytes, f.roundStart, f.phases = f.e.bytes.Load(), nil, phases{}
 	defer f.closeSources(ctx)
 	err := f.units(ctx)
 	f.logResult(ctx, time.Since(start), err)
@@ -60,6 +61,7 @@ func (f *flow) closeSources(ctx context.Context) {
 }
 
 func (f *flow) logResult(ctx context.Context, took time.Duration, err error) {
+	f.logPhases(ctx)
 	r := f.result
 	attrs := []any{
 		"flow", r.Flow, "target", r.Target, "read", r.Read, "loaded", r.Loaded, "rejected", r.Rejected, "deleted", r.Deleted,
@@ -200,6 +202,7 @@ func (f *flow) unit(ctx context.Context, conn *pgx.Conn, t *target) (more bool, 
 	}
 	f.e.p.step("committed")
 	f.adopt(s)
+	f.phases.add(w, c)
 	f.moved(before, w.after)
 	f.expectMore(before, w.after)
 	if c.duplicates > 0 {

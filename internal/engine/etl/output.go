@@ -232,6 +232,7 @@ func (f *flow) writeFiles(ctx context.Context) (err error) {
 	}
 	f.e.p.step("committed")
 	f.adopt(s)
+	f.phases.add(w, c)
 	f.moved(before, w.after)
 	f.e.log.InfoContext(ctx, "version committed", "flow", f.plan.Load.Name, "version", v.number, "read", c.read, "loaded", c.loaded,
 		"rejected", c.rejected, "bytes", v.file.Size, "simulated", f.e.req.Simulate)

@@ -25,6 +25,7 @@ type reading struct {
 	columns []column // as they come, before row steps; of files as the target's server knows their types
 	rejects *rejects // nil: the first bad row fails the unit
 	read    int64    // rows; set when they have been read by way of the engine
+	bytes   int64    // that came from a database
 
 	transforms []rows.TransformCounts // of all programs of the row steps
 
@@ -171,7 +172,8 @@ func columnsOf(p *rows.Program) []column {
 
 // copyTo sends the rows of a SELECT from the input's source.
 func (r *reading) copyTo(ctx context.Context, w io.Writer, sql string, as format) (int64, error) {
-	n, err := r.src.copyTo(ctx, w, sql, as)
+	n, bytes, err := r.src.copyTo(ctx, w, sql, as)
+	r.bytes += bytes
 	return n, r.explain(err)
 }
 

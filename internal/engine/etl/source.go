@@ -98,19 +98,19 @@ const (
 	csv    format = "csv" // NULL is an empty field without quotes
 )
 
-// copyTo sends the rows of a SELECT, and returns how many there were. The server
-// sends each row in a message of its own, which is one Write; in binary, the
-// stream's end has one, too.
-func (s *source) copyTo(ctx context.Context, w io.Writer, sql string, as format) (int64, error) {
+// copyTo sends the rows of a SELECT, and returns how many there were, and their
+// bytes. The server sends each row in a message of its own, which is one Write; in
+// binary, the stream's end has one, too.
+func (s *source) copyTo(ctx context.Context, w io.Writer, sql string, as format) (n, bytes int64, err error) {
 	m := &meter{w: w, report: s.e.req.Report, perRow: true}
-	n, err := rows.FromQuery(s.conn.PgConn(), "COPY (\n"+sql+"\n) TO STDOUT (FORMAT "+string(as)+")")(ctx, m)
+	n, err = rows.FromQuery(s.conn.PgConn(), "COPY (\n"+sql+"\n) TO STDOUT (FORMAT "+string(as)+")")(ctx, m)
 	m.flush()
 	s.e.bytes.Add(m.total)
 	if err != nil {
-		return 0, queryError(err, "send rows")
+		return 0, m.total, queryError(err, "send rows")
 	}
 	s.e.req.Report.Done(n-m.rows, 0)
-	return n, nil
+	return n, m.total, nil
 }
 
 // meter counts what goes through it, and reports from time to time.

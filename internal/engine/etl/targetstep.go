@@ -60,9 +60,11 @@ func (f *flow) makeStep(ctx context.Context, tx pgx.Tx, s definition.Step) error
 		return err
 	}
 	// Prepared as one statement before: nothing can follow it.
-	if _, err := tx.Exec(ctx, "CREATE TEMP TABLE "+definition.QuoteIdentifier(s.Name)+" ON COMMIT DROP AS SELECT * FROM (\n"+sql+"\n) AS q"); err != nil {
+	tag, err := tx.Exec(ctx, "CREATE TEMP TABLE "+definition.QuoteIdentifier(s.Name)+" ON COMMIT DROP AS SELECT * FROM (\n"+sql+"\n) AS q")
+	if err != nil {
 		return queryError(err, "run step "+s.Name)
 	}
+	f.e.log.InfoContext(ctx, "step computed", "flow", f.plan.Load.Name, "step", s.Name, "rows", tag.RowsAffected())
 	return nil
 }
 
