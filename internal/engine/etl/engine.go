@@ -150,7 +150,7 @@ func (f *flow) drainFeed(ctx context.Context, c *duck.Client) (feed, error) {
 		return feed{}, err
 	}
 	return feed{columns: columns, format: csv, parts: []part{{
-		send: func(ctx context.Context, to io.Writer, _ format, _ map[string]string) (int64, error) {
+		in: rows.CSV{}, send: func(ctx context.Context, to io.Writer, _ format, _ map[string]string) (int64, error) {
 			d, err := c.Drain(ctx, result)
 			if err != nil {
 				return 0, err
