@@ -314,6 +314,9 @@ func (s *Service) updateETL(ctx context.Context, tx store.Tx, actor holdfast.Act
 	}
 	data := etlFacts(t.job)
 	data["definition_changed"] = old.ETL.Definition != t.job.ETL.Definition
+	if changes := configurationChanges(old.ETL.Configurations, t.job.ETL.Configurations); len(changes) > 0 {
+		data["changes"] = changes
+	}
 	return record(ctx, tx, actor, t.now, jobWord(old.ID), "etl.updated", data)
 }
 

@@ -163,6 +163,53 @@ func TestETLsThatCannotBeMade(t *testing.T) {
 	}
 }
 
+// The event of a change says what was changed in run configurations, and no value.
+func TestChangesOfRunConfigurationsAreTold(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	j := r.etl("orders", berlinETL)
+	for _, c := range []struct {
+		name   string
+		mutate func(s *holdfast.ETLSpec)
+		want   string // of the changes; empty: none
+	}{
+		{"nothing", func(*holdfast.ETLSpec) {}, ""},
+		{
+			"another one", func(s *holdfast.ETLSpec) {
+				s.Configurations = append(s.Configurations, holdfast.RunConfiguration{Name: "trial", Properties: map[string]string{"region": "planted", "token": "planted", "b": ""}})
+			},
+			`[{"added":true,"id":1002,"name":"trial","properties_added":["b","region","token"]}]`,
+		},
+		{
+			"properties", func(s *holdfast.ETLSpec) {
+				s.Configurations[1].Properties = map[string]string{"region": "planted too", "token": "planted", "a": "planted"}
+			},
+			`[{"id":1002,"name":"trial","properties_added":["a"],"properties_changed":["region"],"properties_removed":["b"]}]`,
+		},
+		{
+			"a secret, and which is active", func(s *holdfast.ETLSpec) {
+				s.Configurations[1].Properties["token"] = "planted too"
+				s.Configurations[0].Active, s.Configurations[1].Active, s.Configurations[1].Name = false, true, "south"
+			},
+			`[{"active":false,"id":1001,"name":"Default"},{"active":true,"id":1002,"name":"south","name_before":"trial","properties_changed":["token"]}]`,
+		},
+		{
+			"one less", func(s *holdfast.ETLSpec) { s.Configurations = s.Configurations[1:] },
+			`[{"id":1001,"name":"Default","removed":true}]`,
+		},
+	} {
+		must(r.svc.UpdateETL(t.Context(), r.admin, j.ID, func(j *holdfast.Job) error { c.mutate(j.ETL); return nil }))(t)
+		data := r.lastEvent().Data
+		var got struct {
+			Changes json.RawMessage `json:"changes"`
+		}
+		must(0, json.Unmarshal(data, &got))(t)
+		if string(got.Changes) != c.want || strings.Contains(string(data), "planted") {
+			t.Errorf("%s: got %s, want the changes %s", c.name, data, c.want)
+		}
+	}
+}
+
 func TestUpdateETL(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
