@@ -106,7 +106,7 @@ func FuzzParseKey(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	whole, err := encodeKey(key, testSecret(), crypt.MinParams(), testTime)
+	whole, err := encodeKey(key, testSecret(), "", crypt.MinParams(), testTime)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -33,7 +33,8 @@ type keyJSON struct {
 	R        int       `json:"r"`
 	P        int       `json:"p"`
 	Salt     []byte    `json:"salt"`
-	Data     []byte    `json:"data"` // the master key's JSON, sealed
+	Data     []byte    `json:"data"`                   // the master key's JSON, sealed
+	Use      KeyUse    `json:"holdfast_use,omitempty"` // ours: other programs leave it alone
 }
 
 type masterJSON struct {
@@ -55,11 +56,11 @@ func measureParams(now func() time.Time) (crypt.Params, error) {
 }
 
 // encodeKey returns a key object for the password.
-func encodeKey(master *crypt.Key, password holdfast.Secret, p crypt.Params, now time.Time) ([]byte, error) {
+func encodeKey(master *crypt.Key, password holdfast.Secret, use KeyUse, p crypt.Params, now time.Time) ([]byte, error) {
 	if password.IsZero() {
 		return nil, holdfast.Errorf(holdfast.CodeInvalid, "the repository's password is empty")
 	}
-	k := keyJSON{Created: now, KDF: "scrypt", N: p.N, R: p.R, P: p.P, Salt: make([]byte, crypt.SaltSize)}
+	k := keyJSON{Created: now, Use: use, KDF: "scrypt", N: p.N, R: p.R, P: p.P, Salt: make([]byte, crypt.SaltSize)}
 	k.Hostname, _ = os.Hostname() // for people only
 	if u, err := user.Current(); err == nil {
 		k.Username = u.Username
@@ -117,8 +118,8 @@ func (k keyJSON) open(password holdfast.Secret) (*crypt.Key, error) {
 }
 
 // findKey opens the first slot that the password fits and calls use with the
-// master key, until use says that it is the right one.
-func findKey(ctx context.Context, b objstore.Bucket, password holdfast.Secret, use func(*crypt.Key) (bool, error)) error {
+// slot's id and the master key, until use says that it is the right one.
+func findKey(ctx context.Context, b objstore.Bucket, password holdfast.Secret, use func(hash.ID, *crypt.Key) (bool, error)) error {
 	ids, err := list(ctx, b, kindKey())
 	if err != nil {
 		return err
@@ -153,7 +154,7 @@ func findKey(ctx context.Context, b objstore.Bucket, password holdfast.Secret, u
 			damaged = append(damaged, fmt.Errorf("key %s: %w", id.Short(), err))
 			continue
 		}
-		if ok, err := use(master); ok || err != nil {
+		if ok, err := use(id, master); ok || err != nil {
 			return err
 		}
 	}
@@ -166,49 +167,13 @@ func findKey(ctx context.Context, b objstore.Bucket, password holdfast.Secret, u
 		WithHint("check the password; the recovery kit has one of its own")
 }
 
-// AddKey gives the repository one more password and returns the id of its slot.
-func (r *Repository) AddKey(ctx context.Context, password holdfast.Secret) (string, error) {
-	p, err := measureParams(r.now)
-	if err != nil {
-		return "", err
-	}
-	id, err := addKey(ctx, r.bucket, r.key, password, p, r.now())
-	return id.String(), err
-}
-
-func addKey(ctx context.Context, b objstore.Bucket, master *crypt.Key, password holdfast.Secret, p crypt.Params, now time.Time) (hash.ID, error) {
-	data, err := encodeKey(master, password, p, now)
+func addKey(
+	ctx context.Context, b objstore.Bucket, master *crypt.Key, password holdfast.Secret, use KeyUse, p crypt.Params, now time.Time,
+) (hash.ID, error) {
+	data, err := encodeKey(master, password, use, p, now)
 	if err != nil {
 		return hash.ID{}, err
 	}
 	id := hash.Sum(data)
 	return id, putObject(ctx, b, kindKey().name(id), kindKey().word, data)
-}
-
-// Keys returns the ids of the repository's key slots.
-func (r *Repository) Keys(ctx context.Context) ([]string, error) {
-	ids, err := list(ctx, r.bucket, kindKey())
-	out := make([]string, 0, len(ids))
-	for _, id := range ids {
-		out = append(out, id.String())
-	}
-	return out, err
-}
-
-// RemoveKey takes a slot away: its password opens the repository no longer. The
-// last slot stays.
-func (r *Repository) RemoveKey(ctx context.Context, slot string) error {
-	id, err := hash.Parse(slot)
-	if err != nil {
-		return err
-	}
-	ids, err := list(ctx, r.bucket, kindKey())
-	if err != nil {
-		return err
-	}
-	if len(ids) == 1 && ids[0] == id {
-		return holdfast.Errorf(holdfast.CodeConflict, "the repository's only key cannot be removed").
-			WithHint("add another key first")
-	}
-	return r.remove(ctx, kindKey(), id)
 }

@@ -151,7 +151,7 @@ func TestKitOpensTheRepository(t *testing.T) {
 	r := newRepository(t, b)
 	k := testKit(t)
 	k.FormatID = r.ID()
-	if _, err := r.AddKey(t.Context(), k.Password); err != nil {
+	if _, err := r.AddKey(t.Context(), k.Password, UseKit); err != nil {
 		t.Fatal(err)
 	}
 	read, err := ParseKit([]byte(encodeKit(t, k)))

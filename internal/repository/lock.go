@@ -48,6 +48,15 @@ func parseLock(data []byte) (lockJSON, error) {
 	return l, nil
 }
 
+// stale reports whether nobody has refreshed the lock for so long that its holder
+// has given it up.
+func (l lockJSON) stale(now time.Time) bool { return now.Sub(l.Time) > staleAfter }
+
+// dead reports whether the process that wrote the lock on this machine is gone.
+func (l lockJSON) dead(hostname string) bool {
+	return l.Hostname == hostname && l.PID != os.Getpid() && !processLives(l.PID)
+}
+
 // lock is a shared lock that we hold. Its goroutine keeps it fresh.
 type lock struct {
 	repo *Repository
@@ -117,10 +126,10 @@ func (r *Repository) checkLocks(ctx context.Context, own lockJSON, clean bool) e
 		}
 		if err != nil {
 			return holdfast.Wrap(holdfast.CodeConflict, err, "lock %s cannot be read, so it may be an exclusive one", id).
-				WithHint("when no other program works on the repository, delete the object %s", kindLock().name(id))
+				WithHint("when no other program works on the repository, remove all locks: holdfast repository unlock --all")
 		}
-		stale := r.now().Sub(other.Time) > staleAfter
-		dead := other.Hostname == own.Hostname && other.PID != own.PID && !processLives(other.PID)
+		stale := other.stale(r.now())
+		dead := other.dead(own.Hostname)
 		switch {
 		case clean && other.Holder != "" && other.Holder == own.Holder && (stale || dead):
 			if err := r.remove(ctx, kindLock(), id); err != nil && holdfast.ErrorCode(err) != holdfast.CodeForbidden {
@@ -129,7 +138,7 @@ func (r *Repository) checkLocks(ctx context.Context, own lockJSON, clean bool) e
 		case other.Exclusive && !stale:
 			return holdfast.Errorf(holdfast.CodeConflict, "the repository is locked exclusively by process %d on %s, user %s, since %s",
 				other.PID, other.Hostname, other.Username, other.Time.UTC().Format(time.RFC3339)).
-				WithHint("wait until it has finished; if that process is gone, run: restic unlock")
+				WithHint("wait until it has finished; if that process is gone, run: holdfast repository unlock")
 		}
 	}
 	return nil

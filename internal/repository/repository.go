@@ -18,13 +18,14 @@ type Repository struct {
 	key    *crypt.Key
 	config config
 	clock  clock
+	slot   hash.ID // of the key that opened it
 }
 
 // maxConfig is the largest config object that is read, in bytes.
 const maxConfig = 64 << 10
 
 // Create makes a new repository in an empty bucket, with one key slot for each
-// password. A bucket that holds anything of a repository is CodeConflict.
+// password: the first is the service's, the others are of recovery kits. A bucket that holds anything of a repository is CodeConflict.
 func Create(ctx context.Context, b objstore.Bucket, passwords ...holdfast.Secret) (*Repository, error) {
 	c := systemClock()
 	params, err := measureParams(c.now)
@@ -54,8 +55,12 @@ func create(ctx context.Context, b objstore.Bucket, c clock, params crypt.Params
 			err = errors.Join(err, r.removeSlots(ctx, slots))
 		}
 	}()
-	for _, password := range passwords {
-		id, err := addKey(ctx, b, r.key, password, params, r.now())
+	for i, password := range passwords {
+		use := UseKit
+		if i == 0 {
+			use = UseService
+		}
+		id, err := addKey(ctx, b, r.key, password, use, params, r.now())
 		slots = append(slots, id)
 		if err != nil {
 			return nil, err
@@ -72,6 +77,7 @@ func create(ctx context.Context, b objstore.Bucket, c clock, params crypt.Params
 	if err := putObject(ctx, b, configName, "the repository's", sealed); err != nil {
 		return nil, err
 	}
+	r.slot = slots[0]
 	return r, nil
 }
 
@@ -119,14 +125,14 @@ func Open(ctx context.Context, b objstore.Bucket, password holdfast.Secret) (*Re
 	}
 	r := &Repository{bucket: b, clock: systemClock()}
 	opened := false
-	err = findKey(ctx, b, password, func(master *crypt.Key) (bool, error) {
+	err = findKey(ctx, b, password, func(slot hash.ID, master *crypt.Key) (bool, error) {
 		plain, err := master.OpenInPlace(append([]byte(nil), sealed...))
 		if err != nil {
 			// A slot of another repository, or a damaged config: the next slot may fit.
 			opened = true
 			return false, nil //nolint:nilerr // reported when no slot fits
 		}
-		r.key = master
+		r.key, r.slot = master, slot
 		r.config, err = parseConfig(plain)
 		return true, err
 	})

@@ -1,0 +1,143 @@
+package repository
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/objstore/mem"
+	"github.com/holdfast-backup/holdfast/internal/repository/crypt"
+)
+
+func TestKeySlots(t *testing.T) {
+	t.Parallel()
+	b := mem.New()
+	kit := holdfast.NewSecret("kit")
+	service, err := create(t.Context(), b, systemClock(), crypt.Params{N: 16, R: 8, P: 1}, []holdfast.Secret{testSecret(), kit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	anna := holdfast.NewSecret("anna")
+	slot, err := service.AddKey(t.Context(), anna, UsePerson)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := addKey(t.Context(), b, service.key, holdfast.NewSecret("foreign"), "", crypt.Params{N: 16, R: 8, P: 1}, service.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Open(t.Context(), b, kit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slots, err := r.KeySlots(t.Context())
+	if err != nil || len(slots) != 4 {
+		t.Fatalf("got %v, error %v", slots, err)
+	}
+	ids := map[KeyUse]string{}
+	for _, s := range slots {
+		ids[s.Use] = s.ID
+		if s.Current != (s.Use == UseKit) || s.Created.IsZero() || s.Damaged != nil {
+			t.Errorf("got %+v", s)
+		}
+	}
+	if ids[UsePerson] != slot || ids[""] != foreign.String() || ids[UseService] == "" {
+		t.Errorf("got %v", ids)
+	}
+	for _, c := range []struct {
+		slot, words string
+		force       bool
+		code        holdfast.Code
+	}{
+		{ids[UseKit], "opened with", true, holdfast.CodeConflict},
+		{ids[UseService], "service's own", true, holdfast.CodeConflict},
+		{ids[""], "may be the service's", false, holdfast.CodeConflict},
+		{strings.Repeat("0", 64), "no key", true, holdfast.CodeNotFound},
+		{"../config", "id", true, holdfast.CodeInvalid},
+	} {
+		wantError(t, r.RemoveKey(t.Context(), c.slot, c.force), c.code, c.words)
+	}
+	if len(names(t, b, "keys/")) != 4 {
+		t.Error("a key was removed all the same")
+	}
+	_, err = r.ChangePassword(t.Context(), holdfast.NewSecret("new"))
+	wantError(t, err, holdfast.CodeConflict, "recovery kit")
+	_, err = service.ChangePassword(t.Context(), holdfast.NewSecret("new"))
+	wantError(t, err, holdfast.CodeConflict, "service's own")
+
+	if err := r.RemoveKey(t.Context(), ids[""], true); err != nil {
+		t.Error(err)
+	}
+	if err := r.RemoveKey(t.Context(), slot, false); err != nil {
+		t.Error(err)
+	}
+	_, err = Open(t.Context(), b, anna)
+	wantError(t, err, holdfast.CodeForbidden, "password")
+	for _, password := range []holdfast.Secret{testSecret(), kit} {
+		if _, err := Open(t.Context(), b, password); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestPasswordsChangeForRestic: a key that we add, and a password that we change,
+// are good for the stock restic, and no data is written.
+func TestPasswordsChangeForRestic(t *testing.T) {
+	t.Parallel()
+	service, dir := newDirRepository(t)
+	id := backUp(t, service, set{"a": file(text(1000, 1))})
+	before := names(t, service.bucket, "data/")
+	first := holdfast.NewSecret("first")
+	if _, err := service.AddKey(t.Context(), first, UsePerson); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Open(t.Context(), service.bucket, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.ChangePassword(t.Context(), holdfast.Secret{})
+	wantError(t, err, holdfast.CodeInvalid, "empty")
+	slot, err := r.ChangePassword(t.Context(), holdfast.NewSecret("second"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(t.Context(), r.bucket, first)
+	wantError(t, err, holdfast.CodeForbidden, "password")
+	wantError(t, r.RemoveKey(t.Context(), slot, true), holdfast.CodeConflict, "opened with")
+	var list []struct {
+		Current bool   `json:"current"`
+		ID      string `json:"id"`
+	}
+	file := t.TempDir() + "/password"
+	writeFile(t, file, []byte("second"))
+	if err := json.Unmarshal([]byte(restic(t, dir, "--password-file", file, "key", "list", "--json")), &list); err != nil {
+		t.Fatal(err)
+	}
+	if len(list) != 2 {
+		t.Errorf("restic lists %+v", list)
+	}
+	for _, k := range list {
+		if k.Current != strings.HasPrefix(slot, k.ID) {
+			t.Errorf("restic lists %+v, and we changed to %s", list, slot)
+		}
+	}
+	restic(t, dir, "--password-file", file, "check", "--read-data")
+	if after := names(t, r.bucket, "data/"); len(after) != len(before) {
+		t.Errorf("got packs %v, want %v", after, before)
+	}
+	if _, err := fetchAll(t, r, id); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTheOnlyKeyStays: it is the one that the repository was opened with.
+func TestTheOnlyKeyStays(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t, mem.New())
+	slots, err := r.KeySlots(t.Context())
+	if err != nil || len(slots) != 1 {
+		t.Fatalf("got %v, %v", slots, err)
+	}
+	wantError(t, r.RemoveKey(t.Context(), slots[0].ID, true), holdfast.CodeConflict, "cannot be removed")
+}
