@@ -39,11 +39,14 @@ func (r *Repository) readRange(ctx context.Context, id hash.ID, offset, length i
 	return buf, nil
 }
 
+// errNotIndexed means that no index object that was read names a blob.
+var errNotIndexed = errors.New("the blob is unknown")
+
 // locate returns where a blob lies; there is at least one place.
 func locate(x *index.Index, dst []index.Location, id hash.ID, t pack.Type) ([]index.Location, error) {
 	dst = x.Lookup(dst, id, t)
 	if len(dst) == 0 {
-		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s blob %s is not in the repository's index", t, id)
+		return nil, holdfast.Wrap(holdfast.CodeInvalid, errNotIndexed, "%s blob %s is not in the repository's index", t, id)
 	}
 	return dst, nil
 }

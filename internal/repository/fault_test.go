@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/holdfast-backup/holdfast"
@@ -250,16 +251,24 @@ func TestAMissingPackIsStoredAgain(t *testing.T) {
 	}
 }
 
+// TestDamagedIndexIsNamed: what it named is not found, and the rest restores. A
+// writer stops: it would store again what it cannot see.
 func TestDamagedIndexIsNamed(t *testing.T) {
 	t.Parallel()
 	b := mem.New()
 	r := newRepository(t, b)
 	id := backUp(t, r, set{"a": file([]byte("a"))})
 	name := names(t, b, "index/")[0]
+	want := set{"b": file([]byte("b"))}
+	other := backUp(t, r, want)
 	replace(t, b, name, []byte("damaged"))
-	_, err := r.NewReader(t.Context(), id)
-	wantError(t, err, holdfast.CodeInvalid, name[len("index/"):])
-	if holdfast.ErrorHint(err) == "" {
-		t.Error("no hint")
+	compare(t, readSet(t, r, other), want)
+	_, err := fetchAll(t, r, id)
+	_, writes := r.NewWriter(t.Context(), WriterOptions{})
+	for _, err := range []error{err, writes} {
+		wantError(t, err, holdfast.CodeInvalid, name[len("index/"):])
+		if !strings.Contains(holdfast.ErrorHint(err), "index") {
+			t.Errorf("got hint %q", holdfast.ErrorHint(err))
+		}
 	}
 }

@@ -129,7 +129,7 @@ func (b *batch) add(n node, t *engine.Target) error {
 				err = checkSize(found[0])
 			}
 			if err != nil {
-				return fmt.Errorf("file %q: %w", t.Path, err)
+				return fmt.Errorf("file %q: %w", t.Path, b.reader.explain(err))
 			}
 			no = b.plan(found[0])
 		}

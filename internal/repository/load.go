@@ -15,12 +15,16 @@ import (
 )
 
 // loadIndex reads every index object. One that disappears meanwhile was replaced
-// by another that was not listed yet, so the list is read again.
-func (r *Repository) loadIndex(ctx context.Context) (*index.Index, error) {
+// by another that was not listed yet, so the list is read again. damaged decides
+// about one that cannot be read, and may be called from several goroutines.
+func (r *Repository) loadIndex(ctx context.Context, damaged func(hash.ID, error) error) (*index.Index, error) {
 	return r.loadIndexOf(ctx, func(context.Context) (packFilter, error) {
 		return func(index.Pack) bool { return true }, nil
-	})
+	}, damaged)
 }
+
+// refuseDamaged gives up at the first index object that cannot be read.
+func refuseDamaged(_ hash.ID, err error) error { return err }
 
 // loadWholeIndex reads every index object and leaves out the packs that are not
 // there, or not whole: a writer that took their blobs for known would make a set
@@ -35,7 +39,7 @@ func (r *Repository) loadWholeIndex(ctx context.Context, missing func(hash.ID)) 
 			}
 			return true
 		}, err
-	})
+	}, refuseDamaged)
 }
 
 // packFilter says whether to take a pack. It is called from several goroutines.
@@ -43,7 +47,7 @@ type packFilter func(index.Pack) bool
 
 // loadIndexOf makes the filter after it has listed the index objects: every pack
 // that they name was there then.
-func (r *Repository) loadIndexOf(ctx context.Context, filter func(context.Context) (packFilter, error)) (*index.Index, error) {
+func (r *Repository) loadIndexOf(ctx context.Context, filter func(context.Context) (packFilter, error), damaged func(hash.ID, error) error) (*index.Index, error) {
 	x := index.New()
 	loaded := map[hash.ID]bool{}
 	for range maxIndexPasses {
@@ -55,7 +59,7 @@ func (r *Repository) loadIndexOf(ctx context.Context, filter func(context.Contex
 		if err != nil {
 			return nil, err
 		}
-		gone, err := r.loadIndexes(ctx, x, ids, loaded, take)
+		gone, err := r.loadIndexes(ctx, x, ids, loaded, take, damaged)
 		if err != nil {
 			return nil, err
 		}
@@ -68,7 +72,11 @@ func (r *Repository) loadIndexOf(ctx context.Context, filter func(context.Contex
 
 const maxIndexPasses = 5
 
-func (r *Repository) loadIndexes(ctx context.Context, x *index.Index, ids []hash.ID, loaded map[hash.ID]bool, take packFilter) (gone bool, err error) {
+const hintIndex = "make the index anew from the packs: restic rebuild-index"
+
+func (r *Repository) loadIndexes(
+	ctx context.Context, x *index.Index, ids []hash.ID, loaded map[hash.ID]bool, take packFilter, damaged func(hash.ID, error) error,
+) (gone bool, err error) {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(runtime.GOMAXPROCS(0), 2))
 	missing := make([]bool, len(ids))
@@ -93,14 +101,15 @@ func (r *Repository) loadIndexes(ctx context.Context, x *index.Index, ids []hash
 					return gctx.Err()
 				})
 			}
-			if holdfast.ErrorCode(err) == holdfast.CodeInvalid {
-				return holdfast.Wrap(holdfast.CodeInvalid, err, "index object %s is damaged", id).
-					WithHint("make the index anew from the packs: restic rebuild-index")
+			switch {
+			case err == nil:
+				return nil
+			case gctx.Err() != nil:
+				return context.Cause(gctx)
+			case holdfast.ErrorCode(err) == holdfast.CodeInvalid:
+				return damaged(id, holdfast.Wrap(holdfast.CodeInvalid, err, "index object %s is damaged", id).WithHint("%s", hintIndex))
 			}
-			if err != nil {
-				return fmt.Errorf("index %s: %w", id.Short(), err)
-			}
-			return nil
+			return damaged(id, fmt.Errorf("index %s: %w", id.Short(), err))
 		})
 	}
 	if err := g.Wait(); err != nil {

@@ -24,6 +24,7 @@ type Reader struct {
 	repo     *Repository
 	snapshot Snapshot
 	index    *index.Index
+	damage   error // index objects that cannot be read; what they named is not found
 	lock     *lock // nil: the store takes none, as a read-only copy or a full disk
 	closed   func() error
 }
@@ -31,7 +32,8 @@ type Reader struct {
 var _ engine.Source = (*Reader)(nil)
 
 // NewReader takes a lock and loads the index. A bucket that may only be read, or
-// that is full, is read without a lock: a restore must not wait for room.
+// that is full, is read without a lock: a restore must not wait for room. When a
+// part of the index is damaged, what the rest of it names is read all the same.
 func (r *Repository) NewReader(ctx context.Context, snapshotID string) (_ *Reader, err error) {
 	host, _ := os.Hostname() // for people
 	rd := &Reader{repo: r}
@@ -48,10 +50,37 @@ func (r *Repository) NewReader(ctx context.Context, snapshotID string) (_ *Reade
 	if rd.snapshot, err = r.Snapshot(ctx, snapshotID); err != nil {
 		return nil, err
 	}
-	if rd.index, err = r.loadIndex(ctx); err != nil {
+	var damaged damagedIndexes
+	if rd.index, err = r.loadIndex(ctx, damaged.add); err != nil {
 		return nil, err
 	}
+	rd.damage = errors.Join(damaged.errs...)
 	return rd, nil
+}
+
+// damagedIndexes collects the index objects that cannot be read.
+type damagedIndexes struct {
+	mu   sync.Mutex // guards the field below
+	errs []error
+}
+
+// add takes damage for itself, and leaves to the caller what may pass.
+func (d *damagedIndexes) add(_ hash.ID, err error) error {
+	if holdfast.ErrorCode(err) != holdfast.CodeInvalid {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.errs = append(d.errs, err)
+	return nil
+}
+
+// explain says of a blob that was not found why that may be.
+func (r *Reader) explain(err error) error {
+	if err == nil || r.damage == nil || !errors.Is(err, errNotIndexed) {
+		return err
+	}
+	return holdfast.Wrap(holdfast.CodeInvalid, errors.Join(r.damage, err), "a part of the repository's index is damaged").WithHint("%s", hintIndex)
 }
 
 // Snapshot returns the snapshot that is read.
@@ -100,7 +129,7 @@ func (r *Reader) walk(ctx context.Context, tree hash.ID, dir string, depth int, 
 func (r *Reader) tree(ctx context.Context, id hash.ID, dir string, fn func(node) error) error {
 	b, content, err := r.repo.treeBlob(ctx, r.index, id)
 	if err != nil {
-		return fmt.Errorf("directory %q: %w", "/"+dir, err)
+		return fmt.Errorf("directory %q: %w", "/"+dir, r.explain(err))
 	}
 	return decodeTree(b, content, fn)
 }
@@ -119,7 +148,7 @@ func (r *Reader) ReadFile(ctx context.Context, name string, limit int64) ([]byte
 	for _, id := range n.content {
 		b, err := r.repo.dataBlob(ctx, r.index, codec, id)
 		if err != nil {
-			return nil, fmt.Errorf("file %q: %w", name, err)
+			return nil, fmt.Errorf("file %q: %w", name, r.explain(err))
 		}
 		data = append(data, b...)
 		if int64(len(data)) > n.size {

@@ -299,7 +299,7 @@ func TestAnInterruptedRunIsFoundByTheNext(t *testing.T) {
 	}
 	listed := 0
 	for deadline := time.Now().Add(30 * time.Second); listed < 2 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		x, err := r.loadIndex(t.Context())
+		x, err := r.loadIndex(t.Context(), refuseDamaged)
 		if err != nil {
 			t.Fatal(err)
 		}
