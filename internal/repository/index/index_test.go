@@ -208,3 +208,29 @@ func BenchmarkClaimKnown(b *testing.B) {
 		}
 	})
 }
+
+func TestByPack(t *testing.T) {
+	x := index.New()
+	want := map[hash.ID][]pack.Blob{}
+	for p := range 20 {
+		var list []pack.Blob
+		for i := range p * 100 {
+			list = append(list, pack.Blob{ID: id(p*10_000 + i), Type: pack.Type(i % 2), Offset: uint32(i * 50), Length: 50, Raw: uint32(i % 3)})
+		}
+		want[id(-p-1)] = slices.Clone(list)
+		rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+		x.Add(id(-p-1), list)
+		x.Add(id(-p-1), list[:len(list)/2]) // listed twice
+	}
+	x.Claim(id(-100), pack.Data)
+	err := x.ByPack(func(p hash.ID, blobs []pack.Blob) error {
+		if !slices.Equal(blobs, want[p]) {
+			t.Errorf("pack %s: got %d blobs, want %d", p.Short(), len(blobs), len(want[p]))
+		}
+		delete(want, p)
+		return nil
+	})
+	if err != nil || len(want) != 0 {
+		t.Errorf("error %v, and %d packs were left out", err, len(want))
+	}
+}

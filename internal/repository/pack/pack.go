@@ -152,18 +152,5 @@ func ParseHeader(header []byte, dataSize int64) ([]Blob, error) {
 
 // Parse reads the header of a whole pack, and changes its bytes.
 func Parse(key *crypt.Key, data []byte) ([]Blob, error) {
-	if len(data) < trailer {
-		return nil, holdfast.Errorf(holdfast.CodeInvalid, "the pack has %d bytes, too few for a header", len(data))
-	}
-	rest := data[:len(data)-trailer]
-	n := int64(binary.LittleEndian.Uint32(data[len(rest):]))
-	if n < crypt.Overhead || n > maxHeader || n > int64(len(rest)) {
-		return nil, holdfast.Errorf(holdfast.CodeInvalid, "the pack's header length of %d bytes is out of range", n)
-	}
-	dataSize := int64(len(rest)) - n
-	header, err := key.OpenInPlace(rest[dataSize:])
-	if err != nil {
-		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "open the pack's header")
-	}
-	return ParseHeader(header, dataSize)
+	return ParseTail(key, data, int64(len(data)))
 }

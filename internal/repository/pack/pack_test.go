@@ -157,3 +157,27 @@ func FuzzParseHeader(f *testing.F) {
 		}
 	})
 }
+
+func TestTail(t *testing.T) {
+	k := testKey(t)
+	data, want := build(t, k, nil, "one", "two", "three", "four")
+	size := int64(len(data))
+	if got := pack.Size(want); got != size {
+		t.Errorf("got size %d, want %d", got, size)
+	}
+	n, err := pack.TailLen([4]byte(data[size-4:]), size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, more := range []int64{0, 1, size - n} {
+		got, err := pack.ParseTail(k, bytes.Clone(data[size-n-more:]), size)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%d bytes more: got %v, error %v", more, got, err)
+		}
+	}
+	for _, from := range []int64{size - n + 1, size - 4, size} {
+		if _, err := pack.ParseTail(k, bytes.Clone(data[from:]), size); err == nil {
+			t.Errorf("a tail that begins at %d of %d passes", from, size)
+		}
+	}
+}
