@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -332,6 +333,7 @@ func (a *app) etlRunCommand() *cobra.Command {
 
 func (a *app) etlScheduleCommand() *cobra.Command {
 	var in native.NewETLPlan
+	var at time.Time
 	var props []string
 	plan := &cobra.Command{
 		Use: "schedule ETL", Short: "Plan executions of an ETL", Args: args(1),
@@ -347,6 +349,9 @@ func (a *app) etlScheduleCommand() *cobra.Command {
 			if cmd.Flags().Changed("period") && in.PeriodSeconds == 0 {
 				return holdfast.Errorf(holdfast.CodeInvalid, "a period of 0 seconds is out of range").WithHint("use 1 or more, or leave --period out")
 			}
+			if cmd.Flags().Changed("at") {
+				in.At = &at
+			}
 			answer, err := c.ScheduleETL(cmd.Context(), args[0], in)
 			if err != nil {
 				return err
@@ -355,7 +360,7 @@ func (a *app) etlScheduleCommand() *cobra.Command {
 		},
 	}
 	f := plan.Flags()
-	f.Var(timeFlag{&in.At}, "at", "`time` at which the next execution is due, as 2026-01-31T02:00:00Z (default: as stored, or now)")
+	f.Var(timeFlag{&at}, "at", "`time` at which the next execution is due, as 2026-01-31T02:00:00Z (default: as stored, or now)")
 	f.Int64Var(&in.PeriodSeconds, "period", 0, "`seconds` from one execution to the next (default: as stored, or no more than one)")
 	f.StringArrayVar(&props, "property", nil, propertyUse+" for the next execution")
 	return plan

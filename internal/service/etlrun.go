@@ -57,12 +57,6 @@ type ScheduleETL struct {
 	Period time.Duration // new stored timing; zero: the one that is stored
 }
 
-// Bounds of ScheduleETL.At.
-const (
-	atPast  = time.Minute
-	atYears = 10
-)
-
 // RunETL runs an ETL.
 //
 // A batch has a new execution, which waits for its turn behind others of the same
@@ -128,15 +122,9 @@ func (in ScheduleETL) clean(now time.Time) (ScheduleETL, error) {
 		in.Properties[holdfast.PropertySimulation] = "true"
 	}
 	if !in.At.IsZero() {
-		in.At = in.At.UTC()
-		switch {
-		case in.At.Before(now.Add(-atPast)):
-			return in, holdfast.Errorf(holdfast.CodeInvalid, "the time %s is over", in.At.Format(time.RFC3339)).WithHint("name a time that is to come")
-		case in.At.After(now.AddDate(atYears, 0, 0)):
-			return in, holdfast.Errorf(holdfast.CodeInvalid, "the time %s is more than %d years ahead", in.At.Format(time.RFC3339), atYears).
-				WithHint("name an earlier time")
-		case in.At.Before(now):
-			in.At = now
+		var err error
+		if in.At, err = dueAt(in.At, now); err != nil {
+			return in, err
 		}
 	}
 	if in.Period != 0 {

@@ -33,7 +33,7 @@ type Run struct {
 	RunType        holdfast.RunType // empty: FULL; ignored for a restore
 	IfBusy         IfBusy
 	IdempotencyKey string    // the same key in the account gives the same execution; empty: none
-	Due            time.Time // not before; zero or past: now
+	Due            time.Time // not before; zero, or up to a minute ago: now
 	Suspended      bool      // begins SUSPENDED: it waits for a resume
 }
 
@@ -53,15 +53,32 @@ func (in Run) clean(now time.Time) (Run, error) {
 	if in.IfBusy < Refuse || in.IfBusy > Queue {
 		return in, holdfast.Errorf(holdfast.CodeInvalid, "the answer %d to a busy job is unknown", in.IfBusy)
 	}
-	if in.Due.Before(now) {
-		in.Due = now
-	}
-	in.Due = in.Due.UTC()
 	if in.Suspended && in.Due.After(now) {
 		return in, holdfast.Errorf(holdfast.CodeInvalid, "an execution that begins suspended has no time to begin at").
 			WithHint("leave out the time, or do not suspend it")
 	}
 	return in, checkKey(in.IdempotencyKey)
+}
+
+// Bounds of the time at which an execution is asked to be due.
+const (
+	duePast  = time.Minute // clocks differ, and requests take their time
+	dueYears = 10
+)
+
+// dueAt is the time that a request names, and now for one that has just passed.
+func dueAt(at, now time.Time) (time.Time, error) {
+	at = at.UTC()
+	switch {
+	case at.Before(now.Add(-duePast)):
+		return at, holdfast.Errorf(holdfast.CodeInvalid, "the time %s is over", at.Format(time.RFC3339)).WithHint("name a time that is to come")
+	case at.After(now.AddDate(dueYears, 0, 0)):
+		return at, holdfast.Errorf(holdfast.CodeInvalid, "the time %s is more than %d years ahead", at.Format(time.RFC3339), dueYears).
+			WithHint("name an earlier time")
+	case at.Before(now):
+		return now, nil
+	}
+	return at, nil
 }
 
 func checkKey(key string) error {
@@ -77,7 +94,8 @@ func checkKey(key string) error {
 // it so. CodeNotFound for a job that does not exist or is deleted, CodeConflict
 // for a busy job (see [Refuse]), for one whose executions wait in too long a
 // queue, and for a restore whose backup set is gone, CodeInvalid when neither job
-// nor site names a repository. A key that another request was made with is
+// nor site names a repository, and for a time that is over or more than ten years
+// ahead. A key that another request was made with is
 // CodeConflict; one whose answer was an execution that it joined is forgotten.
 func (s *Service) Execute(ctx context.Context, actor holdfast.Actor, in Run) (holdfast.Execution, error) {
 	now := s.now()
@@ -138,6 +156,12 @@ func (s *Service) runExecution(
 ) (e holdfast.Execution, joined bool, err error) {
 	if !j.Deleted.IsZero() {
 		return e, false, notFound(jobWord(j.ID))
+	}
+	if in.Due.IsZero() {
+		in.Due = now.UTC()
+	}
+	if in.Due, err = dueAt(in.Due, now); err != nil { // not before: a request that is sent again has its answer
+		return e, false, err
 	}
 	switch {
 	case in.Due.After(now):

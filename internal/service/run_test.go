@@ -82,9 +82,35 @@ func TestPlannedRunsMakeNoJobBusy(t *testing.T) {
 	}
 	r.run(j)
 	must(r.svc.Execute(ctx, r.admin, service.Run{Job: j.ID, Due: start.Add(time.Hour)}))(t)
-	past := must(r.svc.Execute(ctx, r.admin, service.Run{Job: j.ID, Due: start.Add(-time.Hour), IfBusy: service.Queue}))(t)
+	past := must(r.svc.Execute(ctx, r.admin, service.Run{Job: j.ID, Due: start.Add(-time.Minute), IfBusy: service.Queue}))(t)
 	if past.State != holdfast.StateQueued || !past.Due.Equal(start) {
-		t.Errorf("got %s due %s for a time that has passed, want QUEUED now", past.State, past.Due)
+		t.Errorf("got %s due %s for a time that has just passed, want QUEUED now", past.State, past.Due)
+	}
+}
+
+func TestBoundsOfWhenARunIsDue(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	j := r.job(0, "full")
+	for due, want := range map[time.Time]string{
+		start.Add(-time.Minute - time.Second): "is over", start.AddDate(10, 0, 1): "more than 10 years ahead",
+		time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC): "more than 10 years ahead", time.Date(1, 1, 1, 0, 0, 0, 1, time.UTC): "is over",
+	} {
+		_, err := r.svc.Execute(ctx, r.admin, service.Run{Job: j.ID, Due: due})
+		if !strings.Contains(holdfast.ErrorMessage(err), want) || holdfast.ErrorCode(err) != holdfast.CodeInvalid || holdfast.ErrorHint(err) == "" {
+			t.Errorf("%s: got %v, want an invalid one with %q", due, err, want)
+		}
+	}
+	last := must(r.svc.Execute(ctx, r.admin, service.Run{Job: j.ID, Due: start.AddDate(10, 0, 0)}))(t)
+	if last.State != holdfast.StatePlanned {
+		t.Errorf("got %s, want it planned", last.State)
+	}
+	in := service.Run{Job: j.ID, Due: start.Add(time.Hour), IdempotencyKey: "k"}
+	first := must(r.svc.Execute(ctx, r.admin, in))(t)
+	r.clock.add(2 * time.Hour)
+	if again := must(r.svc.Execute(ctx, r.admin, in))(t); again.ID != first.ID { // sent again when its time is over
+		t.Errorf("got execution %d, want %d again", again.ID, first.ID)
 	}
 }
 

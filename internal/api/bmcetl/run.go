@@ -163,8 +163,14 @@ func readTime(o object, name string) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, holdfast.Errorf(holdfast.CodeInvalid, "%s %q is not a time", name, clip(text)).WithHint("use RFC 3339, such as 2026-03-01T02:30:00Z")
 	}
+	if t.Year() < firstYear {
+		return time.Time{}, holdfast.Errorf(holdfast.CodeInvalid, "%s %s is out of range", name, clip(text)).WithHint("name a time from %d on", firstYear)
+	}
 	return t, nil
 }
+
+// firstYear bounds times: the zero value of one would seem to say nothing.
+const firstYear = 1971
 
 // readPeriod reads a member in whole seconds; zero when it is missing.
 func readPeriod(o object, name string) (time.Duration, error) {

@@ -65,8 +65,8 @@ type NewETLRun struct {
 // NewETLPlan asks for planned executions of an ETL.
 type NewETLPlan struct {
 	Properties    map[string]string `json:"properties,omitempty" doc:"Over those of the run configuration, for the next execution"`
-	At            time.Time         `json:"at,omitzero" doc:"When the next one is due; left out: by the stored timing, or now"`
-	PeriodSeconds int64             `json:"period_seconds,omitempty" minimum:"1" doc:"From one to the next; left out: as stored"`
+	At            *time.Time        `json:"at,omitempty" doc:"When the next one is due, up to ten years ahead; left out: by the stored timing, or now"`
+	PeriodSeconds int64             `json:"period_seconds,omitempty" minimum:"1" maximum:"316224000" doc:"From one to the next; left out: as stored"`
 }
 
 // ETLAnswer says which execution a request concerns.
@@ -289,7 +289,7 @@ func (a *api) scheduleETL(ctx context.Context, actor holdfast.Actor, in *struct 
 	}
 	return etlAnswer(a.Service.ScheduleETL(ctx, actor, service.ScheduleETL{
 		RunETL: service.RunETL{Job: id, Properties: in.Body.Properties},
-		At:     in.Body.At, Period: time.Duration(in.Body.PeriodSeconds) * time.Second,
+		At:     asked(in.Body.At), Period: time.Duration(in.Body.PeriodSeconds) * time.Second,
 	}))
 }
 

@@ -3,6 +3,7 @@ package native_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -57,6 +58,28 @@ func TestETLExchanges(t *testing.T) {
 	r.want(404, "POST", "/api/v1/etls/nightly-copy/run", `{}`)
 	r.want(404, "GET", "/api/v1/etls/nightly/status", "")
 	r.golden("etls")
+}
+
+// TestBoundsOfTimes asks for starts that nobody can mean.
+func TestBoundsOfTimes(t *testing.T) {
+	r := newRig(t)
+	r.setUp()
+	r.want(201, "POST", "/api/v1/etls", `{"definition":`+definitionOf(t, "copy", "")+`}`)
+	for _, c := range []struct{ path, body, want string }{
+		{"/api/v1/etls/copy/schedule", `{"at":"%s"}`, ""},
+		{"/api/v1/executions", `{"job":"nightly","due":"%s"}`, ""},
+	} {
+		for at, want := range map[string]string{
+			"0001-01-01T00:00:00Z": "is over", "1970-01-01T00:00:00Z": "is over", "2036-03-02T00:00:00Z": "more than 10 years ahead",
+			"9999-12-31T23:59:59-23:59": "more than 10 years ahead",
+		} {
+			if got := r.want(400, "POST", c.path, fmt.Sprintf(c.body, at)); !strings.Contains(string(got.body), want) {
+				t.Errorf("%s at %s: got %s, want %q", c.path, at, got.body, want)
+			}
+		}
+	}
+	// So many seconds overflow into an hour.
+	r.want(422, "POST", "/api/v1/etls/copy/schedule", `{"period_seconds":36028797018967600}`)
 }
 
 // TestRunConfigurations changes which properties executions have, and whether there
@@ -133,7 +156,7 @@ func TestClientETLs(t *testing.T) {
 	}
 	ran, err := c.RunETL(ctx, "berlin/copy", "", native.NewETLRun{})
 	noError(t, err)
-	planned, err := c.ScheduleETL(ctx, "copy", native.NewETLPlan{At: start.AddDate(0, 0, 1)})
+	planned, err := c.ScheduleETL(ctx, "copy", native.NewETLPlan{At: new(start.AddDate(0, 0, 1))})
 	noError(t, err)
 	s, err := c.ETLStatus(ctx, "copy")
 	noError(t, err)

@@ -111,10 +111,10 @@ func (n names) execution(e holdfast.Execution) Execution {
 
 // NewExecution asks for one run of a job.
 type NewExecution struct {
-	Job     string    `json:"job" doc:"Id, site/name, or a name that only one job has"`
-	RunType string    `json:"run_type,omitempty" enum:"FULL,DELTA,CUMULATIVE" doc:"Default: FULL"`
-	IfBusy  string    `json:"if_busy,omitempty" enum:"refuse,join,queue" doc:"What to do when the job is busy; default: refuse, with 409 and the execution's id"`
-	Due     time.Time `json:"due,omitzero" doc:"Not before; left out: now"`
+	Job     string     `json:"job" doc:"Id, site/name, or a name that only one job has"`
+	RunType string     `json:"run_type,omitempty" enum:"FULL,DELTA,CUMULATIVE" doc:"Default: FULL"`
+	IfBusy  string     `json:"if_busy,omitempty" enum:"refuse,join,queue" doc:"What to do when the job is busy; default: refuse, with 409 and the execution's id"`
+	Due     *time.Time `json:"due,omitempty" doc:"Not before, up to ten years ahead; left out: now"`
 }
 
 // ExecutionPath names an execution in a path.
@@ -190,6 +190,18 @@ func (a *api) move(call func(context.Context, holdfast.Actor, holdfast.Execution
 	}
 }
 
+// asked is a time of a request; zero when it has none. The zero time, which clients
+// send that have none either, is as long over as the moment behind it.
+func asked(t *time.Time) time.Time {
+	switch {
+	case t == nil:
+		return time.Time{}
+	case t.IsZero():
+		return t.Add(1)
+	}
+	return *t
+}
+
 type executeInput struct {
 	Key  string `header:"Idempotency-Key" maxLength:"255" doc:"The same key gives the same execution"`
 	Body NewExecution
@@ -200,7 +212,7 @@ func (a *api) execute(ctx context.Context, actor holdfast.Actor, in *executeInpu
 	if err != nil {
 		return nil, err
 	}
-	run := service.Run{Job: job, RunType: holdfast.RunFull, IdempotencyKey: in.Key, Due: in.Body.Due}
+	run := service.Run{Job: job, RunType: holdfast.RunFull, IdempotencyKey: in.Key, Due: asked(in.Body.Due)}
 	if in.Body.RunType != "" {
 		if run.RunType, err = holdfast.ParseRunType(in.Body.RunType); err != nil {
 			return nil, err
