@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -15,7 +14,7 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/api/native"
 	"github.com/holdfast-backup/holdfast/internal/engine"
 	"github.com/holdfast-backup/holdfast/internal/objstore"
-	"github.com/holdfast-backup/holdfast/internal/objstore/fs"
+	"github.com/holdfast-backup/holdfast/internal/objstore/place"
 	"github.com/holdfast-backup/holdfast/internal/repository"
 	"github.com/holdfast-backup/holdfast/internal/worker"
 )
@@ -91,7 +90,7 @@ func (a *app) openKit(ctx context.Context, in restoreFlags) (*repository.Reposit
 			return nil, err
 		}
 	}
-	b, err := openBucket(ctx, location)
+	b, err := a.openBucket(location)
 	if err != nil {
 		return nil, fmt.Errorf("open the repository at %s (name another place with --repository): %w", location, err)
 	}
@@ -107,13 +106,39 @@ func (a *app) openKit(ctx context.Context, in restoreFlags) (*repository.Reposit
 	return repo, nil
 }
 
-// openBucket opens the place that a repository's URL names.
-func openBucket(_ context.Context, location string) (objstore.Bucket, error) {
-	u, err := url.Parse(location)
-	if err != nil || u.Scheme != "file" || u.Host != "" || u.Path == "" {
-		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%q is not the URL of a directory", location).WithHint("use file:///absolute/path")
+// openBucket opens the place that a repository's URL names. The access to an object
+// store comes from the configuration.
+func (a *app) openBucket(location string) (objstore.Bucket, error) {
+	access, err := a.objectAccess(location)
+	if err != nil {
+		return nil, err
 	}
-	return fs.Open(u.Path)
+	return place.Open(location, access, slog.New(slog.DiscardHandler))
+}
+
+// openBucket is that with the environment alone.
+func openBucket(_ context.Context, location string) (objstore.Bucket, error) {
+	return (&app{output: "table"}).openBucket(location)
+}
+
+// objectAccess is the configuration's access to the object store that the location
+// names; the zero value when it names none.
+func (a *app) objectAccess(location string) (access holdfast.ObjectAccess, err error) {
+	l, err := holdfast.ParseLocation(location)
+	if err != nil || !l.InStore() {
+		return access, err
+	}
+	c, err := a.config()
+	if err != nil {
+		return access, err
+	}
+	access = holdfast.ObjectAccess{
+		AccessKey: c.S3.AccessKey, SecretKey: c.S3.SecretKey, SessionToken: c.S3.SessionToken, Region: c.S3.Region, PathStyle: c.S3.PathStyle,
+	}
+	if c.S3.CA != "" {
+		access.CA, err = readCA(c.S3.CA)
+	}
+	return access, err
 }
 
 // offlineSets lists the sets, the newest first. Snapshots that hold no set of

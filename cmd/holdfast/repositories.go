@@ -2,61 +2,46 @@ package main
 
 import (
 	"context"
-	"errors"
-	iofs "io/fs"
-	"net/url"
-	"os"
-	"path/filepath"
-	"slices"
+	"log/slog"
 
 	"github.com/holdfast-backup/holdfast"
-	"github.com/holdfast-backup/holdfast/internal/objstore/fs"
+	"github.com/holdfast-backup/holdfast/internal/objstore/place"
 	"github.com/holdfast-backup/holdfast/internal/repository"
 )
 
-// repositories makes repositories in directories. It implements
-// service.Repositories.
-type repositories struct{}
+// repositories makes and opens repositories. It implements service.Repositories.
+type repositories struct{ log *slog.Logger }
 
 // NewKitPassword implements service.Repositories.
 func (repositories) NewKitPassword() (holdfast.Secret, error) { return repository.NewKitPassword() }
 
 // Create makes an empty repository with two key slots. When it fails, a
 // directory that it made is gone again.
-func (repositories) Create(ctx context.Context, location string, svc, kit holdfast.Secret) (_ string, err error) {
-	u, err := url.Parse(location)
-	if err != nil || u.Scheme != "file" || u.Path == "" {
-		return "", holdfast.Errorf(holdfast.CodeInvalid, "location %q is not the URL of a directory", location).WithHint("use file:///absolute/path")
-	}
-	_, statErr := os.Lstat(u.Path)
-	made := errors.Is(statErr, iofs.ErrNotExist)
-	defer func() {
-		if err != nil && made {
-			removeEmpty(u.Path)
-		}
-	}()
-	b, err := fs.Create(u.Path)
+func (r repositories) Create(ctx context.Context, location string, access holdfast.ObjectAccess, svc, kit holdfast.Secret) (_ string, err error) {
+	b, undo, err := place.Create(ctx, location, access, r.log)
 	if err != nil {
 		return "", err
 	}
-	r, err := repository.Create(ctx, b, svc, kit)
+	repo, err := repository.Create(ctx, b, svc, kit)
 	if err != nil {
+		undo()
 		return "", err
 	}
-	return r.ID(), nil
+	return repo.ID(), nil
 }
 
-// removeEmpty removes a directory and what is below it, as far as there are no
-// files: those may be of another repository that was made meanwhile.
-func removeEmpty(dir string) {
-	var dirs []string
-	_ = filepath.WalkDir(dir, func(p string, d iofs.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			dirs = append(dirs, p)
-		}
-		return nil
-	})
-	for _, d := range slices.Backward(dirs) {
-		_ = os.Remove(d) // what is left in the way of a new attempt is an empty directory at most
+// Check opens a repository.
+func (r repositories) Check(ctx context.Context, location string, access holdfast.ObjectAccess, svc holdfast.Secret, formatID string) error {
+	b, err := place.Open(location, access, r.log)
+	if err != nil {
+		return err
 	}
+	repo, err := repository.Open(ctx, b, svc)
+	if err != nil {
+		return err
+	}
+	if repo.ID() != formatID {
+		return holdfast.Errorf(holdfast.CodeInvalid, "another repository stands at %s", location).WithHint("bring back the objects of the one that belongs there")
+	}
+	return nil
 }

@@ -56,16 +56,22 @@ func (a *app) repositoryCommand() *cobra.Command {
 			return c.DeleteRepository(cmd.Context(), args[0])
 		},
 	}
-	return group("repository", "Where backup sets live", a.repositoryCreateCommand(), list, show, remove)
+	return group("repository", "Where backup sets live", a.repositoryCreateCommand(), list, show, a.repositoryAccessCommand(), remove)
 }
 
 func (a *app) repositoryCreateCommand() *cobra.Command {
 	var location, kit string
+	var access accessFlags
 	create := &cobra.Command{
 		Use: "create NAME", Short: "Create a repository and write its recovery kit", Args: args(1),
 		Long: "Create makes an empty repository and writes its recovery kit: a text file with which alone, without any server,\n" +
 			"the backup sets can be restored. Its password is shown this once. Keep the file away from this machine, and\n" +
-			"from the repository.",
+			"from the repository.\n\n" +
+			"The location is a directory, or a prefix in a bucket of an object store that speaks S3 and honours If-None-Match.\n" +
+			"The kit then tells how the store is reached, without the secret of the access key: keep that, too.",
+		Example: "  holdfast repository create main --location /backup/holdfast --kit main.kit\n" +
+			"  holdfast repository create far --location s3:https://s3.example.com/bucket/far --kit far.kit \\\n" +
+			"    --access-key ID --secret-key-file far.secret",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {
@@ -75,25 +81,30 @@ func (a *app) repositoryCreateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			who, err := a.newAccess(cmd, &access, where)
+			if err != nil {
+				return err
+			}
 			f, err := newKitFile(kit) // first: a repository whose kit cannot be kept must not come to be
 			if err != nil {
 				return err
 			}
-			r, err := c.CreateRepository(cmd.Context(), native.NewRepository{Name: args[0], Location: where})
+			r, err := c.CreateRepository(cmd.Context(), native.NewRepository{Name: args[0], Location: where, Access: who})
 			if err != nil {
 				a.warnOfLostKit(err, args[0])
 				return errors.Join(err, f.drop())
 			}
 			if err := f.write(r); err != nil {
 				return holdfast.Wrap(holdfast.CodeExhausted, err, "repository %s was created, but its recovery kit could not be written", r.Name).
-					WithHint("the kit's password is lost: remove the repository (holdfast repository remove %s) and its directory, and create it again", r.Name)
+					WithHint("the kit's password is lost: remove the repository (holdfast repository remove %s) and what is at its location, and create it again", r.Name)
 			}
 			_, _ = fmt.Fprintf(a.stderr, "The recovery kit is in %s. Keep it away from this machine: nothing else can take its place.\n", kit)
 			return a.printRepositories(r.Repository, r.Repository)
 		},
 	}
-	create.Flags().StringVar(&location, "location", "", "`directory` on the server's machine, empty or missing; or its file URL")
+	create.Flags().StringVar(&location, "location", "", "`place` that is empty or missing: a directory on the server's machine, or s3:https://HOST/BUCKET/PREFIX")
 	create.Flags().StringVar(&kit, "kit", "", "`file` to write the recovery kit to; it must not exist")
+	access.add(create)
 	require(create, "location", "kit")
 	return create
 }
@@ -103,15 +114,15 @@ func (a *app) repositoryCreateCommand() *cobra.Command {
 func (a *app) warnOfLostKit(err error, name string) {
 	switch holdfast.ErrorCode(err) {
 	case holdfast.CodeUnavailable, holdfast.CodeInternal:
-		_, _ = fmt.Fprintf(a.stderr, "If holdfast repository list shows %s, its recovery kit is lost: remove it and its directory, and create it again.\n", name)
+		_, _ = fmt.Fprintf(a.stderr, "If holdfast repository list shows %s, its recovery kit is lost: remove it and what is at its location, and create it again.\n", name)
 	case holdfast.CodeInvalid, holdfast.CodeUnauthenticated, holdfast.CodeForbidden, holdfast.CodeNotFound, holdfast.CodeConflict, holdfast.CodeExhausted:
 		// It was refused.
 	}
 }
 
-// locationURL makes a URL of a directory.
+// locationURL makes a URL of a directory; a URL stays.
 func locationURL(location string) (string, error) {
-	if strings.Contains(location, "://") {
+	if strings.Contains(location, "://") || strings.HasPrefix(location, "s3:") {
 		return location, nil
 	}
 	dir, err := filepath.Abs(location)
@@ -144,7 +155,7 @@ func (k *kitFile) drop() error { return errors.Join(k.file.Close(), os.Remove(k.
 
 // write makes the kit durable.
 func (k *kitFile) write(r native.CreatedRepository) (err error) {
-	kit := repository.Kit{Name: r.Name, Created: r.Created, Location: r.Kit.Location, FormatID: r.Kit.FormatID, Password: holdfast.NewSecret(r.Kit.Password)}
+	kit := repository.Kit{Name: r.Name, Created: r.Created, Location: r.Kit.Location, FormatID: r.Kit.FormatID, Password: holdfast.NewSecret(r.Kit.Password), Access: r.Kit.Access}
 	text, err := kit.Encode()
 	if err != nil {
 		return errors.Join(err, k.file.Close())

@@ -39,7 +39,8 @@ func (a *app) restoreCommand() *cobra.Command {
 			"server must be stopped. What is there is not deleted: it is moved aside, tablespaces too, and the execution says where\n" +
 			"it is. The directories must lie below the worker's restore roots.\n\n" +
 			"With --offline it needs no server: this process reads the repository that the recovery kit names and writes as\n" +
-			"the user that runs it. SET is then an id, latest, the beginning of a snapshot's id, or list.\n\n" +
+			"the user that runs it. SET is then an id, latest, the beginning of a snapshot's id, or list. The access to an object\n" +
+			"store comes from HOLDFAST_S3_ACCESS_KEY, HOLDFAST_S3_SECRET_KEY, and what else the kit names.\n\n" +
 			"A cluster with tablespaces needs a directory for each: --tablespace OID=DIR.",
 		Example: "  holdfast restore 1001 --to /var/lib/holdfast/restores/monday --wait\n" +
 			"  holdfast restore latest --site berlin --in-place --wait\n" +
@@ -68,7 +69,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	f.BoolVar(&in.wait, "wait", false, "wait until it has ended; the exit code tells its outcome")
 	f.BoolVar(&in.offline, "offline", false, "without a server, with the recovery kit")
 	f.StringVar(&in.kit, "kit", "", "`file` of the recovery kit, with --offline")
-	f.StringVar(&in.repository, "repository", "", "`directory` where the repository is now, with --offline (default: the kit's)")
+	f.StringVar(&in.repository, "repository", "", "`place` where the repository is now, with --offline: a directory, or s3:https://HOST/BUCKET/PREFIX (default: the kit's)")
 	return cmd
 }
 

@@ -26,6 +26,8 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/engine"
 	"github.com/holdfast-backup/holdfast/internal/engine/etl"
 	"github.com/holdfast-backup/holdfast/internal/engine/pgphysical"
+	"github.com/holdfast-backup/holdfast/internal/objstore"
+	"github.com/holdfast-backup/holdfast/internal/objstore/place"
 	"github.com/holdfast-backup/holdfast/internal/scheduler"
 	"github.com/holdfast-backup/holdfast/internal/seal"
 	"github.com/holdfast-backup/holdfast/internal/server"
@@ -180,7 +182,7 @@ func (a *app) serve(ctx context.Context, c config.Config, withWorker bool) (err 
 	}
 	closers.add(func() error { nats.Close(); return nil })
 	svc := service.New(service.Config{
-		Store: rows, Sealer: master, Dispatcher: dispatcher, Pipelines: dispatcher, Logs: logs, Repositories: repositories{},
+		Store: rows, Sealer: master, Dispatcher: dispatcher, Pipelines: dispatcher, Logs: logs, Repositories: repositories{log},
 		Engines: []holdfast.Engine{holdfast.EnginePhysical, holdfast.EngineETL}, Schedules: c.Schedule.Policy(), Now: time.Now, Log: log,
 	})
 	closers.add(svc.Close)
@@ -371,9 +373,16 @@ func workerConfig(c config.Config, log *slog.Logger) worker.Config {
 		host = "localhost" // only people read it
 	}
 	return worker.Config{
-		Slots: c.Worker.Slots, Version: versionText(), Engines: engines(), Pipelines: pipelines(c), OpenBucket: openBucket,
+		Slots: c.Worker.Slots, Version: versionText(), Engines: engines(), Pipelines: pipelines(c), OpenBucket: openPlace(log),
 		ServiceSlots: c.Worker.ServiceSlots, RestoreRoots: c.Worker.RestoreRoots, ETLRoots: c.Worker.ETLRoots,
 		Hostname: host, Drain: c.Worker.Drain, Log: log,
+	}
+}
+
+// openPlace opens the places of repositories for a worker.
+func openPlace(log *slog.Logger) func(context.Context, string, holdfast.ObjectAccess) (objstore.Bucket, error) {
+	return func(_ context.Context, location string, access holdfast.ObjectAccess) (objstore.Bucket, error) {
+		return place.Open(location, access, log)
 	}
 }
 

@@ -60,6 +60,19 @@ type Config struct {
 	// Account is the name or an alias of the account that the command line acts for
 	// over the socket; empty: the default one.
 	Account string `koanf:"account"`
+	// S3 is the access of commands that open a repository in an object store without
+	// a server.
+	S3 S3 `koanf:"s3"`
+}
+
+// S3 says who we are at an object store.
+type S3 struct {
+	AccessKey    string          `koanf:"access_key"`
+	SecretKey    holdfast.Secret `koanf:"secret_key"`
+	SessionToken holdfast.Secret `koanf:"session_token"`
+	Region       string          `koanf:"region"`
+	PathStyle    bool            `koanf:"path_style"`
+	CA           string          `koanf:"ca"` // file of certificates
 }
 
 // TLS says how the APIs' listener is encrypted; the zero value is plain HTTP.

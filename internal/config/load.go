@@ -92,9 +92,13 @@ func loadFile(k *koanf.Koanf, path string) error {
 	}
 	known := keys(reflect.TypeFor[Config](), "")
 	for _, key := range k.Keys() {
-		if key == "token" {
+		switch key {
+		case "token":
 			return holdfast.Errorf(holdfast.CodeInvalid, "%s holds a token", path).
 				WithHint("a token does not belong in a file that others may read: use HOLDFAST_TOKEN or --token-file")
+		case "s3.secret_key", "s3.session_token":
+			return holdfast.Errorf(holdfast.CodeInvalid, "%s holds the secret %s", path, key).
+				WithHint("it does not belong in a file that others may read: use %s", envName(key))
 		}
 		// An empty section, such as "worker:", is a key that is a known one's prefix.
 		if k.Get(key) == nil {

@@ -78,6 +78,22 @@ func TestLoad(t *testing.T) {
 		{name: "wrong type", yaml: "worker: {slots: many}\n", err: "worker.slots"},
 		{name: "bad duration", yaml: "worker: {drain: soon}\n", err: "worker.drain"},
 		{name: "bad level", yaml: "log: {level: loud}\n", err: "log.level"},
+		{
+			name: "an object store",
+			yaml: "s3: {access_key: KEY1, region: eu-1}\n",
+			env: map[string]string{
+				"HOLDFAST_S3_SECRET_KEY": "a secret", "HOLDFAST_S3_SESSION_TOKEN": "a token", "HOLDFAST_S3_REGION": "eu-2", "HOLDFAST_S3_PATH_STYLE": "true",
+				"HOLDFAST_S3_CA": "/etc/ca.pem",
+			},
+			want: with(func(c *config.Config) {
+				c.S3 = config.S3{
+					AccessKey: "KEY1", SecretKey: holdfast.NewSecret("a secret"), SessionToken: holdfast.NewSecret("a token"), Region: "eu-2", PathStyle: true,
+					CA: "/etc/ca.pem",
+				}
+			}),
+		},
+		{name: "secret key in the file", yaml: "s3: {secret_key: abc}\n", err: "holds the secret", hint: "HOLDFAST_S3_SECRET_KEY"},
+		{name: "session token in the file", yaml: "s3: {session_token: abc}\n", err: "holds the secret", hint: "HOLDFAST_S3_SESSION_TOKEN"},
 		{name: "token in the file", yaml: "token: abc\n", err: "holds a token", hint: "HOLDFAST_TOKEN"},
 	}
 	for _, c := range cases {

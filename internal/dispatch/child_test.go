@@ -133,8 +133,12 @@ func (noRepositories) NewKitPassword() (holdfast.Secret, error) {
 	return holdfast.NewSecret("7Q4M-KIT0"), nil
 }
 
-func (noRepositories) Create(context.Context, string, holdfast.Secret, holdfast.Secret) (string, error) {
+func (noRepositories) Create(context.Context, string, holdfast.ObjectAccess, holdfast.Secret, holdfast.Secret) (string, error) {
 	return "", errors.New("not in this test")
+}
+
+func (noRepositories) Check(context.Context, string, holdfast.ObjectAccess, holdfast.Secret, string) error {
+	return errors.New("not in this test")
 }
 
 // controlMain is a control plane with the listener, the service, and a worker for
@@ -294,7 +298,7 @@ func workerMain(ctx context.Context, p plan) error {
 	return w.Run(ctx)
 }
 
-func openBucket(_ context.Context, location string) (objstore.Bucket, error) {
+func openBucket(_ context.Context, location string, _ holdfast.ObjectAccess) (objstore.Bucket, error) {
 	u, err := url.Parse(location)
 	if err != nil {
 		return nil, err

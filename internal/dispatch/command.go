@@ -44,7 +44,7 @@ func (d *Dispatcher) commandSite(ctx context.Context, site holdfast.Site, limit 
 	s := siteOf(site)
 	c.Site = &s
 	return d.commandHost(ctx, site, limit, func(w holdfast.Worker) (_ wire.Command, err error) {
-		c.Sealed, err = d.secretsFor(w, site.Password, nil)
+		c.Sealed, err = d.secretsFor(w, site.Password, holdfast.Repository{})
 		return c, err
 	})
 }

@@ -220,7 +220,7 @@ func (c *cellar) set(of map[string]bool, location string, is bool) {
 	of[location] = is
 }
 
-func (c *cellar) openBucket(_ context.Context, location string) (objstore.Bucket, error) {
+func (c *cellar) openBucket(_ context.Context, location string, _ holdfast.ObjectAccess) (objstore.Bucket, error) {
 	b := mem.New()
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -117,7 +117,7 @@ func (d *Dispatcher) copyOrder(w holdfast.Worker, o *wire.Order, e holdfast.Exec
 		target := siteOf(p.target)
 		o.Target = &target
 	}
-	if o.Sealed, err = d.secretsFor(w, p.site.Password, p.repository.Password); err != nil {
+	if o.Sealed, err = d.secretsFor(w, p.site.Password, p.repository); err != nil {
 		return err
 	}
 	return o.Validate()
@@ -132,12 +132,13 @@ func repositoryOf(r holdfast.Repository) wire.Repository {
 }
 
 // secretsFor opens what the database keeps sealed, and seals it to the worker.
-func (d *Dispatcher) secretsFor(w holdfast.Worker, site, repository []byte) ([]byte, error) {
+// The zero site or repository needs none.
+func (d *Dispatcher) secretsFor(w holdfast.Worker, site []byte, repository holdfast.Repository) ([]byte, error) {
 	var (
 		s   wire.Secrets
 		err error
 	)
-	if len(site) == 0 && len(repository) == 0 {
+	if len(site) == 0 && len(repository.Password) == 0 && len(repository.Access) == 0 {
 		return nil, nil
 	}
 	if len(site) > 0 {
@@ -145,9 +146,18 @@ func (d *Dispatcher) secretsFor(w holdfast.Worker, site, repository []byte) ([]b
 			return nil, fmt.Errorf("open the site's password: %w", err)
 		}
 	}
-	if len(repository) > 0 {
-		if s.Repository, err = d.cfg.Opener.Open(repository); err != nil {
+	if len(repository.Password) > 0 {
+		if s.Repository, err = d.cfg.Opener.Open(repository.Password); err != nil {
 			return nil, fmt.Errorf("open the repository's password: %w", err)
+		}
+	}
+	if len(repository.Access) > 0 {
+		packed, err := d.cfg.Opener.Open(repository.Access)
+		if err != nil {
+			return nil, fmt.Errorf("open the access to the repository's object store: %w", err)
+		}
+		if s.Access, err = holdfast.UnpackObjectAccess(packed); err != nil {
+			return nil, err
 		}
 	}
 	return sealed(w, s)

@@ -275,7 +275,7 @@ func (d *Dispatcher) reapSnapshot(ctx context.Context, c holdfast.Copy) (bool, e
 }
 
 func (d *Dispatcher) commandReap(ctx context.Context, w holdfast.Worker, r holdfast.Repository, c holdfast.Copy) (wire.Answer, error) {
-	sealed, err := d.secretsFor(w, nil, r.Password)
+	sealed, err := d.secretsFor(w, nil, r)
 	if err != nil {
 		return wire.Answer{}, err
 	}

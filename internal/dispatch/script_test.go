@@ -78,7 +78,13 @@ type shelf struct {
 
 func newShelf() *shelf { return &shelf{snapshots: map[string]bool{}} }
 
-func (s *shelf) openBucket(context.Context, string) (objstore.Bucket, error) { return mem.New(), nil }
+// openBucket wants the access that every repository of these tests has.
+func (s *shelf) openBucket(_ context.Context, _ string, access holdfast.ObjectAccess) (objstore.Bucket, error) {
+	if access.SecretKey.Reveal() != repositorySecret {
+		return nil, holdfast.Errorf(holdfast.CodeForbidden, "wrong secret key")
+	}
+	return mem.New(), nil
+}
 
 func (s *shelf) open(_ context.Context, _ objstore.Bucket, password holdfast.Secret) (worker.Repository, error) {
 	if password.Reveal() != repositoryPassword {

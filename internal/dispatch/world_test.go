@@ -15,10 +15,11 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/store/sqlite"
 )
 
-// sitePassword and repositoryPassword are secrets that orders carry.
+// Secrets that orders carry.
 const (
 	sitePassword       = "the site's password"
 	repositoryPassword = "the repository's password"
+	repositorySecret   = "the repository's secret key"
 )
 
 // world is an installation on disk: what a restarted process finds again.
@@ -74,6 +75,10 @@ func (w *world) insert(t testing.TB, formatID string) {
 	require(t, err)
 	key, err := w.master.Seal(holdfast.NewSecret(repositoryPassword))
 	require(t, err)
+	packed, err := holdfast.ObjectAccess{AccessKey: "KEY1", SecretKey: holdfast.NewSecret(repositorySecret)}.Pack()
+	require(t, err)
+	access, err := w.master.Seal(packed)
+	require(t, err)
 	w.update(t, func(tx store.Tx) error {
 		accounts, err := tx.Accounts(ctx)
 		if err != nil {
@@ -82,7 +87,7 @@ func (w *world) insert(t testing.TB, formatID string) {
 		w.account = accounts[0].ID
 		h := holdfast.Host{Account: w.account, Name: "db1", Created: now}
 		r := holdfast.Repository{
-			Account: w.account, Name: "main", Location: "file://" + w.bucket(), FormatID: formatID, Password: key, Created: now,
+			Account: w.account, Name: "main", Location: "file://" + w.bucket(), FormatID: formatID, Password: key, Access: access, Created: now,
 		}
 		if err := tx.InsertHost(ctx, &h); err != nil {
 			return err

@@ -24,7 +24,7 @@ const KitVersion = 1
 type Kit struct {
 	Version  int    // 0 in a kit to be written: KitVersion
 	Name     string // of the repository, for people; may be empty
-	Location string // file:///path
+	Location string // as holdfast.Location spells it
 	FormatID string // the repository's own id, in hexadecimal
 	Password holdfast.Secret
 	Created  time.Time

@@ -30,6 +30,10 @@ const (
 	opRepositories     Operation = "Repositories"
 	opRepository       Operation = "Repository"
 	opDeleteRepository Operation = "DeleteRepository"
+
+	opRepositoryAccess    Operation = "RepositoryAccess"
+	opSetRepositoryAccess Operation = "SetRepositoryAccess"
+
 	opCreateJob        Operation = "CreateJob"
 	opUpdateJob        Operation = "UpdateJob"
 	opDeleteJob        Operation = "DeleteJob"
@@ -199,6 +203,9 @@ var rules = map[Operation]rule{
 	opRepositories:     {holdfast.RoleReader, scopeList},
 	opRepository:       {holdfast.RoleReader, scopeTarget},
 	opDeleteRepository: {holdfast.RoleAdmin, scopeAccount},
+
+	opRepositoryAccess:    {holdfast.RoleAdmin, scopeAccount},
+	opSetRepositoryAccess: {holdfast.RoleAdmin, scopeAccount},
 
 	opCreateJob: {holdfast.RoleAdmin, scopeTarget},
 	opUpdateJob: {holdfast.RoleAdmin, scopeTarget},

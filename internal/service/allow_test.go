@@ -252,6 +252,14 @@ func operations() map[string]operation {
 		"DeleteRepository": {admin, whole, mainRepo, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
 			return r.svc.DeleteRepository(ctx, a, holdfast.RepositoryID(id))
 		}},
+		"RepositoryAccess": {admin, whole, mainRepo, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, _, err := r.svc.RepositoryAccess(ctx, a, holdfast.RepositoryID(id))
+			return err
+		}},
+		"SetRepositoryAccess": {admin, whole, mainRepo, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, _, err := r.svc.SetRepositoryAccess(ctx, a, holdfast.RepositoryID(id), holdfast.ObjectAccessChange{})
+			return err
+		}},
 		"CreateJob": {admin, target, berlin, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
 			_, err := r.svc.CreateJob(ctx, a, holdfast.Job{Site: holdfast.SiteID(id), Name: newName()})
 			return err

@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"net/url"
 	"strings"
 
 	"github.com/holdfast-backup/holdfast"
@@ -20,11 +19,11 @@ func overlap(a, b string) bool { return inside(a, b) || inside(b, a) }
 // locationDir is the directory in which a repository stands; empty when its location
 // is of another kind.
 func locationDir(location string) string {
-	u, err := url.Parse(location)
-	if err != nil || u.Scheme != "file" {
+	l, err := holdfast.ParseLocation(location)
+	if err != nil {
 		return ""
 	}
-	return u.Path
+	return l.Dir
 }
 
 // repositoryAt returns the account's repository that stands in the directory, or
@@ -45,15 +44,14 @@ func repositoryAt(ctx context.Context, r store.Reader, a holdfast.AccountID, dir
 
 // outsideSites refuses a repository where a site's data directory is: a restore in
 // place would move it aside with the data directory that it is there to bring back.
-func outsideSites(ctx context.Context, r store.Reader, a holdfast.AccountID, location string) error {
-	at := locationDir(location)
+func outsideSites(ctx context.Context, r store.Reader, a holdfast.AccountID, l holdfast.Location) error {
 	sites, err := r.Sites(ctx, a)
 	if err != nil {
 		return err
 	}
 	for _, site := range sites {
-		if overlap(at, site.DataDir) {
-			return holdfast.Errorf(holdfast.CodeInvalid, "a repository at %s and the data directory %s of site %q lie inside each other", location, site.DataDir, site.Slug).
+		if overlap(l.Dir, site.DataDir) {
+			return holdfast.Errorf(holdfast.CodeInvalid, "a repository at %s and the data directory %s of site %q lie inside each other", l, site.DataDir, site.Slug).
 				WithHint("choose a directory outside of every server's files: a backup must not be lost together with what it is of")
 		}
 	}

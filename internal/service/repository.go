@@ -3,9 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/store"
@@ -14,8 +12,9 @@ import (
 // NewRepository asks for a repository.
 type NewRepository struct {
 	Name       string
-	Location   string // file:///absolute/path
-	MaxRunning int    // executions at once; 0: no limit
+	Location   string // as [holdfast.ParseLocation] reads it
+	Access     holdfast.ObjectAccess
+	MaxRunning int // executions at once; 0: no limit
 }
 
 // KitFacts is what a recovery kit is made of. The service does not keep the
@@ -24,6 +23,7 @@ type KitFacts struct {
 	Location string
 	FormatID string
 	Password holdfast.Secret // of a key slot of its own
+	Access   string          // how the location is reached; empty: it needs nothing
 }
 
 func repositoryWord(id holdfast.RepositoryID) string { return fmt.Sprintf("repository %d", id) }
@@ -63,55 +63,63 @@ func repositoryUsers(ctx context.Context, r store.Reader, actor holdfast.Actor) 
 	return users, err
 }
 
-// cleanLocation returns the location in its one spelling.
-func cleanLocation(location string) (string, error) {
-	bad := holdfast.Errorf(holdfast.CodeInvalid, "location %q is not the URL of a directory", location)
-	if strings.HasPrefix(location, "/") {
-		return "", bad.WithHint("write file://%s", location)
+// place reads where the new repository is to stand, and checks that it comes with the
+// access that it needs.
+func (in NewRepository) place() (holdfast.Location, error) {
+	l, err := holdfast.ParseLocation(in.Location)
+	switch {
+	case err != nil:
+		return l, err
+	case l.InStore():
+		return l, in.Access.Validate()
+	case in.Access != holdfast.ObjectAccess{}:
+		return l, errNoAccess(l.String())
 	}
-	u, err := url.Parse(location)
-	if err != nil || u.Scheme != "file" || u.Host != "" || u.User != nil || u.Opaque != "" ||
-		u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
-		return "", bad.WithHint("use file:///absolute/path")
-	}
-	if err := holdfast.CleanAbs("repository directory", u.Path); err != nil {
-		return "", err
-	}
-	return (&url.URL{Scheme: "file", Path: u.Path}).String(), nil
+	return l, nil
+}
+
+// errNoAccess refuses an access key to a directory.
+func errNoAccess(location string) error {
+	return holdfast.Errorf(holdfast.CodeInvalid, "%s is a directory, and takes no access key", location).
+		WithHint("a repository in an object store stands at s3:https://HOST/BUCKET/PREFIX")
 }
 
 // repositoryFree checks that neither name nor place is another repository's, and
 // that the place is no site's.
-func repositoryFree(ctx context.Context, r store.Reader, a holdfast.AccountID, name, location string) error {
+func repositoryFree(ctx context.Context, r store.Reader, a holdfast.AccountID, name string, l holdfast.Location) error {
 	_, err := r.RepositoryByName(ctx, a, name)
 	if err := free(err, "repository", name); err != nil {
 		return err
 	}
-	list, err := r.Repositories(ctx, 0) // of every account: they stand on one disk
+	list, err := r.Repositories(ctx, 0) // of every account: they stand on one disk, or in one store
 	if err != nil {
 		return err
 	}
 	for _, other := range list {
-		inside := strings.HasPrefix(other.Location, location+"/") || strings.HasPrefix(location, other.Location+"/")
+		at, err := holdfast.ParseLocation(other.Location)
 		switch {
-		case other.Account != a && (inside || other.Location == location):
-			return holdfast.Errorf(holdfast.CodeConflict, "no repository can stand at %s", location).WithHint("choose another directory")
-		case other.Location == location:
-			return holdfast.Errorf(holdfast.CodeConflict, "repository %q stands at %s already", other.Name, location).
-				WithHint("use that one, or choose another directory")
-		case inside:
-			return holdfast.Errorf(holdfast.CodeConflict, "%s and repository %q at %s lie inside each other", location, other.Name, other.Location).
-				WithHint("choose another directory")
+		case err != nil:
+			return fmt.Errorf("read the location of repository %d: %w", other.ID, err)
+		case !at.Overlaps(l):
+		case other.Account != a:
+			return holdfast.Errorf(holdfast.CodeConflict, "no repository can stand at %s", l).WithHint("choose another place")
+		case at == l:
+			return holdfast.Errorf(holdfast.CodeConflict, "repository %q stands at %s already", other.Name, l).
+				WithHint("use that one, or choose another place")
+		default:
+			return holdfast.Errorf(holdfast.CodeConflict, "%s and repository %q at %s lie inside each other", l, other.Name, other.Location).
+				WithHint("choose another place")
 		}
 	}
-	return outsideSites(ctx, r, a, location)
+	return outsideSites(ctx, r, a, l)
 }
 
 // CreateRepository makes a repository at a location that is empty or missing,
 // with two keys: the service's own, and one for the recovery kit that is
 // returned here and never again. Only the owner of the socket may make one in
 // another account than the default one. CodeConflict for a name or a location
-// that is taken, CodeInvalid for one inside or around a site's data directory.
+// that is taken or that holds anything, CodeInvalid for one inside or around a site's
+// data directory and for an object store that overwrites what is there.
 func (s *Service) CreateRepository(ctx context.Context, actor holdfast.Actor, in NewRepository) (holdfast.Repository, KitFacts, error) {
 	fail := func(err error) (holdfast.Repository, KitFacts, error) { return holdfast.Repository{}, KitFacts{}, err }
 	if err := allow(actor, opCreateRepository, account()); err != nil {
@@ -123,7 +131,7 @@ func (s *Service) CreateRepository(ctx context.Context, actor holdfast.Actor, in
 	if in.MaxRunning < 0 {
 		return fail(holdfast.Errorf(holdfast.CodeInvalid, "the limit of running executions is negative").WithHint("use 0 for no limit"))
 	}
-	location, err := cleanLocation(in.Location)
+	l, err := in.place()
 	if err != nil {
 		return fail(err)
 	}
@@ -131,7 +139,7 @@ func (s *Service) CreateRepository(ctx context.Context, actor holdfast.Actor, in
 		return fail(err)
 	}
 	err = s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
-		return repositoryFree(ctx, r, actor.Principal.Account, in.Name, location)
+		return repositoryFree(ctx, r, actor.Principal.Account, in.Name, l)
 	})
 	if err != nil {
 		return fail(err)
@@ -148,43 +156,55 @@ func (s *Service) CreateRepository(ctx context.Context, actor holdfast.Actor, in
 	if err != nil {
 		return fail(err)
 	}
-	formatID, err := s.createFiles(ctx, location, service, kit)
+	access, err := s.sealAccess(in.Access)
+	if err != nil {
+		return fail(err)
+	}
+	location := l.String()
+	formatID, err := s.createFiles(ctx, location, in.Access, service, kit)
 	if err != nil {
 		return fail(err)
 	}
 	repo, err := s.insertRepository(ctx, actor, holdfast.Repository{
 		Account: actor.Principal.Account, Name: in.Name, Location: location, FormatID: formatID, Password: sealed,
-		MaxRunning: in.MaxRunning,
-	})
+		Access: access, MaxRunning: in.MaxRunning,
+	}, in.Access.AccessKey)
 	if err != nil {
 		code := holdfast.ErrorCode(err)
 		return fail(holdfast.Wrap(code, err, "the repository at %s was made, but not recorded: %s", location, holdfast.ErrorMessage(err)).
-			WithHint("its directory holds an empty repository that nothing uses: remove the directory, then try again"))
+			WithHint("an empty repository that nothing uses is there: remove the directory, or what is under the prefix, then try again"))
 	}
 	s.cfg.Log.InfoContext(ctx, "repository created", "repository", repo.ID, "actor", actor.String())
-	return repo, KitFacts{Location: location, FormatID: formatID, Password: kit}, nil
+	return repo, KitFacts{Location: location, FormatID: formatID, Password: kit, Access: kitAccess(l, in.Access)}, nil
 }
 
-func (s *Service) createFiles(ctx context.Context, location string, service, kit holdfast.Secret) (string, error) {
+func (s *Service) createFiles(ctx context.Context, location string, access holdfast.ObjectAccess, service, kit holdfast.Secret) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
-	return s.cfg.Repositories.Create(ctx, location, service, kit)
+	return s.cfg.Repositories.Create(ctx, location, access, service, kit)
 }
 
 // insertRepository outlives the caller's patience: the files are there already.
-func (s *Service) insertRepository(ctx context.Context, actor holdfast.Actor, row holdfast.Repository) (holdfast.Repository, error) {
+func (s *Service) insertRepository(ctx context.Context, actor holdfast.Actor, row holdfast.Repository, accessKey string) (holdfast.Repository, error) {
 	row.Created = s.now()
 	var repo holdfast.Repository
-	err := s.update(context.WithoutCancel(ctx), actor, func(ctx context.Context, tx store.Tx) error {
+	l, err := holdfast.ParseLocation(row.Location)
+	if err != nil {
+		return repo, err
+	}
+	err = s.update(context.WithoutCancel(ctx), actor, func(ctx context.Context, tx store.Tx) error {
 		repo = row
-		if err := repositoryFree(ctx, tx, repo.Account, repo.Name, repo.Location); err != nil {
+		if err := repositoryFree(ctx, tx, repo.Account, repo.Name, l); err != nil {
 			return err
 		}
 		if err := tx.InsertRepository(ctx, &repo); err != nil {
 			return err
 		}
-		return record(ctx, tx, actor, repo.Created, repositoryWord(repo.ID), "repository.created",
-			facts{"name": repo.Name, "location": repo.Location, "format_id": repo.FormatID})
+		data := facts{"name": repo.Name, "location": repo.Location, "format_id": repo.FormatID}
+		if accessKey != "" {
+			data["access_key"] = accessKey
+		}
+		return record(ctx, tx, actor, repo.Created, repositoryWord(repo.ID), "repository.created", data)
 	})
 	return repo, err
 }
@@ -217,10 +237,14 @@ func repositoriesInScope(ctx context.Context, r store.Reader, actor holdfast.Act
 
 // Repository returns a repository.
 func (s *Service) Repository(ctx context.Context, actor holdfast.Actor, id holdfast.RepositoryID) (holdfast.Repository, error) {
+	return s.repositoryFor(ctx, actor, opRepository, id)
+}
+
+func (s *Service) repositoryFor(ctx context.Context, actor holdfast.Actor, op Operation, id holdfast.RepositoryID) (holdfast.Repository, error) {
 	var repo holdfast.Repository
 	err := s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
 		var err error
-		repo, err = findRepository(ctx, r, actor, opRepository, id)
+		repo, err = findRepository(ctx, r, actor, op, id)
 		return err
 	})
 	if err != nil {

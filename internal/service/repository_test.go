@@ -48,6 +48,8 @@ func TestCreateRepository(t *testing.T) {
 		{"location taken, spelt otherwise", "x", "file:///backup/m%61in", holdfast.CodeConflict},
 		{"inside another", "x", "file:///backup/main/x", holdfast.CodeConflict},
 		{"around another", "x", "file:///backup", holdfast.CodeConflict},
+		{"a bucket without an access", "x", "s3:https://s3.example.com/bucket", holdfast.CodeInvalid},
+		{"a bucket without TLS", "x", "s3:http://s3.example.com/bucket", holdfast.CodeInvalid},
 	} {
 		_, _, err := r.svc.CreateRepository(ctx, r.admin, service.NewRepository{Name: c.repo, Location: c.location})
 		if got := holdfast.ErrorCode(err); got != c.want {

@@ -74,6 +74,9 @@ type recorder struct {
 	passwords    []string
 	joinErr      error
 	createErr    error
+	accesses     []holdfast.ObjectAccess // of repositories that were made
+	checks       []string
+	checkErr     error
 	log          []byte
 	etlCalls     []etlCall
 	meanwhile    func() // while a counter is set
@@ -161,7 +164,7 @@ func (*recorder) NewKitPassword() (holdfast.Secret, error) {
 	return holdfast.NewSecret("7Q4M-KIT0"), nil
 }
 
-func (d *recorder) Create(_ context.Context, location string, svc, kit holdfast.Secret) (string, error) {
+func (d *recorder) Create(_ context.Context, location string, access holdfast.ObjectAccess, svc, kit holdfast.Secret) (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.createErr != nil {
@@ -169,7 +172,16 @@ func (d *recorder) Create(_ context.Context, location string, svc, kit holdfast.
 	}
 	d.locations = append(d.locations, location)
 	d.passwords = append(d.passwords, svc.Reveal(), kit.Reveal())
+	d.accesses = append(d.accesses, access)
 	return fmt.Sprintf("%064x", len(d.locations)), nil
+}
+
+// Check implements service.Repositories.
+func (d *recorder) Check(_ context.Context, location string, access holdfast.ObjectAccess, password holdfast.Secret, formatID string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.checks = append(d.checks, location+" "+access.AccessKey+" "+access.SecretKey.Reveal()+" "+password.Reveal()+" "+formatID)
+	return d.checkErr
 }
 
 func (d *recorder) rung() []string {

@@ -46,7 +46,10 @@ type Repositories interface {
 	NewKitPassword() (holdfast.Secret, error)
 	// Create makes an empty repository at the location with two key slots, the
 	// service's and the recovery kit's, and returns its format id.
-	Create(ctx context.Context, location string, service, kit holdfast.Secret) (formatID string, err error)
+	Create(ctx context.Context, location string, access holdfast.ObjectAccess, service, kit holdfast.Secret) (formatID string, err error)
+	// Check opens the repository at the location. CodeInvalid when it is not the
+	// one with the format id.
+	Check(ctx context.Context, location string, access holdfast.ObjectAccess, service holdfast.Secret, formatID string) error
 }
 
 // Sealer seals and opens secrets with the master key.

@@ -50,8 +50,8 @@ type Site struct {
 	DataDir string          `json:"data_dir"`
 }
 
-// Repository is a repository as it stands in an order. Its password is among
-// the secrets.
+// Repository is a repository as it stands in an order. Its password, and its access,
+// are among the secrets.
 type Repository struct {
 	ID       holdfast.RepositoryID `json:"id"`
 	Location string                `json:"location"`
@@ -121,6 +121,7 @@ func (r *Repository) validate() error {
 type Secrets struct {
 	Site       holdfast.Secret                     // the site's password; empty: none is needed
 	Repository holdfast.Secret                     // the repository's password
+	Access     holdfast.ObjectAccess               // to the object store where the repository stands; zero: none is needed
 	Sites      map[holdfast.SiteID]holdfast.Secret // passwords of the sites of an ETL that need one
 	Properties map[string]string                   // of an ETL's execution, merged; any of them may be a secret
 }
@@ -129,6 +130,7 @@ type Secrets struct {
 type secretsJSON struct {
 	Site       string                     `json:"site,omitempty"`
 	Repository string                     `json:"repository,omitempty"`
+	Access     string                     `json:"access,omitempty"` // packed
 	Sites      map[holdfast.SiteID]string `json:"sites,omitempty"`
 	Properties map[string]string          `json:"properties,omitempty"`
 }
@@ -139,7 +141,11 @@ func (s Secrets) Pack() (holdfast.Secret, error) {
 	if err := validProperties(s.Properties); err != nil {
 		return holdfast.Secret{}, err
 	}
-	j := secretsJSON{Site: s.Site.Reveal(), Repository: s.Repository.Reveal(), Properties: s.Properties}
+	access, err := s.Access.Pack()
+	if err != nil {
+		return holdfast.Secret{}, err
+	}
+	j := secretsJSON{Site: s.Site.Reveal(), Repository: s.Repository.Reveal(), Access: access.Reveal(), Properties: s.Properties}
 	if len(s.Sites) > 0 {
 		j.Sites = make(map[holdfast.SiteID]string, len(s.Sites))
 		for id, secret := range s.Sites {
@@ -162,7 +168,11 @@ func UnpackSecrets(packed holdfast.Secret) (Secrets, error) {
 	if err := validProperties(j.Properties); err != nil {
 		return Secrets{}, err
 	}
-	s := Secrets{Site: holdfast.NewSecret(j.Site), Repository: holdfast.NewSecret(j.Repository), Properties: j.Properties}
+	access, err := holdfast.UnpackObjectAccess(holdfast.NewSecret(j.Access))
+	if err != nil {
+		return Secrets{}, err
+	}
+	s := Secrets{Site: holdfast.NewSecret(j.Site), Repository: holdfast.NewSecret(j.Repository), Access: access, Properties: j.Properties}
 	if len(j.Sites) > 0 {
 		s.Sites = make(map[holdfast.SiteID]holdfast.Secret, len(j.Sites))
 		for id, secret := range j.Sites {

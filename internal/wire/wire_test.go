@@ -204,13 +204,13 @@ func TestFailure(t *testing.T) {
 
 func TestSecrets(t *testing.T) {
 	t.Parallel()
-	in := wire.Secrets{Site: holdfast.NewSecret(`p"ä`), Repository: holdfast.NewSecret("r")}
+	in := wire.Secrets{Site: holdfast.NewSecret(`p"ä`), Repository: holdfast.NewSecret("r"), Access: holdfast.ObjectAccess{AccessKey: "k", SecretKey: holdfast.NewSecret("s")}}
 	packed, err := in.Pack()
 	if err != nil {
 		t.Fatal(err)
 	}
 	out, err := wire.UnpackSecrets(packed)
-	if err != nil || out.Site.Reveal() != in.Site.Reveal() || out.Repository.Reveal() != "r" {
+	if err != nil || out.Site.Reveal() != in.Site.Reveal() || out.Repository.Reveal() != "r" || out.Access.SecretKey.Reveal() != "s" {
 		t.Errorf("round trip: got %v", err)
 	}
 	if _, err := wire.UnpackSecrets(holdfast.NewSecret("hunter2{")); err == nil || strings.Contains(err.Error(), "hunter2") {

@@ -18,8 +18,8 @@ import (
 
 // openRepository opens the order's repository, and makes sure that it is the one
 // that is meant.
-func (w *Worker) openRepository(ctx context.Context, at wire.Repository, password holdfast.Secret) (Repository, error) {
-	b, err := w.cfg.OpenBucket(ctx, at.Location)
+func (w *Worker) openRepository(ctx context.Context, at wire.Repository, secrets wire.Secrets) (Repository, error) {
+	b, err := w.cfg.OpenBucket(ctx, at.Location, secrets.Access)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", at.Location, err)
 	}
@@ -27,10 +27,10 @@ func (w *Worker) openRepository(ctx context.Context, at wire.Repository, passwor
 	if open == nil {
 		open = openRepository
 	}
-	r, err := open(ctx, b, password)
+	r, err := open(ctx, b, secrets.Repository)
 	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
 		return nil, holdfast.Wrap(holdfast.CodeNotFound, err, "there is no repository at %s on the machine of worker %s", at.Location, w.cfg.Name).
-			WithHint("mount the repository there, under the same path as on the server's machine")
+			WithHint("%s", elsewhere(at.Location))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open repository %s: %w", at.Location, err)
@@ -42,9 +42,17 @@ func (w *Worker) openRepository(ctx context.Context, at wire.Repository, passwor
 	return r, nil
 }
 
+// elsewhere says what to do when no repository is where it should be.
+func elsewhere(location string) string {
+	if l, err := holdfast.ParseLocation(location); err == nil && l.InStore() {
+		return "somebody has removed or moved it: bring the objects back to where they were"
+	}
+	return "mount the repository there, under the same path as on the server's machine"
+}
+
 func (r *run) backup(e engine.Engine, secrets wire.Secrets) (res engine.Result, err error) {
 	r.progress.Phase("open")
-	repo, err := r.w.openRepository(r.soft, r.order.Repository, secrets.Repository)
+	repo, err := r.w.openRepository(r.soft, r.order.Repository, secrets)
 	if err != nil {
 		return res, err
 	}

@@ -49,8 +49,9 @@ type Config struct {
 	Pipelines map[holdfast.Engine]engine.Pipeline
 	// ServiceSlots is how many service ETLs run at once, beside Slots; 0: none.
 	ServiceSlots int
-	// OpenBucket opens where a repository lies: location is its URL.
-	OpenBucket func(ctx context.Context, location string) (objstore.Bucket, error)
+	// OpenBucket opens where a repository lies: location is its URL, and access is for
+	// the object store that it names.
+	OpenBucket func(ctx context.Context, location string, access holdfast.ObjectAccess) (objstore.Bucket, error)
 	// OpenRepository opens the repository in a bucket; nil: package repository
 	// does.
 	OpenRepository func(ctx context.Context, b objstore.Bucket, password holdfast.Secret) (Repository, error)

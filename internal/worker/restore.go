@@ -16,7 +16,7 @@ import (
 
 func (r *run) restore(e engine.Engine, secrets wire.Secrets) (res engine.Result, err error) {
 	r.progress.Phase("open")
-	repo, err := r.w.openRepository(r.soft, r.order.Repository, secrets.Repository)
+	repo, err := r.w.openRepository(r.soft, r.order.Repository, secrets)
 	if err != nil {
 		return res, err
 	}

@@ -184,7 +184,7 @@ func (p *plant) path(name string) string { return filepath.Join(p.dir, name) }
 func (p *plant) NewKitPassword() (holdfast.Secret, error) { return repository.NewKitPassword() }
 
 // Create implements service.Repositories.
-func (p *plant) Create(ctx context.Context, location string, password, _ holdfast.Secret) (string, error) {
+func (p *plant) Create(ctx context.Context, location string, _ holdfast.ObjectAccess, password, _ holdfast.Secret) (string, error) {
 	u, err := url.Parse(location)
 	if err != nil {
 		return "", err
@@ -198,6 +198,11 @@ func (p *plant) Create(ctx context.Context, location string, password, _ holdfas
 		return "", err
 	}
 	return r.ID(), nil
+}
+
+// Check implements service.Repositories: no test changes an access.
+func (p *plant) Check(context.Context, string, holdfast.ObjectAccess, holdfast.Secret, string) error {
+	return nil
 }
 
 func newPlant(t *testing.T, roots ...string) *plant {
@@ -253,7 +258,7 @@ func (p *plant) work(t *testing.T, nats *dispatch.Server, roots []string, log *s
 	w := worker.New(worker.Config{
 		ID: row.ID, Name: row.Name, Pools: row.Pools, Slots: 2, Version: "test", Conn: conn, Opener: id, RestoreRoots: roots, Log: log,
 		Engines: map[holdfast.Engine]engine.Engine{holdfast.EnginePhysical: e},
-		OpenBucket: func(_ context.Context, location string) (objstore.Bucket, error) {
+		OpenBucket: func(_ context.Context, location string, _ holdfast.ObjectAccess) (objstore.Bucket, error) {
 			u, err := url.Parse(location)
 			if err != nil {
 				return nil, err

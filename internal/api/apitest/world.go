@@ -253,6 +253,11 @@ func (*dispatcher) NewKitPassword() (holdfast.Secret, error) {
 }
 
 // Create makes no files.
-func (d *dispatcher) Create(context.Context, string, holdfast.Secret, holdfast.Secret) (string, error) {
+func (d *dispatcher) Create(context.Context, string, holdfast.ObjectAccess, holdfast.Secret, holdfast.Secret) (string, error) {
 	return strings.Repeat("5e", 32), nil
+}
+
+// Check opens nothing.
+func (d *dispatcher) Check(context.Context, string, holdfast.ObjectAccess, holdfast.Secret, string) error {
+	return nil
 }

@@ -24,6 +24,13 @@ func TestExchanges(t *testing.T) {
 	r.want(200, "POST", "/api/v1/sites/berlin/test", "")
 	r.want(200, "GET", "/api/v1/repositories/main", "")
 	r.want(200, "GET", "/api/v1/repositories", "")
+	r.want(400, "GET", "/api/v1/repositories/main/access", "")
+	r.want(201, "POST", "/api/v1/repositories", `{"name":"far","location":"s3:https://s3.example.com/bucket/far","access":`+
+		`{"access_key":"KEY1","secret_key":"planted-secret-key","session_token":"planted-session-token","region":"eu-1"}}`)
+	r.want(200, "GET", "/api/v1/repositories/far/access", "")
+	r.want(200, "PATCH", "/api/v1/repositories/far/access", `{"access_key":"KEY2","secret_key":"planted-secret-key-2","storage_class":"COLD"}`)
+	r.want(400, "PATCH", "/api/v1/repositories/far/access", `{"access_key":"KEY3"}`)
+	r.want(403, "PATCH", "/api/v1/repositories/far/access", `{"secret_key":"wrong"}`)
 	r.want(200, "GET", "/api/v1/jobs?site=berlin&limit=10", "")
 	r.want(200, "PATCH", "/api/v1/jobs/berlin%2Fnightly", `{"priority":2,"retention":{"count":3,"unit":"SETS"},"auto_abort":{"active":true,"minutes":90}}`)
 	r.want(200, "GET", "/api/v1/jobs/nightly", "")

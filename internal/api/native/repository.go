@@ -17,7 +17,7 @@ const createTimeout = 135 * time.Second
 type Repository struct {
 	ID         holdfast.RepositoryID `json:"id"`
 	Name       string                `json:"name"`
-	Location   string                `json:"location" doc:"URL: file:///absolute/path"`
+	Location   string                `json:"location" doc:"file:///absolute/path, or s3:https://host/bucket/prefix"`
 	FormatID   string                `json:"format_id" doc:"The id in the repository itself"`
 	MaxRunning int                   `json:"max_running" doc:"Executions at once; 0: no limit"`
 	Created    time.Time             `json:"created"`
@@ -26,7 +26,9 @@ type Repository struct {
 // NewRepository asks for a repository.
 type NewRepository struct {
 	Name     string `json:"name" maxLength:"63"`
-	Location string `json:"location" maxLength:"4096" doc:"URL: file:///absolute/path"`
+	Location string `json:"location" maxLength:"4096" doc:"file:///absolute/path, or s3:https://host/bucket/prefix"`
+	// Access is for an object store; its bucket must honour If-None-Match.
+	Access *NewObjectAccess `json:"access,omitempty" doc:"Needed for an object store, and for nothing else"`
 }
 
 // CreatedRepository is a new repository and its recovery kit.
@@ -41,13 +43,15 @@ type Kit struct {
 	Location string `json:"location"`
 	FormatID string `json:"format_id"`
 	Password string `json:"password"`
+	Access   string `json:"access,omitempty" doc:"How an object store is reached, in words"`
 }
 
 func repositoryOf(r holdfast.Repository) Repository {
 	return Repository{ID: r.ID, Name: r.Name, Location: r.Location, FormatID: r.FormatID, MaxRunning: r.MaxRunning, Created: utc(r.Created)}
 }
 
-type repositoryPath struct {
+// RepositoryPath names a repository in a path.
+type RepositoryPath struct {
 	Repository string `path:"repository" doc:"Id or name"`
 }
 
@@ -65,7 +69,11 @@ func (a *api) registerRepositories() {
 		summary: "Create a repository; the recovery kit is in this answer and nowhere else", timeout: createTimeout,
 	},
 		func(ctx context.Context, actor holdfast.Actor, in *struct{ Body NewRepository }) (*created[CreatedRepository], error) {
-			r, kit, err := a.Service.CreateRepository(ctx, actor, service.NewRepository{Name: in.Body.Name, Location: in.Body.Location})
+			ask := service.NewRepository{Name: in.Body.Name, Location: in.Body.Location}
+			if in.Body.Access != nil {
+				ask.Access = in.Body.Access.domain()
+			}
+			r, kit, err := a.Service.CreateRepository(ctx, actor, ask)
 			if err != nil {
 				return nil, err
 			}
@@ -73,23 +81,24 @@ func (a *api) registerRepositories() {
 				Location: fmt.Sprintf("%s/repositories/%d", Root, r.ID),
 				Body: CreatedRepository{
 					Repository: repositoryOf(r),
-					Kit:        Kit{Location: kit.Location, FormatID: kit.FormatID, Password: kit.Password.Reveal()},
+					Kit:        Kit{Location: kit.Location, FormatID: kit.FormatID, Password: kit.Password.Reveal(), Access: kit.Access},
 				},
 			}, nil
 		})
 	register(a, operation{id: "get-repository", method: http.MethodGet, path: "/repositories/{repository}", tag: "repositories", summary: "Get a repository"},
-		func(ctx context.Context, actor holdfast.Actor, in *repositoryPath) (*output[Repository], error) {
+		func(ctx context.Context, actor holdfast.Actor, in *RepositoryPath) (*output[Repository], error) {
 			r, err := a.repository(ctx, actor, in.Repository)
 			if err != nil {
 				return nil, err
 			}
 			return &output[Repository]{Body: repositoryOf(r)}, nil
 		})
+	a.registerObjectAccess()
 	register(a, operation{
 		id: "delete-repository", method: http.MethodDelete, path: "/repositories/{repository}", tag: "repositories",
 		summary: "Forget a repository that neither a site nor a backup set uses; its files stay",
 	},
-		func(ctx context.Context, actor holdfast.Actor, in *repositoryPath) (*none, error) {
+		func(ctx context.Context, actor holdfast.Actor, in *RepositoryPath) (*none, error) {
 			r, err := a.repository(ctx, actor, in.Repository)
 			if err != nil {
 				return nil, err

@@ -56,8 +56,15 @@ func (outside) NewKitPassword() (holdfast.Secret, error) {
 	return holdfast.NewSecret("7Q4M-KIT0"), nil
 }
 
-func (outside) Create(context.Context, string, holdfast.Secret, holdfast.Secret) (string, error) {
+func (outside) Create(context.Context, string, holdfast.ObjectAccess, holdfast.Secret, holdfast.Secret) (string, error) {
 	return strings.Repeat("ab", 32), nil
+}
+
+func (outside) Check(_ context.Context, _ string, access holdfast.ObjectAccess, _ holdfast.Secret, _ string) error {
+	if access.SecretKey.Reveal() == "wrong" {
+		return holdfast.Errorf(holdfast.CodeForbidden, "the store does not take the access key").WithHint("look at its secret")
+	}
+	return nil
 }
 
 func (o outside) Read(_ context.Context, _ holdfast.ExecutionID, offset int64, limit int) ([]byte, int64, error) {

@@ -57,6 +57,8 @@ type Service interface {
 	CreateRepository(ctx context.Context, actor holdfast.Actor, in service.NewRepository) (holdfast.Repository, service.KitFacts, error)
 	Repositories(ctx context.Context, actor holdfast.Actor) ([]holdfast.Repository, error)
 	Repository(ctx context.Context, actor holdfast.Actor, id holdfast.RepositoryID) (holdfast.Repository, error)
+	RepositoryAccess(ctx context.Context, actor holdfast.Actor, id holdfast.RepositoryID) (holdfast.ObjectAccess, bool, error)
+	SetRepositoryAccess(ctx context.Context, actor holdfast.Actor, id holdfast.RepositoryID, change holdfast.ObjectAccessChange) (holdfast.ObjectAccess, bool, error)
 	DeleteRepository(ctx context.Context, actor holdfast.Actor, id holdfast.RepositoryID) error
 
 	CreateJob(ctx context.Context, actor holdfast.Actor, j holdfast.Job) (holdfast.Job, error)

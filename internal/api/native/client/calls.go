@@ -83,8 +83,44 @@ func (c *Client) Repository(ctx context.Context, ref string) (native.Repository,
 
 // CreateRepository makes a repository. Its recovery kit comes this once.
 func (c *Client) CreateRepository(ctx context.Context, in native.NewRepository) (native.CreatedRepository, error) {
-	return call[native.CreatedRepository](ctx, c, post(in, "repositories"))
+	out := newRepository{NewRepository: in}
+	if in.Access != nil {
+		out.Access = &newObjectAccess{*in.Access, in.Access.SecretKey.Reveal(), in.Access.SessionToken.Reveal()}
+	}
+	return call[native.CreatedRepository](ctx, c, post(out, "repositories"))
 }
+
+// RepositoryAccess returns how the object store of the repository with this id or
+// name is reached.
+func (c *Client) RepositoryAccess(ctx context.Context, ref string) (native.ObjectAccess, error) {
+	return call[native.ObjectAccess](ctx, c, get("repositories", ref, "access"))
+}
+
+// UpdateRepositoryAccess changes it.
+func (c *Client) UpdateRepositoryAccess(ctx context.Context, ref string, in native.ObjectAccessChange) (native.ObjectAccess, error) {
+	return call[native.ObjectAccess](ctx, c, request{
+		method: http.MethodPatch, path: []string{"repositories", ref, "access"},
+		body: objectAccessChange{in, in.SecretKey.Reveal(), in.SessionToken.Reveal()},
+	})
+}
+
+// The bodies that hold an access to an object store.
+type (
+	newRepository struct {
+		native.NewRepository
+		Access *newObjectAccess `json:"access,omitempty"`
+	}
+	newObjectAccess struct {
+		native.NewObjectAccess
+		SecretKey    string `json:"secret_key"`
+		SessionToken string `json:"session_token,omitempty"`
+	}
+	objectAccessChange struct {
+		native.ObjectAccessChange
+		SecretKey    string `json:"secret_key,omitempty"`
+		SessionToken string `json:"session_token,omitempty"`
+	}
+)
 
 // DeleteRepository forgets the repository with this id or name.
 func (c *Client) DeleteRepository(ctx context.Context, ref string) error {
