@@ -82,7 +82,7 @@ func (r *Repository) Check(ctx context.Context, o CheckOptions) (_ CheckResult, 
 	}
 	c := &checker{
 		Repository: r, options: o, looseIndex: index.New(), loosePacks: map[hash.ID]*finding{},
-		bad: map[hash.ID]*badPack{}, trees: map[hash.ID]uint32{}, lost: map[string]*finding{},
+		bad: map[hash.ID]*badPack{}, hits: map[uint32][]*finding{}, lost: map[string]*finding{},
 	}
 	l, err := c.lock(ctx)
 	if err != nil {
@@ -113,7 +113,6 @@ type checker struct {
 	options   CheckOptions
 	others    bool       // somebody else holds a lock
 	snapshots []Snapshot // the oldest first
-	roots     []uint32   // their trees
 
 	index      *index.Index
 	sizes      map[hash.ID]int64 // of the packs that are there
@@ -128,10 +127,9 @@ type checker struct {
 	findings   []*finding
 	more       finding // all beyond maxFindings
 	bad        map[hash.ID]*badPack
-	loosePacks map[hash.ID]*finding // nil: not needed so far
-	trees      map[hash.ID]uint32   // number in graph
-	graph      []treeNode
-	lost       map[string]*finding // that no object can be named for, by what they say
+	loosePacks map[hash.ID]*finding  // nil: not needed so far
+	hits       map[uint32][]*finding // by the number of the tree that they are felt in
+	lost       map[string]*finding   // that no object can be named for, by what they say
 }
 
 // lock takes the lock. A lock of others that cannot be read would keep us out: it
@@ -321,11 +319,11 @@ func (c *checker) finish() CheckResult {
 	}
 	c.result.ReadBytes = c.readBytes.Load()
 	same := map[string][]CheckedSnapshot{} // findings often affect the same ones
-	var any big.Int
-	any.Or(&any, &c.more.affected)
+	var every big.Int
+	every.Or(&every, &c.more.affected)
 	var gone []CheckedSnapshot
 	for _, f := range c.findings {
-		any.Or(&any, &f.affected)
+		every.Or(&every, &f.affected)
 		gone = append(gone, f.Affected...) // snapshots that cannot be read
 		if f.affected.Sign() != 0 {
 			key := f.affected.String()
@@ -336,7 +334,7 @@ func (c *checker) finish() CheckResult {
 		}
 		c.result.Findings = append(c.result.Findings, f.Finding)
 	}
-	c.result.Affected = append(gone, pick(&any)...)
+	c.result.Affected = append(gone, pick(&every)...)
 	slices.SortFunc(c.result.Findings, func(a, b Finding) int {
 		return cmp.Or(compareBool(a.Kind.IsWarning(), b.Kind.IsWarning()), cmp.Compare(a.Object, b.Object), cmp.Compare(a.What, b.What))
 	})

@@ -251,6 +251,7 @@ func TestEveryDamageIsNamed(t *testing.T) {
 }
 
 func (d damageRig) try(t *testing.T, name, what string, data []byte) {
+	t.Helper()
 	kind, id, _ := strings.Cut(name, "/")
 	r, err := Open(t.Context(), d.bucket(t, "", nil), testSecret()) // opened while it was whole
 	if err != nil {

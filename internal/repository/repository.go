@@ -25,7 +25,8 @@ type Repository struct {
 const maxConfig = 64 << 10
 
 // Create makes a new repository in an empty bucket, with one key slot for each
-// password: the first is the service's, the others are of recovery kits. A bucket that holds anything of a repository is CodeConflict.
+// password: the first is the service's, the others are of recovery kits. A bucket
+// that holds anything of a repository is CodeConflict.
 func Create(ctx context.Context, b objstore.Bucket, passwords ...holdfast.Secret) (*Repository, error) {
 	c := systemClock()
 	params, err := measureParams(c.now)
