@@ -1,6 +1,7 @@
 package etl_test
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -22,14 +23,16 @@ func TestCounterOfAnother(t *testing.T) {
 		"table":  strings.Replace(base, "table: a}]\n", "table: b}]\n", 1),
 		"column": strings.Replace(base, "column: id", "column: at", 1),
 		"tie":    strings.Replace(base, "column: id", "column: id, tie: at", 1),
+		"source": strings.Replace(base, "table: a, incremental", "table: public.b, incremental", 1),
 	} {
 		req := p.order(t, def)
 		req.Execution, execution = execution, execution+1
-		fail(t, req, holdfast.CodeConflict, `"public"."a" by "id"`, "--reset")
+		fail(t, req, holdfast.CodeConflict, `"public"."a" by "id" from "a"`, "--reset")
 		if t.Failed() {
 			t.Fatalf("with another %s", name)
 		}
 	}
+	p.shop.Exec(t, "", "CREATE TABLE b AS SELECT g + 100 AS id, 1 AS at FROM generate_series(1, 3) AS g")
 	other := p.order(t, strings.Replace(base, "table: a}]\n", "table: b}]\n", 1))
 	if err := etl.New(etl.Config{}).SetCounter(t.Context(), other, "a", "a", "7"); err != nil {
 		t.Fatal(err)
@@ -38,6 +41,53 @@ func TestCounterOfAnother(t *testing.T) {
 	run(t, other)
 	if got := p.dwh.Value(t, "", "SELECT string_agg(id::text, ',' ORDER BY id) FROM b"); got != "8,9,10" {
 		t.Errorf("got %s in the other table, want what is behind the counter that was set", got)
+	}
+}
+
+// A counter goes on over another query, and the log says so once. One that was
+// written before bases had relations goes on, too.
+func TestCounterOfAChangedQuery(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	p.shop.Exec(t, "", "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 10); INSERT INTO b SELECT generate_series(1, 20)")
+	p.dwh.Exec(t, "", "CREATE TABLE a (id int)")
+	execution := holdfast.ExecutionID(1001)
+	for _, c := range []struct {
+		extract string
+		before  string // what the books say
+		changed int    // times that the log says so
+		basis   string
+		last    string // id that was loaded; empty: it fails
+	}{
+		{"table: a", "", 0, `from "a"`, "10"},
+		{"table: b", `UPDATE holdfast_etl.counter SET basis = replace(basis, ' from "a"', '')`, 0, `from "b"`, "20"},
+		{"table: a", "", 0, `from "b"`, ""},
+		{"query: select id from b where id < 30", "INSERT", 1, "from query ", "29"},
+		{"query: \"select  id\\nfrom b where id < 30\"", "", 0, "from query ", "29"},
+		{"query: select id from b", "", 1, "from query ", "40"},
+		{"table: a", "", 1, `from "a"`, "40"},
+	} {
+		if c.before == "INSERT" {
+			p.shop.Exec(t, "", "INSERT INTO b SELECT generate_series(21, 40)")
+		} else if c.before != "" {
+			p.dwh.Exec(t, "", c.before)
+		}
+		req := p.order(t, "\nextract: [{name: a, connection: shop, "+c.extract+", incremental: {strategy: column, column: id}}]\nload: [{from: a, connection: dwh, table: a}]\nbatch: {rows: 4}\n")
+		req.Execution, execution = execution, execution+1
+		if c.last == "" {
+			fail(t, req, holdfast.CodeConflict, `is that of "public"."a" by "id" from "b", and the definition says "public"."a" by "id" from "a"`, "--reset")
+		} else if got := logged(t, func(l *slog.Logger) { req.Log = l; run(t, req) }, "the query has changed, and the counter goes on where it is"); len(got) != c.changed {
+			t.Errorf("%s: got %q, want it said %d times", c.extract, got, c.changed)
+		}
+		if got := p.dwh.Value(t, "", "SELECT basis FROM holdfast_etl.counter"); !strings.Contains(got, c.basis) {
+			t.Errorf("%s: got the basis %s, want %q in it", c.extract, got, c.basis)
+		}
+		if got := p.dwh.Value(t, "", "SELECT max(id) FROM a"); c.last != "" && got != c.last {
+			t.Errorf("%s: got rows up to %s, want %s", c.extract, got, c.last)
+		}
+	}
+	if got := p.dwh.Value(t, "", "SELECT count(*) || ' ' || count(DISTINCT id) FROM a"); got != "40 40" {
+		t.Errorf("got %s rows and ids, want 40 of each", got)
 	}
 }
 
@@ -53,7 +103,11 @@ load: [{from: a, connection: lake, output: {path: a, format: csv}}]
 	run(t, toFiles(t, shop, root, def))
 	req := toFiles(t, shop, root, strings.Replace(def, "column: id", "column: at", 1))
 	req.Execution++
-	fail(t, req, holdfast.CodeConflict, `by "id"`, "--reset")
+	fail(t, req, holdfast.CodeConflict, `by "id" from "a"`, "--reset")
+	shop.Exec(t, "", "CREATE TABLE b AS SELECT * FROM a")
+	req = toFiles(t, shop, root, strings.Replace(def, "table: a", "table: b", 1))
+	req.Execution++
+	fail(t, req, holdfast.CodeConflict, `by "id" from "a"`, "--reset")
 }
 
 func TestSetCounterChecks(t *testing.T) {

@@ -21,6 +21,7 @@ type flow struct {
 	plan   *definition.Flow
 	result engine.FlowResult
 	phases phases
+	toldOf map[string]bool // extracts of which the log says that their query has changed
 
 	sources  map[place]*source
 	trackers map[string]*tracker // by extract
@@ -40,7 +41,7 @@ func newFlow(e *execution, plan *definition.Flow) *flow {
 	if plan.Load.Output != nil {
 		to = strings.TrimSuffix(c.Directory, "/") + "/" + plan.Load.Output.Path
 	}
-	return &flow{e: e, plan: plan, result: engine.FlowResult{Flow: plan.Load.Name, Target: to}}
+	return &flow{e: e, plan: plan, toldOf: map[string]bool{}, result: engine.FlowResult{Flow: plan.Load.Name, Target: to}}
 }
 
 // run does the units of the flow, one after the other.

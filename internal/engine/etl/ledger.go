@@ -11,7 +11,6 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
-	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
 	"github.com/holdfast-backup/holdfast/internal/engine/pgsession"
 )
 
@@ -226,44 +225,6 @@ func (f *flow) key() []any {
 	return []any{f.e.req.Installation, int64(f.e.req.Job), f.plan.Load.Name}
 }
 
-// basis says what a counter's value means: of which target it is, and by what the
-// extract counts. A counter is no use to a flow for which it is another one.
-func (f *flow) basis(in *definition.Input, t *target) string {
-	i := in.Extract.Incremental
-	by := string(i.Strategy)
-	if i.Strategy == definition.StrategyColumn {
-		by = quoted([]string{i.Column})
-		if i.Tie != "" {
-			by = quoted([]string{i.Column, i.Tie})
-		}
-	}
-	if t == nil { // the counter lies with the files
-		return "by " + by
-	}
-	return t.sql + " by " + by
-}
-
-// input is the flow's incremental input of an extract; nil: there is none.
-func (f *flow) input(extract string) *definition.Input {
-	for i := range f.plan.Inputs {
-		if in := &f.plan.Inputs[i]; in.Extract.Name == extract && in.Extract.Incremental != nil {
-			return in
-		}
-	}
-	return nil
-}
-
-// checkBasis refuses a counter that is of another target, or of another column:
-// going on from it would leave rows out, or load them twice. One from before bases
-// were written is taken as it is.
-func (f *flow) checkBasis(in *definition.Input, t *target, basis string) error {
-	if want := f.basis(in, t); basis != "" && basis != want {
-		return holdfast.Errorf(holdfast.CodeConflict, "flow %s: the counter of extract %s is that of %s, and the definition says %s", f.plan.Load.Name, in.Extract.Name, basis, want).
-			WithHint("say where to go on: etl counter --flow %[1]s --extract %[2]s --reset begins from the beginning, and --set '…' behind a value", f.plan.Load.Name, in.Extract.Name)
-	}
-	return nil
-}
-
 // book writes how far the flow has come, in the transaction of its rows.
 func (f *flow) book(ctx context.Context, tx pgx.Tx, t *target, s state, counters map[string]string) error {
 	for extract, value := range counters {
@@ -307,10 +268,21 @@ func (f *flow) counters(ctx context.Context, tx pgx.Tx, t *target) (map[string]s
 		return nil, bookError(tx.Conn(), err, "read the counters of holdfast_etl")
 	}
 	for extract, basis := range bases {
-		if in := f.input(extract); in != nil {
-			if err := f.checkBasis(in, t, basis); err != nil {
-				return nil, err
-			}
+		in := f.input(extract)
+		if in == nil {
+			continue
+		}
+		if err := f.checkBasis(ctx, in, t, basis); err != nil {
+			return nil, err
+		}
+		want := f.basis(in, t)
+		if basis == want {
+			continue
+		}
+		// Now, and not with the next value, which may be that of yet another relation.
+		_, err := tx.Exec(ctx, "UPDATE holdfast_etl.counter SET basis = $5 WHERE installation = $1 AND job = $2 AND flow = $3 AND extract = $4", append(f.key(), extract, want)...)
+		if err != nil {
+			return nil, bookError(tx.Conn(), err, "write what a counter is of to holdfast_etl")
 		}
 	}
 	return all, nil

@@ -145,12 +145,12 @@ func (o *output) unchanged() error {
 }
 
 // values are the counters' values, of which each is still what the flow counts by.
-func (o *output) values() (map[string]string, error) {
+func (o *output) values(ctx context.Context) (map[string]string, error) {
 	all := map[string]string{}
 	for extract, c := range o.last.Counters {
 		all[extract] = c.Value
 		if in := o.f.input(extract); in != nil {
-			if err := o.f.checkBasis(in, nil, c.Basis); err != nil {
+			if err := o.f.checkBasis(ctx, in, nil, c.Basis); err != nil {
 				return nil, err
 			}
 		}
@@ -189,7 +189,7 @@ func (f *flow) writeFiles(ctx context.Context) (err error) {
 		return nil
 	}
 	f.e.p.step("locked")
-	before, err := o.values()
+	before, err := o.values(ctx)
 	if err != nil {
 		return err
 	}
