@@ -41,8 +41,12 @@ type Server struct {
 	Addr string // host:port, without TLS
 	Dir  string // in which a bucket is a directory, and an object a file
 
-	t    testing.TB
-	last atomic.Int64
+	t        testing.TB
+	binary   string
+	versions string
+	secret   string
+	cmd      *exec.Cmd
+	last     atomic.Int64
 }
 
 // Start starts a server, which ends with the test.
@@ -52,24 +56,43 @@ func Start(t testing.TB) *Server {
 	if err != nil {
 		t.Fatalf("install %s: %v", module, err)
 	}
-	s := &Server{Addr: freeAddr(t), Dir: t.TempDir(), t: t}
-	versions := t.TempDir()
-	cmd := exec.CommandContext(context.Background(), path, "--quiet", "--health", "/health", "--region", region, "--port", s.Addr, "posix", "--versioning-dir", versions, s.Dir)
-	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+accessKey, "ROOT_SECRET_KEY="+secretKey)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	s := &Server{Addr: freeAddr(t), Dir: t.TempDir(), t: t, binary: path, versions: t.TempDir(), secret: secretKey}
+	t.Cleanup(s.Kill)
+	s.run()
+	return s
+}
+
+// run starts the process, and waits until it answers.
+func (s *Server) run() {
+	s.t.Helper()
+	s.cmd = exec.CommandContext(context.Background(), s.binary, "--quiet", "--health", "/health", "--region", region, "--port", s.Addr,
+		"posix", "--versioning-dir", s.versions, s.Dir)
+	s.cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+accessKey, "ROOT_SECRET_KEY="+s.secret)
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // it was killed
-	})
 	for deadline := time.Now().Add(startTimeout); !s.answers(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("the S3 server at %s does not answer", s.Addr)
+			s.t.Fatalf("the S3 server at %s does not answer", s.Addr)
 		}
 	}
-	return s
+}
+
+// Kill ends the server at once.
+func (s *Server) Kill() {
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait() // it was killed
+}
+
+// Restart starts a killed server again, at its address and with its objects. Its owner
+// has the secret key from then on; empty: the old one.
+func (s *Server) Restart(secret string) {
+	s.t.Helper()
+	if secret != "" {
+		s.secret = secret
+	}
+	s.run()
 }
 
 func (s *Server) answers() bool {
@@ -106,14 +129,14 @@ func (s *Server) config(t testing.TB, o minio.MakeBucketOptions) s3.Config {
 		t.Fatalf("make bucket %s: %v", name, err)
 	}
 	return s3.Config{
-		Endpoint: s.Addr, Plain: true, Region: region, Bucket: name, PathStyle: true, AccessKey: accessKey, SecretKey: holdfast.NewSecret(secretKey),
+		Endpoint: s.Addr, Plain: true, Region: region, Bucket: name, PathStyle: true, AccessKey: accessKey, SecretKey: holdfast.NewSecret(s.secret),
 	}
 }
 
 // Client is the owner's client, for what a bucket's contract has no words for.
 func (s *Server) Client(t testing.TB) *minio.Client {
 	t.Helper()
-	c, err := minio.New(s.Addr, &minio.Options{Creds: credentials.NewStaticV4(accessKey, secretKey, ""), Region: region, BucketLookup: minio.BucketLookupPath})
+	c, err := minio.New(s.Addr, &minio.Options{Creds: credentials.NewStaticV4(accessKey, s.secret, ""), Region: region, BucketLookup: minio.BucketLookupPath})
 	if err != nil {
 		t.Fatal(err)
 	}
