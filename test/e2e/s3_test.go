@@ -23,11 +23,15 @@ type inStore struct {
 	location string
 }
 
-// newInStore registers a server for backups to a bucket.
-func newInStore(t *testing.T, pg *testkit.Postgres) *inStore {
+// newInStore registers a server for backups to a bucket, with the store's owner's key
+// or with one that may delete nothing but locks.
+func newInStore(t *testing.T, pg *testkit.Postgres, appendOnly bool) *inStore {
 	t.Helper()
 	store := s3test.Start(t)
 	cfg := store.Config(t)
+	if appendOnly {
+		cfg = store.AppendOnly(t, cfg, "a/main/locks/")
+	}
 	r := &inStore{rig: newRig(t), store: store, cfg: cfg, location: "s3:http://" + cfg.Endpoint + "/" + cfg.Bucket + "/a/main"}
 	r.up()
 	r.secret("right", cfg.SecretKey.Reveal())
@@ -75,12 +79,13 @@ func (r *inStore) restic(kitPassword string, args ...string) result {
 	return res
 }
 
-// TestRepositoryInAnObjectStore backs up to a bucket, and reads it back: through the
-// server, with stock restic, and with the kit alone.
+// TestRepositoryInAnObjectStore backs up to a bucket in which only locks may be
+// deleted, and reads it back: through the server, with stock restic, and with the kit
+// alone.
 func TestRepositoryInAnObjectStore(t *testing.T) {
 	t.Parallel()
 	pg := source(t)
-	r := newInStore(t, pg)
+	r := newInStore(t, pg, true)
 	r.backup("full")
 	pg.Exec(t, "", "UPDATE documents SET title = 'changed' WHERE id % 1000 = 0")
 	last := r.backup("delta")
@@ -131,7 +136,7 @@ func TestRepositoryInAnObjectStore(t *testing.T) {
 func TestObjectStoreGoesAway(t *testing.T) {
 	t.Parallel()
 	pg := source(t)
-	r := newInStore(t, pg)
+	r := newInStore(t, pg, false)
 	pg.Exec(t, "", "CREATE TABLE noise AS SELECT i, md5(i::text) || md5((-i)::text) AS text FROM generate_series(1, 100000) i")
 	var e execution
 	r.ask(&e, "job", "run", "berlin/nightly")

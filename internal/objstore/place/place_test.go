@@ -42,7 +42,7 @@ func TestDirectory(t *testing.T) {
 	log := testkit.Logger(t)
 	_, err := place.Open(at, holdfast.ObjectAccess{}, log)
 	wantCode(t, "a missing directory", err, holdfast.CodeNotFound, "")
-	b, undo, err := place.Create(t.Context(), at, holdfast.ObjectAccess{}, log)
+	_, undo, err := place.Create(t.Context(), at, holdfast.ObjectAccess{}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,8 @@ func TestDirectory(t *testing.T) {
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("a directory that nobody needs is still there: %v", err)
 	}
-	if b, undo, err = place.Create(t.Context(), at, holdfast.ObjectAccess{}, log); err != nil {
+	b, undo, err := place.Create(t.Context(), at, holdfast.ObjectAccess{}, log)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Put(t.Context(), "config", []byte("x")); err != nil {
@@ -111,6 +112,30 @@ func TestObjectStore(t *testing.T) {
 	if took := time.Since(began); took < 500*time.Millisecond {
 		t.Errorf("a megabyte took %s at a megabyte a second", took)
 	}
+}
+
+// TestRightsWithoutDelete: who may delete locks only can make a repository's place, and
+// write there.
+func TestRightsWithoutDelete(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s := s3test.Start(t)
+	owner := s.Config(t)
+	c := s.AppendOnly(t, owner, "main/locks/")
+	b, _, err := place.Create(ctx, "s3:http://"+c.Endpoint+"/"+c.Bucket+"/main", accessOf(c), testkit.Logger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"locks/a", "data/a"} {
+		if err := b.Put(ctx, name, []byte("x")); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := b.Delete(ctx, "locks/a"); err != nil {
+		t.Errorf("a lock cannot be deleted: %v", err)
+	}
+	wantCode(t, "deleting a pack", b.Delete(ctx, "data/a"), holdfast.CodeForbidden, "rights")
+	wantCode(t, "writing a pack anew", b.Put(ctx, "data/a", []byte("y")), holdfast.CodeConflict, "")
 }
 
 // forgetful is a store that overwrites objects although it is asked not to: it

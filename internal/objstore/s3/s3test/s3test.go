@@ -44,6 +44,7 @@ type Server struct {
 	t        testing.TB
 	binary   string
 	versions string
+	users    string // directory
 	secret   string
 	cmd      *exec.Cmd
 	last     atomic.Int64
@@ -56,7 +57,7 @@ func Start(t testing.TB) *Server {
 	if err != nil {
 		t.Fatalf("install %s: %v", module, err)
 	}
-	s := &Server{Addr: freeAddr(t), Dir: t.TempDir(), t: t, binary: path, versions: t.TempDir(), secret: secretKey}
+	s := &Server{Addr: freeAddr(t), Dir: t.TempDir(), t: t, binary: path, versions: t.TempDir(), users: t.TempDir(), secret: secretKey}
 	t.Cleanup(s.Kill)
 	s.run()
 	return s
@@ -65,7 +66,7 @@ func Start(t testing.TB) *Server {
 // run starts the process, and waits until it answers.
 func (s *Server) run() {
 	s.t.Helper()
-	s.cmd = exec.CommandContext(context.Background(), s.binary, "--quiet", "--health", "/health", "--region", region, "--port", s.Addr,
+	s.cmd = exec.CommandContext(context.Background(), s.binary, "--quiet", "--health", "/health", "--region", region, "--port", s.Addr, "--iam-dir", s.users,
 		"posix", "--versioning-dir", s.versions, s.Dir)
 	s.cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+accessKey, "ROOT_SECRET_KEY="+s.secret)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -131,6 +132,29 @@ func (s *Server) config(t testing.TB, o minio.MakeBucketOptions) s3.Config {
 	return s3.Config{
 		Endpoint: s.Addr, Plain: true, Region: region, Bucket: name, PathStyle: true, AccessKey: accessKey, SecretKey: holdfast.NewSecret(s.secret),
 	}
+}
+
+// AppendOnly makes a user who may read and write the bucket of c, and delete nothing in
+// it but what begins with the prefix; it returns how that user reaches the bucket.
+func (s *Server) AppendOnly(t testing.TB, c s3.Config, prefix string) s3.Config {
+	t.Helper()
+	const user, secret = "APPENDONLY", "another secret of tests only"
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, s.binary, "admin", "--endpoint-url", "http://"+s.Addr, "--access", accessKey, "--secret", s.secret,
+		"create-user", "--access", user, "--secret", secret, "--role", "user")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("make a user: %v: %s", err, out)
+	}
+	policy := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[
+		{"Effect":"Allow","Principal":{"AWS":["%[1]s"]},"Action":["s3:ListBucket","s3:GetBucketLocation"],"Resource":["arn:aws:s3:::%[2]s"]},
+		{"Effect":"Allow","Principal":{"AWS":["%[1]s"]},"Action":["s3:GetObject","s3:PutObject"],"Resource":["arn:aws:s3:::%[2]s/*"]},
+		{"Effect":"Allow","Principal":{"AWS":["%[1]s"]},"Action":["s3:DeleteObject"],"Resource":["arn:aws:s3:::%[2]s/%[3]s*"]}]}`, user, c.Bucket, prefix)
+	if err := s.Client(t).SetBucketPolicy(ctx, c.Bucket, policy); err != nil {
+		t.Fatalf("give the user rights: %v", err)
+	}
+	c.AccessKey, c.SecretKey = user, holdfast.NewSecret(secret)
+	return c
 }
 
 // Client is the owner's client, for what a bucket's contract has no words for.
