@@ -149,9 +149,15 @@ func (f *flow) drainFeed(ctx context.Context, c *duck.Client) (feed, error) {
 	if err != nil {
 		return feed{}, err
 	}
-	return feed{columns: columns, format: csv, parts: []part{{
-		in: rows.CSV{}, send: func(ctx context.Context, to io.Writer, _ format, _ map[string]string) (int64, error) {
-			d, err := c.Drain(ctx, result)
+	// Binary rows come from several threads of the engine, and so in any order.
+	inBinary := !f.e.ordered() && !slices.ContainsFunc(fields, func(c duck.Column) bool { return !c.Binary() })
+	return feed{columns: columns, format: csv, binary: inBinary, parts: []part{{
+		in: rows.CSV{}, send: func(ctx context.Context, to io.Writer, as format, _ map[string]string) (int64, error) {
+			drain := c.Drain
+			if as == binary {
+				drain = c.DrainBinary
+			}
+			d, err := drain(ctx, result)
 			if err != nil {
 				return 0, err
 			}

@@ -234,3 +234,69 @@ load: [{from: other, connection: dwh, table: other}]
 	mustRunEngine(t, req)
 	same(t, p.shop, "SELECT n::bigint, s::numeric, i::bigint, l::numeric, x::json::text FROM vals WHERE n IN (4, 5)", p.dwh, "SELECT n, s, i, l, x::text FROM other")
 }
+
+// Rows leave the engine in binary, or as CSV when their order matters: both say the same.
+func TestEngineBinary(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	columns := []struct{ name, sql, typ string }{
+		{"n", "i", "bigint"},
+		{"flag", "case i % 3 when 0 then null else i % 2 = 0 end", "boolean"},
+		{"tiny", "cast(i % 256 - 128 as tinyint)", "smallint"},
+		{"utiny", "cast(i % 256 as utinyint)", "smallint"},
+		{"small", "cast(i * 3 - 32768 as smallint)", "smallint"},
+		{"usmall", "cast(65535 - i as usmallint)", "integer"},
+		{"int", "cast(i * 200000 - 2147483648 as integer)", "integer"},
+		{"uint", "cast(4294967295 - i as uinteger)", "bigint"},
+		{"ubig", "cast(18446744073709551615 - cast(i as hugeint) * 1000000000000001 as ubigint)", "numeric(20,0)"},
+		{"huge", "(cast(i as hugeint) - 3000) * 50000000000000000000000000000000000", "numeric"},
+		{"uhuge", "cast(340282366920938463463374607431768211455 as uhugeint) - cast(i as uhugeint)", "numeric(39,0)"},
+		{"d4", "cast((i - 3000) / 100 as decimal(4,2))", "numeric(4,2)"},
+		{"d9", "cast((i - 3000) / 1000 as decimal(9,5))", "numeric(12,6)"},
+		{"d18", "cast((i - 3000) * 1000 as decimal(18,4))", "numeric"},
+		{"d38", "cast((i - 3000) as decimal(38,19)) * 333333333333", "numeric"},
+		{"dsmall", "cast(i as decimal(18,0)) / 1000", "double precision"},
+		{"d1", "cast(i % 10 as decimal(1,0))", "integer"},
+		{"dfrac", "cast((i - 3000) / 1e9 as decimal(38,38))", "numeric(38,38)"},
+		{"f", "cast(i as float) / 7", "real"},
+		{"d", "case i % 5 when 0 then 'nan'::double when 1 then '-inf'::double else exp(i - 500) end", "double precision"},
+		{"txt", "case i % 4 when 0 then null when 1 then '' when 2 then repeat('x', (i % 40)::int) else 'é\"' || chr(10) || i end", "text"},
+		{"short", "case i % 2 when 0 then 'a' || i else '' end", "varchar(20)"},
+		{"blb", "case i % 3 when 0 then ''::blob when 1 then '\\x00\\xFF'::blob else repeat('y', (i % 30)::int)::blob end", "bytea"},
+		{"u", "md5(i::varchar)::uuid", "uuid"},
+		{"day", "case i % 50 when 0 then 'infinity'::date when 1 then '-infinity'::date else date '1600-02-28' + (i * 97)::int end", "date"},
+		{"ts", "case i % 50 when 0 then 'infinity'::timestamp when 1 then '-infinity'::timestamp else timestamp '1600-02-28' + interval (i * 7777777) second + interval 1 microsecond end", "timestamp"},
+		{"tz", "timestamptz '1969-12-31 23:59:59.999999+00' + interval (i) second", "timestamptz"},
+		{"tss", "cast(timestamp '2026-01-01' + interval (i) second as timestamp_s)", "timestamp"},
+		{"tsm", "cast(timestamp '2026-01-01 00:00:00.123' + interval (i) second as timestamp_ms)", "timestamp"},
+		{"tsn", "cast(timestamp '2026-01-01 00:00:00.123456' as timestamp_ns)", "text"},
+		{"en", "cast(case i % 2 when 0 then 'on' else 'off' end as enum('on', 'off'))", "text"},
+		{"li", "[i, null, 7]", "json"},
+		{"js", "json_object('a', i)", "json"},
+	}
+	var defs, selects []string
+	for _, c := range columns {
+		defs = append(defs, c.name+" "+c.typ)
+		selects = append(selects, c.sql+" as "+c.name)
+	}
+	p.shop.Exec(t, "", "CREATE TABLE numbers AS SELECT g::bigint AS i FROM generate_series(0, 5999) AS g")
+	for i, table := range []string{"binary_rows", "csv_rows"} {
+		p.dwh.Exec(t, "", "CREATE TABLE "+table+" ("+strings.Join(defs, ", ")+")")
+		req := p.order(t, `
+extract: [{name: numbers, connection: shop, table: numbers}]
+transform:
+  - name: computed
+    in: engine
+    sql: |
+      select `+strings.Join(selects, ",\n        ")+" from numbers"+[]string{"", " order by i"}[i]+`
+load: [{from: computed, connection: dwh, table: `+table+`}]
+`)
+		req.Execution += holdfast.ExecutionID(i)
+		if f := mustRunEngine(t, req).Flows[0]; f.Loaded != 6000 {
+			t.Errorf("%s: %d rows were loaded", table, f.Loaded)
+		}
+	}
+	for _, c := range columns { // one by one: a difference has a name
+		same(t, p.dwh, "SELECT n, "+c.name+"::text FROM csv_rows", p.dwh, "SELECT n, "+c.name+"::text FROM binary_rows")
+	}
+}

@@ -1,6 +1,7 @@
 package etl
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -22,6 +23,8 @@ type feed struct {
 	format  format // of what parts send, or of what their programs make of it
 	// casts says that parts can cast columns to other types, and send text, too.
 	casts bool
+	// binary says that parts can send binary rows instead.
+	binary bool
 	// compile makes the program that the parts' rows go through, into columns of these
 	// types, or without any into the feed's own. Nil: they go as they are.
 	compile func(into []rows.Column) (*rows.Program, error)
@@ -59,9 +62,12 @@ func (c *counts) add(o counts) {
 
 // way is how rows get from a feed into a table.
 type way struct {
-	format  format
+	format  format // in which the table takes them
 	casts   map[string]string
 	program *rows.Program
+	// sent is the format in which parts send them when that is another; of feeds whose
+	// parts know several.
+	sent format
 }
 
 // pour sends a feed into COPY FROM STDIN.
@@ -89,16 +95,20 @@ func pour(ctx context.Context, conn *pgx.Conn, into string, columns []string, fd
 func (p part) move(ctx context.Context, w way, out rows.Format, to rows.Drain) (counts, error) {
 	var seen rows.Counters
 	var read, taken int64
+	in := p.in
+	if w.sent == binary {
+		in = rows.Binary{}
+	}
 	err := rows.Transfer{
 		From: func(ctx context.Context, to io.Writer) (_ int64, err error) {
-			read, err = p.send(ctx, to, w.format, w.casts)
+			read, err = p.send(ctx, to, cmp.Or(w.sent, w.format), w.casts)
 			return read, err
 		},
 		To: func(ctx context.Context, r io.Reader) (_ int64, err error) {
 			taken, err = to(ctx, r)
 			return taken, err
 		},
-		Program: w.program, In: p.in, Out: out, Reject: p.rejects.of(p.name), Counters: &seen,
+		Program: w.program, In: in, Out: out, Reject: p.rejects.of(p.name), Counters: &seen,
 	}.Run(ctx)
 	if err != nil {
 		return counts{}, partError(err, p.name)
@@ -175,8 +185,16 @@ func direct(t *target, m mapping, fd feed) (way, bool) {
 	case fd.format == binary && !m.same:
 		return way{format: text, casts: m.casts}, fd.casts
 	case fd.format == csv && m.readable:
-		if p := parser(fd.columns, t.rowColumns(m.columns)); p != nil {
-			return way{format: binary, program: p}, true
+		to := t.rowColumns(m.columns)
+		if p := converter(fd, to); p != nil {
+			w := way{format: binary, sent: binary}
+			if p.Changes() {
+				w.program = p
+			}
+			return w, true
+		}
+		if p := parser(fd.columns, to); p != nil {
+			return way{format: binary, program: p, sent: csv}, true
 		}
 		return way{format: csv}, true
 	case fd.format == csv:
@@ -191,6 +209,25 @@ var parsed = []uint32{
 	pgtype.BoolOID, pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.Float4OID, pgtype.Float8OID, pgtype.NumericOID,
 	pgtype.TextOID, pgtype.VarcharOID, pgtype.UUIDOID, pgtype.DateOID, pgtype.TimestampOID, pgtype.TimestamptzOID, pgtype.ByteaOID,
 	pgtype.JSONOID, pgtype.JSONBOID,
+}
+
+// converter makes a feed's binary rows ones of the target's types; nil when it cannot.
+func converter(fd feed, to []rows.Column) *rows.Program {
+	if !fd.binary {
+		return nil
+	}
+	from := make([]rows.Column, len(fd.columns))
+	for i, c := range fd.columns {
+		if c.oid == pgtype.TextOID && to[i].OID != pgtype.TextOID && to[i].OID != pgtype.VarcharOID {
+			return nil // see parser
+		}
+		from[i] = c.row()
+	}
+	p, err := rows.Compile(from, nil, nil)
+	if err != nil || p.Into(to) != nil {
+		return nil
+	}
+	return p
 }
 
 // parser reads the engine's text of columns as values of the target's types; nil when

@@ -67,6 +67,9 @@ func (s *Session) open(ctx context.Context, o *duck.Open, r *duck.Response) erro
 			return errors.Join(fmt.Errorf("%s: %w", q, err), db.Close())
 		}
 	}
+	if err := registerSink(ctx, db); err != nil {
+		return errors.Join(err, db.Close())
+	}
 	engine, err := engineVersion(ctx, db)
 	if err != nil {
 		return errors.Join(err, db.Close())

@@ -154,6 +154,12 @@ func (s *Session) output(ctx context.Context, o *duck.Output, files []*os.File, 
 	if err != nil {
 		return err
 	}
+	if o.Format == duck.FormatBinary {
+		return s.use(ctx, q, r, func(q query) error {
+			r.Rows, err = s.sunk(ctx, q, columns, files[0])
+			return err
+		})
+	}
 	selected := make([]string, len(columns))
 	for i, c := range columns {
 		name := identifier(c.Name)

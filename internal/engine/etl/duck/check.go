@@ -67,7 +67,7 @@ func (r *Request) Check() error {
 	case r.Assert != nil:
 		return checkSQL(r.Assert.SQL)
 	case r.Output != nil:
-		if f := r.Output.Format; f != FormatCopy && f != FormatCSV && f != FormatParquet {
+		if f := r.Output.Format; f != FormatCopy && f != FormatCSV && f != FormatParquet && f != FormatBinary {
 			return holdfast.Errorf(holdfast.CodeInvalid, "rows cannot leave the engine as %q", f)
 		}
 		files = 1

@@ -8,8 +8,8 @@
 //
 // Rows go in as relations: from a pipe that the parent writes ([Client.Feed]) or from
 // files that the parent has opened ([Client.Read]). Steps ([Client.Step]) make
-// relations of relations, each by one SELECT. Rows leave by a pipe ([Client.Drain])
-// or into a file that the parent has opened ([Client.WriteParquet], [Client.WriteCSV]).
+// relations of relations, each by one SELECT. Rows leave by a pipe ([Client.Drain],
+// and in binary [Client.DrainBinary]) or into a file that the parent has opened ([Client.WriteParquet], [Client.WriteCSV]).
 //
 // A relation is kept, as a table of the engine, or streamed: then it is computed when
 // a kept step, an assertion, a drain or a file needs it. A streamed pipe can be read

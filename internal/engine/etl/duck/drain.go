@@ -25,9 +25,16 @@ type Drain struct {
 	err      error // after finished: io.EOF for a good end
 }
 
-// Drain computes a relation and returns its rows as they come. Close it.
+// Drain computes a relation and returns its rows as they come, as CSV. Close it.
 func (c *Client) Drain(ctx context.Context, relation string) (*Drain, error) {
 	return c.output(ctx, relation, FormatCopy)
+}
+
+// DrainBinary is [Client.Drain] in the form of PostgreSQL's COPY ... (format binary),
+// for columns that are all [Column.Binary]. Where the engine is not ordered, rows come
+// from several of its threads.
+func (c *Client) DrainBinary(ctx context.Context, relation string) (*Drain, error) {
+	return c.output(ctx, relation, FormatBinary)
 }
 
 func (c *Client) output(ctx context.Context, relation string, format Format) (*Drain, error) {

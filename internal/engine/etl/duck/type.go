@@ -208,6 +208,16 @@ var results = []Result{
 	{DuckDB: "any other type", Postgres: "text", Expression: "CAST(%s AS VARCHAR)"},
 }
 
+// Binary reports whether a column of a result can leave the engine in binary.
+func (c Column) Binary() bool {
+	switch c.Type {
+	case "boolean", "smallint", "integer", "bigint", "real", "double precision", "text", "json", "uuid", "bytea", "date",
+		"timestamp without time zone", "timestamp with time zone":
+		return true
+	}
+	return strings.HasPrefix(c.Type, "numeric(")
+}
+
 // Results returns the table of types on the way out, for documentation.
 func Results() []Result { return slices.Clone(results) }
 

@@ -12,7 +12,7 @@ import (
 
 // Protocol numbers what both sides speak. Both come from one build: a child that
 // answers with another number is refused.
-const Protocol = 2
+const Protocol = 3
 
 // Limits of what passes between the processes.
 const (
@@ -77,6 +77,8 @@ const (
 	FormatCSV     Format = "csv"
 	FormatJSON    Format = "json" // one object a line
 	FormatParquet Format = "parquet"
+	// FormatBinary is PostgreSQL's COPY ... (format binary), on the way out.
+	FormatBinary Format = "binary"
 )
 
 // Input declares a relation that is read from a pipe or from files.

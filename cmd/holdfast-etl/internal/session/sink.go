@@ -1,0 +1,209 @@
+package session
+
+/*
+void holdfast_sink(void *info, void *chunk, void *result);
+typedef void (*holdfast_sink_t)(void *, void *, void *);
+// It stands below, in Go.
+*/
+import "C"
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+	"sync"
+	"unsafe"
+
+	"github.com/duckdb/duckdb-go/v2"
+	"github.com/duckdb/duckdb-go/v2/mapping"
+
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/duck"
+)
+
+// sinkFunction is a scalar function of our own: it writes its arguments behind the
+// first as a row to where the first says, and returns 1. So rows leave the engine in
+// PostgreSQL's binary form, from each of its threads, and are kept nowhere.
+const sinkFunction = "holdfast_sink"
+
+// sink is where rows go.
+type sink struct {
+	encoders []encoder
+
+	mu   sync.Mutex // held while the rows of a chunk are written
+	file *os.File
+}
+
+// sinks are those that are open, by numbers that SQL of a definition cannot guess: the
+// engine calls us back without a session.
+var sinks = struct {
+	sync.Mutex
+	open map[int64]*sink
+}{open: map[int64]*sink{}}
+
+// openSink makes a sink; close takes it away.
+func openSink(encoders []encoder, file *os.File) (token int64, done func()) {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	token = int64(binary.BigEndian.Uint64(b[:]) >> 1)
+	sinks.Lock()
+	defer sinks.Unlock()
+	sinks.open[token] = &sink{encoders: encoders, file: file}
+	return token, func() {
+		sinks.Lock()
+		defer sinks.Unlock()
+		delete(sinks.open, token)
+	}
+}
+
+// registerSink makes the function known to the engine.
+func registerSink(ctx context.Context, db *sql.DB) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	err = conn.Raw(func(driverConn any) error {
+		c, err := handleOf(driverConn)
+		if err != nil {
+			return err
+		}
+		f := mapping.CreateScalarFunction()
+		defer mapping.DestroyScalarFunction(&f)
+		number, anything := mapping.CreateLogicalType(mapping.TypeBigInt), mapping.CreateLogicalType(mapping.TypeAny)
+		defer mapping.DestroyLogicalType(&number)
+		defer mapping.DestroyLogicalType(&anything)
+		mapping.ScalarFunctionSetName(f, sinkFunction)
+		mapping.ScalarFunctionSetVarargs(f, anything)
+		mapping.ScalarFunctionSetReturnType(f, number)
+		mapping.ScalarFunctionSetSpecialHandling(f) // a row with NULL is one, too
+		mapping.ScalarFunctionSetVolatile(f)        // it is called for every row
+		mapping.ScalarFunctionSetFunction(f, unsafe.Pointer(C.holdfast_sink_t(C.holdfast_sink)))
+		if mapping.RegisterScalarFunction(c, f) == mapping.StateError {
+			return errors.New("the engine does not take a function of ours")
+		}
+		return nil
+	})
+	return errors.Join(err, conn.Close())
+}
+
+// handleOf returns the engine's own handle of a connection, which the driver keeps to
+// itself: its functions in Go are called row by row, with each value boxed, and that
+// takes ten times as long as the rest.
+func handleOf(driverConn any) (mapping.Connection, error) {
+	c, ok := driverConn.(*duckdb.Conn)
+	if !ok {
+		return mapping.Connection{}, fmt.Errorf("a connection to the engine is a %T", driverConn)
+	}
+	f := reflect.ValueOf(c).Elem().FieldByName("conn")
+	if !f.IsValid() || f.Type() != reflect.TypeFor[mapping.Connection]() {
+		return mapping.Connection{}, errors.New("the driver of the engine keeps its connection elsewhere")
+	}
+	return *(*mapping.Connection)(f.Addr().UnsafePointer()), nil
+}
+
+//export holdfast_sink
+func holdfast_sink(info, chunk, result unsafe.Pointer) {
+	n, err := sinkChunk(mapping.DataChunk{Ptr: chunk})
+	if err != nil {
+		mapping.ScalarFunctionSetError(mapping.FunctionInfo{Ptr: info}, err.Error())
+		return
+	}
+	counts := unsafe.Slice((*int64)(mapping.VectorGetData(mapping.Vector{Ptr: result})), n)
+	for i := range counts {
+		counts[i] = 1
+	}
+}
+
+// buffers hold the rows of a chunk.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxKept is the largest buffer that is kept, in bytes: longer ones held long values.
+const maxKept = 4 << 20
+
+// sinkChunk writes the rows of a chunk. Its error is the engine's, and ends the
+// statement.
+func sinkChunk(chunk mapping.DataChunk) (n int, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	n = int(mapping.DataChunkGetSize(chunk))
+	columns := make([]vector, mapping.DataChunkGetColumnCount(chunk))
+	for i := range columns {
+		v := mapping.DataChunkGetVector(chunk, mapping.IdxT(i))
+		columns[i] = vector{data: mapping.VectorGetData(v), n: n}
+		if valid := mapping.VectorGetValidity(v); valid != nil {
+			columns[i].valid = unsafe.Slice((*uint64)(valid), (n+63)/64)
+		}
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	if len(columns) == 0 || columns[0].null(0) {
+		return 0, errors.New(sinkFunction + " is called without a sink")
+	}
+	sinks.Lock()
+	s := sinks.open[values[int64](columns[0])[0]]
+	sinks.Unlock()
+	if s == nil || len(columns)-1 != len(s.encoders) {
+		return 0, errors.New(sinkFunction + " is called without a sink")
+	}
+	buffer := buffers.Get().(*[]byte)
+	*buffer, err = appendRows((*buffer)[:0], columns[1:], s.encoders, n)
+	if err == nil {
+		s.mu.Lock()
+		_, err = s.file.Write(*buffer)
+		s.mu.Unlock()
+	}
+	if cap(*buffer) <= maxKept {
+		buffers.Put(buffer)
+	}
+	return n, err
+}
+
+// sunk has the engine write a query's rows to a file in binary.
+func (s *Session) sunk(ctx context.Context, q query, columns []duck.Column, file *os.File) (rows int64, err error) {
+	selected, names := make([]string, len(columns)), make([]string, len(columns))
+	encoders := make([]encoder, len(columns))
+	for i, c := range columns {
+		names[i] = fmt.Sprintf("c%d", i)
+		typ, value := binaryValue(c.Type, identifier(c.Name))
+		selected[i] = value + " AS " + names[i]
+		if encoders[i], err = encoderOf(typ); err != nil {
+			return 0, err
+		}
+	}
+	if _, err := file.Write(copyBegin); err != nil {
+		return 0, err
+	}
+	token, done := openSink(encoders, file)
+	defer done()
+	statement := fmt.Sprintf("SELECT CAST(coalesce(sum(%s(%d::BIGINT, %s)), 0) AS BIGINT) FROM (%s)", sinkFunction, token, strings.Join(names, ", "), q.text(strings.Join(selected, ", ")))
+	if err := s.db.QueryRowContext(ctx, statement, q.args...).Scan(&rows); err != nil {
+		return 0, err
+	}
+	_, err = file.Write(copyEnd)
+	return rows, err
+}
+
+// binaryValue returns the type in which a column of a type is encoded, and the SQL that
+// makes its values such.
+func binaryValue(typ, column string) (encoded, value string) {
+	switch typ {
+	case "BLOB", "TIMESTAMP WITH TIME ZONE":
+		return typ, column
+	case "TIMESTAMP_S", "TIMESTAMP_MS":
+		return "TIMESTAMP", "CAST(" + column + " AS TIMESTAMP)"
+	}
+	if _, err := encoderOf(typ); err == nil {
+		return typ, column
+	}
+	_, value = duck.ResultOf(typ, column)
+	return "VARCHAR", "CAST(" + value + " AS VARCHAR)"
+}
