@@ -136,7 +136,7 @@ func TestOlderBooks(t *testing.T) {
 	if got := p.dwh.Value(t, "", "SELECT min(id) FROM a"); got != "6" {
 		t.Errorf("got rows from %s, want those behind the counter", got)
 	}
-	if got := p.dwh.Value(t, "", "SELECT basis FROM holdfast_etl.counter"); got != `"public"."a" by "id"` {
+	if got := p.dwh.Value(t, "", "SELECT basis FROM holdfast_etl.counter"); got != `"public"."a" by "id" from "a"` {
 		t.Errorf("got the basis %s", got)
 	}
 	p.shop.Exec(t, "", "INSERT INTO a VALUES (11)")
