@@ -88,6 +88,9 @@ func fileError(err error, name string) error {
 		return holdfast.Wrap(holdfast.CodeForbidden, err, "%s may not be used", name).WithHint("let the worker's user read and write it as the definition asks")
 	case isFull(err):
 		return holdfast.Wrap(holdfast.CodeExhausted, err, "there is no room left for %s", name).WithHint("make room there")
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return holdfast.Wrap(holdfast.CodeUnavailable, err, "%s cannot be used: %s", name, cause(err)).
+			WithHint("raise the worker's limit of open files (ulimit -n, or LimitNOFILE of its unit), or give it fewer slots")
 	}
 	return holdfast.Wrap(holdfast.CodeInvalid, err, "%s cannot be used: %s", name, cause(err))
 }

@@ -38,9 +38,9 @@ func (c *Client) DrainBinary(ctx context.Context, relation string) (*Drain, erro
 }
 
 func (c *Client) output(ctx context.Context, relation string, format Format) (*Drain, error) {
-	ours, theirs, err := os.Pipe()
+	ours, theirs, err := newPipe()
 	if err != nil {
-		return nil, fmt.Errorf("make a pipe: %w", err)
+		return nil, err
 	}
 	widen(ours)
 	defer func() { _ = theirs.Close() }()

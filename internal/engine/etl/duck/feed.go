@@ -44,9 +44,9 @@ type Feed struct {
 //
 // Kept relations may be fed at once with others.
 func (c *Client) Feed(ctx context.Context, relation string, columns []Column, streamed bool) (*Feed, error) {
-	theirs, ours, err := os.Pipe()
+	theirs, ours, err := newPipe()
 	if err != nil {
-		return nil, fmt.Errorf("make a pipe: %w", err)
+		return nil, err
 	}
 	widen(ours)
 	defer func() { _ = theirs.Close() }()

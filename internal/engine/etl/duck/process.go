@@ -82,12 +82,19 @@ func (c *Client) launch(ctx context.Context, binary string) (stdout io.ReadClose
 	c.cmd.WaitDelay = endTimeout
 	c.cmd.SysProcAttr = childAttributes()
 	if c.stdin, err = c.cmd.StdinPipe(); err != nil {
-		return nil, fmt.Errorf("make a pipe: %w", err)
+		return nil, fail(err, "a pipe to the engine cannot be made")
 	}
 	if stdout, err = c.cmd.StdoutPipe(); err != nil {
-		return nil, fmt.Errorf("make a pipe: %w", err)
+		err = errors.Join(fail(err, "a pipe to the engine cannot be made"), c.stdin.Close())
+		if end, ok := c.cmd.Stdin.(io.Closer); ok { // only a start would close it
+			err = errors.Join(err, end.Close())
+		}
+		return nil, err
 	}
 	if err := c.cmd.Start(); err != nil {
+		if f := fail(err, "%s cannot be started", binary); f.Code == holdfast.CodeUnavailable { // for want of files, memory or processes
+			return nil, f
+		}
 		return nil, holdfast.Wrap(holdfast.CodeUnavailable, err, "%s cannot be started", binary).
 			WithHint("is %s of this release installed, and executable?", program)
 	}
@@ -252,7 +259,7 @@ func (s *said) signal() string {
 func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make a socket: %w", err)
+		return nil, nil, fail(err, "a socket to the engine cannot be made")
 	}
 	theirs = os.NewFile(uintptr(fds[1]), "theirs")
 	file := os.NewFile(uintptr(fds[0]), "ours")
@@ -260,7 +267,7 @@ func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 	err = errors.Join(err, file.Close())
 	ours, ok := conn.(*net.UnixConn)
 	if err != nil || !ok {
-		return nil, nil, errors.Join(fmt.Errorf("make a socket: %w", err), theirs.Close())
+		return nil, nil, errors.Join(fail(err, "a socket to the engine cannot be made"), theirs.Close())
 	}
 	return ours, theirs, nil
 }

@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/csv"
 	"errors"
-	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -180,7 +180,7 @@ func (s Source) groups() ([]group, error) {
 	for i, f := range s.Files {
 		name := s.name(i)
 		if info, err := f.Stat(); err != nil {
-			return nil, fmt.Errorf("look at %s: %w", name, err)
+			return nil, fail(err, "%s cannot be looked at", name)
 		} else if !info.Mode().IsRegular() {
 			return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s is no file", name).WithHint("only regular files are read")
 		}
@@ -214,6 +214,9 @@ func (s Source) header(f *os.File, name string) ([]string, error) {
 	if errors.Is(err, io.EOF) {
 		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s is empty, and its first line should name the columns", name).
 			WithHint("whoever wrote the file may not have finished; a file without rows has a header, too")
+	}
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, fail(err, "%s cannot be read", name)
 	}
 	if err != nil {
 		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "the first line of %s does not name columns", name).

@@ -3,14 +3,11 @@ package duck
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"syscall"
 	"time"
-
-	"github.com/holdfast-backup/holdfast"
 )
 
 // tempPrefix begins the names of children's directories.
@@ -30,14 +27,12 @@ type tempDir struct {
 // left there.
 func newTempDir(ctx context.Context, root string, log *slog.Logger) (*tempDir, error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
-		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "the directory for the engine's temporary files, %s, cannot be made", root).
-			WithHint("let the worker write there")
+		return nil, fail(err, "the directory for the engine's temporary files, %s, cannot be made", root)
 	}
 	sweep(ctx, root, log)
 	path, err := os.MkdirTemp(root, tempPrefix)
 	if err != nil {
-		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "the directory for the engine's temporary files, %s, cannot be written", root).
-			WithHint("let the worker write there")
+		return nil, fail(err, "the directory for the engine's temporary files, %s, cannot be written", root)
 	}
 	lock, err := lockDir(path)
 	if err != nil {
@@ -48,10 +43,10 @@ func newTempDir(ctx context.Context, root string, log *slog.Logger) (*tempDir, e
 
 // remove removes the directory with all that is in it. It may be called again.
 func (d *tempDir) remove() error {
+	_ = d.lock.Close() // before, so that what cannot be removed is swept out later; again, after the first call
 	if err := os.RemoveAll(d.path); err != nil {
-		return fmt.Errorf("remove the engine's temporary files: %w", err)
+		return fail(err, "the engine's temporary files in %s cannot be removed", d.path)
 	}
-	_ = d.lock.Close() // again, after the first call
 	return nil
 }
 
@@ -59,7 +54,7 @@ func (d *tempDir) remove() error {
 func lockDir(path string) (*os.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+		return nil, fail(err, "the engine's directory %s cannot be locked", path)
 	}
 	raw, err := f.SyscallConn()
 	if err == nil {
@@ -68,7 +63,7 @@ func lockDir(path string) (*os.File, error) {
 		err = errors.Join(err, locked)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+		return nil, errors.Join(fail(err, "the engine's directory %s cannot be locked", path), f.Close())
 	}
 	return f, nil
 }
