@@ -23,7 +23,9 @@ type CheckOptions struct {
 	ReadData  bool     // read every pack whole; else only their sizes and the trees
 	Subset    Subset   // of the packs that are read; the zero value: all
 	Workers   int      // packs and trees in work at once; 0: one a core
-	Snapshots []string // whole ids of snapshots that must be there
+	// Recorded returns the whole ids of the snapshots that are known elsewhere to be
+	// there; it is called once those that are there have been listed, and may be nil.
+	Recorded func(context.Context) ([]string, error)
 	// Progress is called now and then, by one goroutine at a time; it may be nil.
 	Progress func(CheckProgress)
 }
@@ -281,13 +283,38 @@ func (c *checker) checkSnapshots(ctx context.Context) error {
 		}
 		c.snapshots = append(c.snapshots, s)
 	}
-	for _, id := range c.options.Snapshots {
-		if !there[id] {
-			c.unreadable(id, FindingMissing, errors.New("a backup set is recorded, and the snapshot is not there"))
+	if c.options.Recorded != nil {
+		if err := c.checkRecorded(ctx, there); err != nil {
+			return err
 		}
 	}
 	slices.SortFunc(c.snapshots, func(a, b Snapshot) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.ID, b.ID)) })
 	c.result.Snapshots = len(c.snapshots)
+	return nil
+}
+
+// checkRecorded looks for the snapshots that were not listed.
+func (c *checker) checkRecorded(ctx context.Context, there map[string]bool) error {
+	recorded, err := c.options.Recorded(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range recorded {
+		if there[id] {
+			continue
+		}
+		sctx, cancel := withTimeout(ctx, callTimeout)
+		_, err := c.bucket.Stat(sctx, kindSnapshot().prefix+id) // it may be newer than the listing
+		cancel()
+		if err == nil {
+			continue
+		}
+		kind, err2 := broken(ctx, err)
+		if err2 != nil {
+			return err2
+		}
+		c.unreadable(id, kind, fmt.Errorf("a backup set is recorded, and its snapshot cannot be had: %w", err))
+	}
 	return nil
 }
 

@@ -259,7 +259,7 @@ func (d damageRig) try(t *testing.T, name, what string, data []byte) {
 	}
 	b := d.bucket(t, name, data)
 	r.bucket = b
-	got := check(t, r, CheckOptions{ReadData: true, Snapshots: d.order})
+	got := check(t, r, CheckOptions{ReadData: true, Recorded: func(context.Context) ([]string, error) { return d.order, nil }})
 	if kind == "keys" && what == "deleted" {
 		wantClean(t, got) // a slot may be taken away at any time
 	} else if f := got.find(name); f == nil && (kind != "index" || what != "deleted") {
