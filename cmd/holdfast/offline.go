@@ -68,19 +68,23 @@ func (a *app) restoreOffline(ctx context.Context, in restoreFlags, ref string) e
 	return a.writeOffline(ctx, in, repo, set)
 }
 
-func (a *app) openKit(ctx context.Context, in restoreFlags) (*repository.Repository, error) {
-	info, err := os.Stat(in.kit)
+func readKit(file string) (kit repository.Kit, err error) {
+	info, err := os.Stat(file)
 	if err != nil {
-		return nil, holdfast.Errorf(holdfast.CodeInvalid, "the recovery kit cannot be read: %v", err).WithHint("name the file with --kit")
+		return kit, holdfast.Errorf(holdfast.CodeInvalid, "the recovery kit cannot be read: %v", err).WithHint("name the file with --kit")
 	}
 	if info.Size() > maxKit {
-		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s is too large for a recovery kit", in.kit).WithHint("name the file with --kit")
+		return kit, holdfast.Errorf(holdfast.CodeInvalid, "%s is too large for a recovery kit", file).WithHint("name the file with --kit")
 	}
-	data, err := os.ReadFile(in.kit)
+	data, err := os.ReadFile(file)
 	if err != nil {
-		return nil, holdfast.Errorf(holdfast.CodeInvalid, "the recovery kit cannot be read: %v", err).WithHint("name the file with --kit")
+		return kit, holdfast.Errorf(holdfast.CodeInvalid, "the recovery kit cannot be read: %v", err).WithHint("name the file with --kit")
 	}
-	kit, err := repository.ParseKit(data)
+	return repository.ParseKit(data)
+}
+
+func (a *app) openKit(ctx context.Context, in restoreFlags) (*repository.Repository, error) {
+	kit, err := readKit(in.kit)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +94,7 @@ func (a *app) openKit(ctx context.Context, in restoreFlags) (*repository.Reposit
 			return nil, err
 		}
 	}
-	b, err := a.openBucket(location)
+	b, err := a.openBucket(location, kit.CA)
 	if err != nil {
 		return nil, fmt.Errorf("open the repository at %s (name another place with --repository): %w", location, err)
 	}
@@ -107,18 +111,16 @@ func (a *app) openKit(ctx context.Context, in restoreFlags) (*repository.Reposit
 }
 
 // openBucket opens the place that a repository's URL names. The access to an object
-// store comes from the configuration.
-func (a *app) openBucket(location string) (objstore.Bucket, error) {
+// store comes from the configuration, and ca is for when that names no certificates.
+func (a *app) openBucket(location, ca string) (objstore.Bucket, error) {
 	access, err := a.objectAccess(location)
 	if err != nil {
 		return nil, err
 	}
+	if access.CA == "" {
+		access.CA = ca
+	}
 	return place.Open(location, access, slog.New(slog.DiscardHandler))
-}
-
-// openBucket is that with the environment alone.
-func openBucket(_ context.Context, location string) (objstore.Bucket, error) {
-	return (&app{output: "table"}).openBucket(location)
 }
 
 // objectAccess is the configuration's access to the object store that the location

@@ -1,8 +1,10 @@
 package repository
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/pem"
 	"fmt"
 	"net/url"
 	"slices"
@@ -28,11 +30,12 @@ type Kit struct {
 	FormatID string // the repository's own id, in hexadecimal
 	Password holdfast.Secret
 	Created  time.Time
-	Access   string // how to give credentials and certificates for the location; empty: none are needed
+	Access   string // how to give credentials for the location; empty: none are needed
+	CA       string // certificates of the location's object store in PEM, which are no secret; empty: none are needed
 }
 
 // maxKit is the largest kit that is read, in bytes.
-const maxKit = 64 << 10
+const maxKit = 128 << 10
 
 const (
 	kitBegin = "----- BEGIN HOLDFAST RECOVERY KIT -----"
@@ -97,6 +100,9 @@ func (k Kit) Encode() ([]byte, error) {
 		}
 	}
 	b.WriteString(kitEnd + "\n")
+	if k.CA != "" {
+		fmt.Fprintf(&b, "\nThe certificates of its object store, for restic to be put into a file of their own:\n%s\n", strings.TrimSpace(k.CA))
+	}
 	return []byte(b.String()), nil
 }
 
@@ -224,7 +230,7 @@ func ParseKit(data []byte) (Kit, error) {
 	}
 	k := Kit{
 		Name: fields[kitName], Location: fields[kitLocation], FormatID: fields[kitFormatID],
-		Password: holdfast.NewSecret(fields[kitPassword]), Access: fields[kitAccess],
+		Password: holdfast.NewSecret(fields[kitPassword]), Access: fields[kitAccess], CA: kitCertificates(data),
 	}
 	for _, f := range []string{kitVersion, kitLocation, kitFormatID, kitPassword, kitCheck} {
 		if fields[f] == "" {
@@ -247,6 +253,21 @@ func ParseKit(data []byte) (Kit, error) {
 		return Kit{}, badKit("its Check is %s, but its lines give %s", got, k.sum())
 	}
 	return k, nil
+}
+
+// kitCertificates returns the certificates after the fields.
+func kitCertificates(data []byte) string {
+	_, rest, _ := bytes.Cut(data, []byte(kitEnd))
+	var out []byte
+	for {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return string(out)
+		}
+		if block.Type == "CERTIFICATE" {
+			out = append(out, pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes})...)
+		}
+	}
 }
 
 func badKit(format string, args ...any) error {

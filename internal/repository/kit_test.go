@@ -71,12 +71,29 @@ func TestKitsCommandsCanBePasted(t *testing.T) {
 	for location, want := range map[string]string{
 		"file:///srv/backup":                      "restic -r /srv/backup snapshots",
 		"file:///srv/backup%20with%20%27it%27%3B": `restic -r '/srv/backup with '\''it'\'';' snapshots`,
-		"s3://host/bucket":                        "restic -r s3://host/bucket snapshots",
+		"s3:https://host/bucket":                  "restic -r s3:https://host/bucket snapshots",
 	} {
 		k.Location = location
 		if text := encodeKit(t, k); !strings.Contains(text, want) {
 			t.Errorf("%s: the kit does not say %s", location, want)
 		}
+	}
+}
+
+// TestKitHoldsCertificates: they stand below the fields, and are none of what is
+// checked.
+func TestKitHoldsCertificates(t *testing.T) {
+	t.Parallel()
+	k := testKit(t)
+	k.CA = "-----BEGIN CERTIFICATE-----\nAAEC\n-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----\nAwQF\n-----END CERTIFICATE-----\n"
+	text := encodeKit(t, k)
+	got, err := ParseKit([]byte(text))
+	if err != nil || got.CA != k.CA {
+		t.Errorf("got %q and %v, want %q", got.CA, err, k.CA)
+	}
+	got, err = ParseKit([]byte(text[:strings.Index(text, "AwQF")]))
+	if want, _, _ := strings.Cut(k.CA, "-----BEGIN CERTIFICATE-----\nAwQF"); err != nil || got.CA != want {
+		t.Errorf("cut off: got %q and %v, want %q", got.CA, err, want)
 	}
 }
 

@@ -24,6 +24,7 @@ type KitFacts struct {
 	FormatID string
 	Password holdfast.Secret // of a key slot of its own
 	Access   string          // how the location is reached; empty: it needs nothing
+	CA       string          // certificates of its object store in PEM; empty: the system's
 }
 
 func repositoryWord(id holdfast.RepositoryID) string { return fmt.Sprintf("repository %d", id) }
@@ -175,7 +176,7 @@ func (s *Service) CreateRepository(ctx context.Context, actor holdfast.Actor, in
 			WithHint("an empty repository that nothing uses is there: remove the directory, or what is under the prefix, then try again"))
 	}
 	s.cfg.Log.InfoContext(ctx, "repository created", "repository", repo.ID, "actor", actor.String())
-	return repo, KitFacts{Location: location, FormatID: formatID, Password: kit, Access: kitAccess(l, in.Access)}, nil
+	return repo, KitFacts{Location: location, FormatID: formatID, Password: kit, Access: kitAccess(l, in.Access), CA: in.Access.CA}, nil
 }
 
 func (s *Service) createFiles(ctx context.Context, location string, access holdfast.ObjectAccess, service, kit holdfast.Secret) (string, error) {

@@ -126,7 +126,7 @@ func kitAccess(l holdfast.Location, a holdfast.ObjectAccess) string {
 		fmt.Fprintf(&b, "; the region %s from HOLDFAST_S3_REGION, AWS_DEFAULT_REGION", a.Region)
 	}
 	if a.CA != "" {
-		b.WriteString("; a file with the store's certificates, which are not in this kit, from HOLDFAST_S3_CA, RESTIC_CACERT")
+		b.WriteString("; restic takes a file with the store's certificates, which stand below, from RESTIC_CACERT")
 	}
 	return b.String()
 }

@@ -3,7 +3,6 @@ package worker
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -54,11 +53,11 @@ func (r *run) restore(e engine.Engine, secrets wire.Secrets) (res engine.Result,
 // localDir is the directory that a repository's location names; empty when it names
 // none of this machine.
 func localDir(location string) string {
-	u, err := url.Parse(location)
-	if err != nil || u.Scheme != "file" {
+	l, err := holdfast.ParseLocation(location)
+	if err != nil {
 		return ""
 	}
-	return u.Path
+	return l.Dir
 }
 
 // withKept adds to a detail what a restore in place has moved aside. When it did not

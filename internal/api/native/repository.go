@@ -44,6 +44,7 @@ type Kit struct {
 	FormatID string `json:"format_id"`
 	Password string `json:"password"`
 	Access   string `json:"access,omitempty" doc:"How an object store is reached, in words"`
+	CA       string `json:"ca,omitempty" doc:"Certificates of the object store in PEM"`
 }
 
 func repositoryOf(r holdfast.Repository) Repository {
@@ -81,7 +82,7 @@ func (a *api) registerRepositories() {
 				Location: fmt.Sprintf("%s/repositories/%d", Root, r.ID),
 				Body: CreatedRepository{
 					Repository: repositoryOf(r),
-					Kit:        Kit{Location: kit.Location, FormatID: kit.FormatID, Password: kit.Password.Reveal(), Access: kit.Access},
+					Kit:        Kit{Location: kit.Location, FormatID: kit.FormatID, Password: kit.Password.Reveal(), Access: kit.Access, CA: kit.CA},
 				},
 			}, nil
 		})
