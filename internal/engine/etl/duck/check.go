@@ -118,6 +118,8 @@ func (in *Input) check() error {
 	}
 	switch in.Format {
 	case FormatCopy, FormatCSV, FormatJSON, FormatParquet:
+	case FormatBinary: // of what leaves
+		fallthrough
 	default:
 		return holdfast.Errorf(holdfast.CodeInvalid, "the engine cannot read %q", in.Format)
 	}

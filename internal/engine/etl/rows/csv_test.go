@@ -84,7 +84,7 @@ func TestBadRowsOfCSVAreRejects(t *testing.T) {
 	in := "1,a\n" + // 1
 		"x,b\n" + // 2
 		"3\n" + // 3
-		"4,a,b\n" + // 4
+		"4,a,\n" + // 4
 		"5,\"a\nb\n\"\n" + // 5 to 7
 		"99999999999,c\n" + // 8
 		"9,a\"b\n" + // 9
@@ -97,7 +97,7 @@ func TestBadRowsOfCSVAreRejects(t *testing.T) {
 	want := []rows.Reject{
 		{Line: 2, Column: "n", Reason: "the value is no whole number", Raw: "x,b"},
 		{Line: 3, Reason: "the row has 1 columns, and not 2", Raw: "3"},
-		{Line: 4, Reason: "the row has 3 columns, and not 2", Raw: "4,a,b"},
+		{Line: 4, Reason: "the row has 3 columns, and not 2", Raw: "4,a,"},
 		{Line: 8, Column: "n", Reason: "the value is out of the range of its type", Raw: "99999999999,c"},
 		{Line: 9, Reason: "a quote stands within a field without quotes", Raw: "9,a\"b"},
 		{Line: 10, Reason: "something follows the end of a field in quotes", Raw: "10,\"a\"b"},

@@ -152,23 +152,38 @@ func (p *pipe) closeRead() {
 	p.mu.Unlock() //nolint:staticcheck // to wait is all
 }
 
-// meter counts what is written. When rows is not nil, a write is a row: so a server
-// sends them, but for the beginning and the end of the stream.
+// meter counts what is written, and tells it from time to time. When rows is not nil,
+// a write is a row: so a server sends them, but for the beginning and the end of the
+// stream.
 type meter struct {
 	w     io.Writer
 	bytes *atomic.Int64
 	rows  *atomic.Int64
-	wrote int64
+	wrote int64 // writes
+
+	untold, untoldRows int64
 }
 
 func (m *meter) Write(b []byte) (int, error) {
 	n, err := m.w.Write(b)
-	m.bytes.Add(int64(n))
+	m.untold += int64(n)
 	if m.rows != nil {
-		m.rows.Add(1)
+		m.untoldRows++
 		m.wrote++
 	}
+	if m.untold >= chunkBytes {
+		m.tell()
+	}
 	return n, err
+}
+
+// tell brings the counters up to date.
+func (m *meter) tell() {
+	m.bytes.Add(m.untold)
+	if m.rows != nil {
+		m.rows.Add(m.untoldRows)
+	}
+	m.untold, m.untoldRows = 0, 0
 }
 
 // gauge counts what is read.

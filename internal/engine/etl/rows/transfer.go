@@ -89,6 +89,7 @@ func (t Transfer) Run(ctx context.Context) error {
 			m.rows = &c.Read
 		}
 		rows, err := t.From(inner, m)
+		m.tell()
 		if t.Program == nil && rows >= 0 {
 			c.Read.Add(rows - m.wrote)
 		}

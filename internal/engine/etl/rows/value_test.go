@@ -47,6 +47,7 @@ func TestValuesThatAreNone(t *testing.T) {
 		{"text[]", `{"a"b}`, "is no array"},
 		{"text[]", `{a"b"}`, "is no array"},
 		{"text[]", `{"a`, "is no array"},
+		{"date", "0000-01-01", "is no date"},
 		{"time", "25:00", "is no time"},
 		{"time", "24:00:01", "is no time"},
 		{"time", "10:30+02", "is no time"},
