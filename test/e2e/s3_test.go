@@ -23,17 +23,20 @@ type inStore struct {
 	location string
 }
 
-// newInStore registers a server for backups to a bucket, with the store's owner's key
-// or with one that may delete nothing but locks.
-func newInStore(t *testing.T, pg *testkit.Postgres, appendOnly bool) *inStore {
+// newInStore registers a server for backups to a bucket.
+func newInStore(t *testing.T, pg *testkit.Postgres, store *s3test.Server, cfg s3.Config) *inStore {
 	t.Helper()
-	store := s3test.Start(t)
-	cfg := store.Config(t)
-	if appendOnly {
-		cfg = store.AppendOnly(t, cfg, "a/main/locks/")
+	r := &inStore{rig: newRig(t), store: store, cfg: cfg, location: "s3:https://" + cfg.Endpoint + "/" + cfg.Bucket + "/a/main"}
+	if cfg.Plain {
+		r.location = strings.Replace(r.location, "https:", "http:", 1)
 	}
-	r := &inStore{rig: newRig(t), store: store, cfg: cfg, location: "s3:http://" + cfg.Endpoint + "/" + cfg.Bucket + "/a/main"}
 	r.up()
+	if len(cfg.CA) > 0 {
+		noError(t, os.WriteFile(r.path("ca.pem"), cfg.CA, 0o644))
+		r.secret("right", cfg.SecretKey.Reveal())
+		r.refuse(5, []string{"certificate"}, "repository", "create", "main", "--location", r.location, "--kit", r.path("x.kit"),
+			"--access-key", cfg.AccessKey, "--secret-key-file", r.path("right"))
+	}
 	r.secret("right", cfg.SecretKey.Reveal())
 	r.secret("wrong", "planted-wrong-secret")
 	r.secret("password", password)
@@ -52,6 +55,9 @@ func (r *inStore) secret(name, value string) {
 }
 
 func (r *inStore) create(name string, more ...string) []string {
+	if len(r.cfg.CA) > 0 {
+		more = append(more, "--ca-file", r.path("ca.pem"))
+	}
 	return append([]string{"repository", "create", name, "--location", r.location, "--kit", r.path(name + ".kit"), "--access-key", r.cfg.AccessKey}, more...)
 }
 
@@ -69,7 +75,7 @@ func (r *inStore) backup(runType string) chained {
 // restic runs stock restic on the bucket.
 func (r *inStore) restic(kitPassword string, args ...string) result {
 	r.t.Helper()
-	cmd := testkit.Command(r.t, testkit.Require(r.t, "restic"), append([]string{"--no-cache", "-r", r.location}, args...)...)
+	cmd := testkit.Command(r.t, testkit.Require(r.t, "restic"), append([]string{"--no-cache", "--cacert", r.path("ca.pem"), "-r", r.location}, args...)...)
 	cmd.Env = append(cmd.Env, "RESTIC_PASSWORD="+kitPassword, "AWS_ACCESS_KEY_ID="+r.cfg.AccessKey, "AWS_SECRET_ACCESS_KEY="+r.cfg.SecretKey.Reveal(),
 		"AWS_DEFAULT_REGION="+r.cfg.Region)
 	res := finish(r.t, cmd)
@@ -80,12 +86,13 @@ func (r *inStore) restic(kitPassword string, args ...string) result {
 }
 
 // TestRepositoryInAnObjectStore backs up to a bucket in which only locks may be
-// deleted, and reads it back: through the server, with stock restic, and with the kit
-// alone.
+// deleted, of a store with a certificate that nobody knows, and reads it back: through
+// the server, with stock restic, and with the kit alone.
 func TestRepositoryInAnObjectStore(t *testing.T) {
 	t.Parallel()
 	pg := source(t)
-	r := newInStore(t, pg, true)
+	store := s3test.Start(t)
+	r := newInStore(t, pg, store, store.TLS(t, store.AppendOnly(t, store.Config(t), "a/main/locks/")))
 	r.backup("full")
 	pg.Exec(t, "", "UPDATE documents SET title = 'changed' WHERE id % 1000 = 0")
 	last := r.backup("delta")
@@ -136,7 +143,8 @@ func TestRepositoryInAnObjectStore(t *testing.T) {
 func TestObjectStoreGoesAway(t *testing.T) {
 	t.Parallel()
 	pg := source(t)
-	r := newInStore(t, pg, false)
+	store := s3test.Start(t)
+	r := newInStore(t, pg, store, store.Config(t))
 	pg.Exec(t, "", "CREATE TABLE noise AS SELECT i, md5(i::text) || md5((-i)::text) AS text FROM generate_series(1, 100000) i")
 	var e execution
 	r.ask(&e, "job", "run", "berlin/nightly")

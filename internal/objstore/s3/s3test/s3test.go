@@ -3,9 +3,15 @@ package s3test
 
 import (
 	"context"
+	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -132,6 +138,22 @@ func (s *Server) config(t testing.TB, o minio.MakeBucketOptions) s3.Config {
 	return s3.Config{
 		Endpoint: s.Addr, Plain: true, Region: region, Bucket: name, PathStyle: true, AccessKey: accessKey, SecretKey: holdfast.NewSecret(s.secret),
 	}
+}
+
+// TLS opens another way to the server: with TLS, and a certificate that signs itself.
+// It returns how the bucket of c is reached there.
+func (s *Server) TLS(t testing.TB, c s3.Config) s3.Config {
+	t.Helper()
+	front := httptest.NewUnstartedServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: s.Addr})
+		r.Out.Host = r.In.Host // it is signed
+	}})
+	front.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that do not trust it
+	front.StartTLS()
+	t.Cleanup(front.Close)
+	c.Endpoint, c.Plain = front.Listener.Addr().String(), false
+	c.CA = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw})
+	return c
 }
 
 // AppendOnly makes a user who may read and write the bucket of c, and delete nothing in
