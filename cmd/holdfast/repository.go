@@ -56,7 +56,8 @@ func (a *app) repositoryCommand() *cobra.Command {
 			return c.DeleteRepository(cmd.Context(), args[0])
 		},
 	}
-	return group("repository", "Where backup sets live", a.repositoryCreateCommand(), list, show, a.repositoryAccessCommand(), remove)
+	return group("repository", "Where backup sets live", a.repositoryCreateCommand(), list, show, a.repositoryAccessCommand(), remove,
+		a.repositoryCheckCommand(), a.repositoryStatsCommand(), a.repositoryLocksCommand(), a.repositoryUnlockCommand(), a.repositoryKeyCommand())
 }
 
 func (a *app) repositoryCreateCommand() *cobra.Command {
@@ -155,7 +156,7 @@ func (k *kitFile) drop() error { return errors.Join(k.file.Close(), os.Remove(k.
 
 // write makes the kit durable.
 func (k *kitFile) write(r native.CreatedRepository) (err error) {
-	kit := repository.Kit{Name: r.Name, Created: r.Created, Location: r.Kit.Location, FormatID: r.Kit.FormatID, Password: holdfast.NewSecret(r.Kit.Password), Access: r.Kit.Access}
+	kit := repository.Kit{Name: r.Name, Created: r.Created, Location: r.Kit.Location, FormatID: r.Kit.FormatID, Password: holdfast.NewSecret(r.Kit.Password), Access: r.Kit.Access, CA: r.Kit.CA}
 	text, err := kit.Encode()
 	if err != nil {
 		return errors.Join(err, k.file.Close())

@@ -20,9 +20,9 @@ import (
 
 // CheckOptions say how much is checked.
 type CheckOptions struct {
-	ReadData  bool     // read every pack whole; else only their sizes and the trees
-	Subset    Subset   // of the packs that are read; the zero value: all
-	Workers   int      // packs and trees in work at once; 0: one a core
+	ReadData bool   // read every pack whole; else only their sizes and the trees
+	Subset   Subset // of the packs that are read; the zero value: all
+	Workers  int    // packs and trees in work at once; 0: one a core
 	// Recorded returns the whole ids of the snapshots that are known elsewhere to be
 	// there; it is called once those that are there have been listed, and may be nil.
 	Recorded func(context.Context) ([]string, error)

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/api/native"
+	"github.com/holdfast-backup/holdfast/internal/repository"
+)
+
+// minKeyPrefix is how much of a key's id is needed to name it.
+const minKeyPrefix = 8
+
+// slotReport is a key as JSON.
+type slotReport struct {
+	ID       string            `json:"id"`
+	Use      repository.KeyUse `json:"use,omitempty"`
+	Current  bool              `json:"current"`
+	Created  time.Time         `json:"created,omitzero"`
+	Username string            `json:"username,omitempty"`
+	Hostname string            `json:"hostname,omitempty"`
+	Damaged  string            `json:"damaged,omitempty"`
+}
+
+func slotReportOf(s repository.KeySlot) slotReport {
+	r := slotReport{ID: s.ID, Use: s.Use, Current: s.Current, Created: s.Created, Username: s.Username, Hostname: s.Hostname}
+	if s.Damaged != nil {
+		r.Damaged = s.Damaged.Error()
+	}
+	return r
+}
+
+func (a *app) repositoryKeyCommand() *cobra.Command {
+	return group("key", "Keys of a repository: each is a password that opens it", a.repositoryKeyListCommand(), a.repositoryKeyAddCommand(),
+		a.repositoryKeyRemoveCommand(), a.repositoryKeyPasswordCommand())
+}
+
+func (a *app) repositoryKeyListCommand() *cobra.Command {
+	var in placeFlags
+	cmd := &cobra.Command{
+		Use: "list [REPOSITORY]", Short: "List the keys of a repository", Args: args(1), Long: "List shows the keys, and which of them has opened the repository now.\n\n" + placeHelp,
+	}
+	in.add(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		p, _, err := a.openRepository(cmd.Context(), in, args)
+		if err != nil {
+			return err
+		}
+		slots, err := p.KeySlots(cmd.Context())
+		if err != nil {
+			return err
+		}
+		all := []slotReport{}
+		for _, s := range slots {
+			all = append(all, slotReportOf(s))
+		}
+		return a.print(all, "KEY USE CURRENT CREATED USER HOST DAMAGED", func(row func(...any)) {
+			for _, s := range all {
+				row(s.ID[:minKeyPrefix], s.Use, s.Current, s.Created, s.Username, s.Hostname, s.Damaged != "")
+			}
+		})
+	}
+	return cmd
+}
+
+// newPasswordFlags say where a repository's new password comes from.
+type newPasswordFlags struct {
+	file  string
+	stdin bool
+}
+
+func (f *newPasswordFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.file, "new-password-file", "", "`file` that holds the new password")
+	cmd.Flags().BoolVar(&f.stdin, "new-password-stdin", false, "read the new password from standard input")
+}
+
+// newPassword reads the new password; none is the zero value.
+func (a *app) newPassword(f newPasswordFlags) (holdfast.Secret, error) {
+	switch {
+	case f.file != "" && f.stdin:
+		return holdfast.Secret{}, holdfast.Errorf(holdfast.CodeInvalid, "--new-password-file and --new-password-stdin exclude each other")
+	case f.file != "":
+		return readSecret(f.file)
+	case f.stdin:
+		return readSecretFrom(a.stdin, "standard input")
+	}
+	return holdfast.Secret{}, nil
+}
+
+func (a *app) repositoryKeyAddCommand() *cobra.Command {
+	var in placeFlags
+	var password newPasswordFlags
+	var kit string
+	cmd := &cobra.Command{
+		Use: "add [REPOSITORY]", Short: "Give a repository one more password, or one more recovery kit", Args: args(1),
+		Long: "Add makes a key: one more password that opens the repository. No data is written anew, and the other passwords stay.\n" +
+			"With --new-kit it makes a password of its own and writes a recovery kit with it.\n\n" + placeHelp,
+		Example: "  holdfast repository key add main --new-password-file anna.password\n" +
+			"  holdfast repository key add --kit main.kit --new-kit second.kit",
+	}
+	in.add(cmd)
+	password.add(cmd)
+	cmd.Flags().StringVar(&kit, "new-kit", "", "`file` to write a new recovery kit to; it must not exist")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		secret, err := a.newPassword(password)
+		if err != nil {
+			return err
+		}
+		if secret.IsZero() == (kit == "") {
+			return holdfast.Errorf(holdfast.CodeInvalid, "the new key needs a password: one of --new-password-file, --new-password-stdin and --new-kit")
+		}
+		p, _, err := a.openRepository(cmd.Context(), in, args)
+		if err != nil {
+			return err
+		}
+		if kit != "" {
+			return a.addKit(cmd.Context(), p, kit)
+		}
+		id, err := p.AddKey(cmd.Context(), secret, repository.UsePerson)
+		if err != nil {
+			return err
+		}
+		return a.printSlot(cmd.Context(), p, id)
+	}
+	return cmd
+}
+
+// addKit makes a kit with a key of its own. Its file is taken first, and the key is
+// taken away again when the file cannot be written.
+func (a *app) addKit(ctx context.Context, p *openedRepository, file string) error {
+	f, err := newKitFile(file)
+	if err != nil {
+		return err
+	}
+	password, err := repository.NewKitPassword()
+	if err != nil {
+		return errors.Join(err, f.drop())
+	}
+	id, err := p.AddKey(ctx, password, repository.UseKit)
+	if err != nil {
+		return errors.Join(err, f.drop())
+	}
+	r := native.CreatedRepository{
+		Repository: native.Repository{Name: p.name, Created: time.Now()},
+		Kit:        native.Kit{Location: p.location, FormatID: p.ID(), Password: password.Reveal(), Access: p.access, CA: p.ca},
+	}
+	if err := f.write(r); err != nil {
+		return errors.Join(holdfast.Wrap(holdfast.CodeExhausted, err, "the recovery kit could not be written"),
+			p.RemoveKey(context.WithoutCancel(ctx), id, true))
+	}
+	_, _ = fmt.Fprintf(a.stderr, "The recovery kit is in %s. Keep it away from this machine.\n", file)
+	return a.printSlot(ctx, p, id)
+}
+
+func (a *app) printSlot(ctx context.Context, p *openedRepository, id string) error {
+	slots, err := p.KeySlots(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range slots {
+		if s.ID == id {
+			v := slotReportOf(s)
+			return a.print(v, "KEY USE CREATED", func(row func(...any)) { row(v.ID[:minKeyPrefix], v.Use, v.Created) })
+		}
+	}
+	return holdfast.Errorf(holdfast.CodeNotFound, "key %s was made, and is gone again", id[:minKeyPrefix])
+}
+
+func (a *app) repositoryKeyRemoveCommand() *cobra.Command {
+	var in placeFlags
+	var force, yes bool
+	cmd := &cobra.Command{
+		Use: "remove [REPOSITORY] KEY", Short: "Take a password's key away: it opens the repository no longer", Args: args(2),
+		Long: "Remove takes a key away; KEY is the beginning of its id. The key that has opened the repository now stays, and so does\n" +
+			"the service's own. Whoever has used the key before may have kept what opens the data: a removed key protects what they\n" +
+			"can no longer reach, and nothing else.\n\n" + placeHelp,
+	}
+	in.add(cmd)
+	cmd.Flags().BoolVar(&force, "force", false, "also a key that does not say whose it is")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		p, rest, err := a.openRepository(cmd.Context(), in, args)
+		if err != nil {
+			return err
+		}
+		s, err := findSlot(cmd.Context(), p, rest[0])
+		if err != nil {
+			return err
+		}
+		if !yes && !s.Current && s.Use != repository.UseService { // those are refused anyway
+			if err := a.confirm(cmd.Context(), fmt.Sprintf("Remove key %s of %s? Its password will open nothing.", s.ID[:minKeyPrefix], p.title())); err != nil {
+				return err
+			}
+		}
+		if err := p.RemoveKey(cmd.Context(), s.ID, force); err != nil {
+			return err
+		}
+		v := slotReportOf(s)
+		_, _ = fmt.Fprintf(a.stderr, "removed key %s\n", s.ID[:minKeyPrefix])
+		if a.output == "json" {
+			return printJSON(a.stdout, v)
+		}
+		return nil
+	}
+	return cmd
+}
+
+// findSlot finds a key by the beginning of its id.
+func findSlot(ctx context.Context, p *openedRepository, prefix string) (repository.KeySlot, error) {
+	if len(prefix) < minKeyPrefix {
+		return repository.KeySlot{}, holdfast.Errorf(holdfast.CodeInvalid, "%q is too short for a key", prefix).
+			WithHint("give %d digits of its id: holdfast repository key list", minKeyPrefix)
+	}
+	slots, err := p.KeySlots(ctx)
+	if err != nil {
+		return repository.KeySlot{}, err
+	}
+	var found []repository.KeySlot
+	for _, s := range slots {
+		if strings.HasPrefix(s.ID, strings.ToLower(prefix)) {
+			found = append(found, s)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return repository.KeySlot{}, holdfast.Errorf(holdfast.CodeNotFound, "the repository has no key %s", prefix).WithHint("see: holdfast repository key list")
+	case 1:
+		return found[0], nil
+	}
+	return repository.KeySlot{}, holdfast.Errorf(holdfast.CodeInvalid, "%d keys begin with %s", len(found), prefix).WithHint("give more of the id")
+}
+
+func (a *app) repositoryKeyPasswordCommand() *cobra.Command {
+	var in placeFlags
+	var password newPasswordFlags
+	cmd := &cobra.Command{
+		Use: "passwd [REPOSITORY]", Short: "Change the password that the repository is opened with", Args: args(1),
+		Long: "Passwd gives the key that --password-file opens another password: a new key, and then the old one is removed. No data is\n" +
+			"written anew. The service's own key and those of recovery kits keep theirs: make a new kit with key add --new-kit, and\n" +
+			"remove the old one's key.",
+		Example: "  holdfast repository key passwd --repository /backup/holdfast --password-file old --new-password-file new",
+	}
+	in.add(cmd)
+	password.add(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		secret, err := a.newPassword(password)
+		if err != nil {
+			return err
+		}
+		if secret.IsZero() {
+			return holdfast.Errorf(holdfast.CodeInvalid, "the new password is missing").WithHint("give it with --new-password-file or --new-password-stdin")
+		}
+		p, _, err := a.openRepository(cmd.Context(), in, args)
+		if err != nil {
+			return err
+		}
+		if p.kit { // also of a kit whose key does not say so
+			return holdfast.Errorf(holdfast.CodeConflict, "with another password the recovery kit would open nothing").
+				WithHint("make a new kit with: holdfast repository key add --new-kit FILE; then remove this one's key")
+		}
+		if p.client != nil {
+			return holdfast.Errorf(holdfast.CodeConflict, "the service's own key keeps its password").
+				WithHint("give --password-file and --repository to change a person's; add one with: holdfast repository key add")
+		}
+		id, err := p.ChangePassword(cmd.Context(), secret)
+		if err != nil {
+			return err
+		}
+		return a.printSlot(cmd.Context(), p, id)
+	}
+	return cmd
+}
