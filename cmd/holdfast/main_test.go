@@ -313,12 +313,12 @@ func TestParseTablespaces(t *testing.T) {
 // works once.
 func TestNoFlagHoldsAPassword(t *testing.T) {
 	root := (&app{}).root()
-	for _, words := range [][]string{{"site", "add"}, {"site", "update"}, {"host", "list"}, {"restore"}} {
+	for _, words := range [][]string{{"site", "add"}, {"site", "update"}, {"host", "list"}, {"restore"}, {"repository", "create"}, {"repository", "access"}} {
 		cmd, _, err := root.Find(words)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{"password", "token", "key-password"} {
+		for _, name := range []string{"password", "token", "key-password", "secret-key", "session-token"} {
 			if cmd.Flag(name) != nil {
 				t.Errorf("%v has a flag --%s", words, name)
 			}
