@@ -35,7 +35,7 @@ const sinkFunction = "holdfast_sink"
 type sink struct {
 	encoders []encoder
 
-	mu   sync.Mutex // held while the rows of a chunk are written
+	mu   sync.Mutex // held for a write
 	file *os.File
 }
 
@@ -119,14 +119,17 @@ func holdfast_sink(info, chunk, result unsafe.Pointer) {
 	}
 }
 
-// buffers hold the rows of a chunk.
+// buffers hold rows on their way. What the engine's memory limit does not count stays
+// small: rows are written when there are sinkBuffer bytes of them.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// maxKept is the largest buffer that is kept, in bytes: longer ones held long values.
-const maxKept = 4 << 20
+const (
+	sinkBuffer = 512 << 10 // bytes
+	maxKept    = 4 << 20   // bytes of the largest buffer that is used again
+)
 
-// sinkChunk writes the rows of a chunk. Its error is the engine's, and ends the
-// statement.
+// sinkChunk finds where the rows of a chunk go. Its error is the engine's, and ends
+// the statement.
 func sinkChunk(chunk mapping.DataChunk) (n int, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -154,17 +157,26 @@ func sinkChunk(chunk mapping.DataChunk) (n int, err error) {
 	if s == nil || len(columns)-1 != len(s.encoders) {
 		return 0, errors.New(sinkFunction + " is called without a sink")
 	}
-	buffer := buffers.Get().(*[]byte)
-	*buffer, err = appendRows((*buffer)[:0], columns[1:], s.encoders, n)
-	if err == nil {
-		s.mu.Lock()
-		_, err = s.file.Write(*buffer)
-		s.mu.Unlock()
+	return n, s.write(columns[1:], n)
+}
+
+// write writes the rows of a chunk, each as a whole.
+func (s *sink) write(columns []vector, n int) (err error) {
+	kept := buffers.Get().(*[]byte)
+	rows := (*kept)[:0]
+	for i := 0; i < n && err == nil; i++ {
+		rows, err = appendRow(rows, columns, s.encoders, i)
+		if err == nil && (len(rows) >= sinkBuffer || i == n-1) {
+			s.mu.Lock()
+			_, err = s.file.Write(rows)
+			s.mu.Unlock()
+			rows = rows[:0]
+		}
 	}
-	if cap(*buffer) <= maxKept {
-		buffers.Put(buffer)
+	if *kept = rows; cap(rows) <= maxKept {
+		buffers.Put(kept)
 	}
-	return n, err
+	return err
 }
 
 // sunk has the engine write a query's rows to a file in binary.

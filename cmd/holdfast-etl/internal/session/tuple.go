@@ -2,7 +2,6 @@ package session
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math"
 	"math/bits"
 	"strconv"
@@ -272,27 +271,25 @@ func appendNumeric(dst []byte, negative bool, h hugeint, scale int) []byte {
 // maxField is the longest value of a row, in bytes.
 const maxField = math.MaxInt32
 
-// appendRows appends the rows of some columns.
-func appendRows(dst []byte, columns []vector, encoders []encoder, n int) ([]byte, error) {
-	for i := range n {
-		dst = binary.BigEndian.AppendUint16(dst, uint16(len(columns)))
-		for k, c := range columns {
-			if c.null(i) {
-				dst = append(dst, 0xff, 0xff, 0xff, 0xff)
-				continue
-			}
-			at := len(dst)
-			dst = append(dst, 0, 0, 0, 0)
-			var err error
-			if dst, err = encoders[k](dst, c, i); err != nil {
-				return dst, err
-			}
-			size := len(dst) - at - 4
-			if size > maxField {
-				return dst, fmt.Errorf("a value of %d bytes", size)
-			}
-			binary.BigEndian.PutUint32(dst[at:], uint32(size))
+// appendRow appends row i of some columns.
+func appendRow(dst []byte, columns []vector, encoders []encoder, i int) ([]byte, error) {
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(columns)))
+	for k, c := range columns {
+		if c.null(i) {
+			dst = append(dst, 0xff, 0xff, 0xff, 0xff)
+			continue
 		}
+		at := len(dst)
+		dst = append(dst, 0, 0, 0, 0)
+		var err error
+		if dst, err = encoders[k](dst, c, i); err != nil {
+			return dst, err
+		}
+		size := len(dst) - at - 4
+		if size > maxField {
+			return dst, holdfast.Errorf(holdfast.CodeInvalid, "a value of %d bytes is longer than PostgreSQL takes", size)
+		}
+		binary.BigEndian.PutUint32(dst[at:], uint32(size))
 	}
 	return dst, nil
 }
