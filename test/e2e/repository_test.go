@@ -1,0 +1,103 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-backup/holdfast/internal/testkit"
+)
+
+// TestRepositoryOfARunningServer checks a repository beside the server that writes
+// to it, by its name, and finds what is damaged and what is gone.
+func TestRepositoryOfARunningServer(t *testing.T) {
+	t.Parallel()
+	restic := testkit.Require(t, "restic")
+	r := newRig(t)
+	r.up()
+	r.register(source(t))
+	var sets []int64
+	for range 2 {
+		var e execution
+		r.ask(&e, "job", "run", "berlin/nightly", "--wait")
+		sets = append(sets, e.Set)
+	}
+	if out := r.want(0, "repository", "check", "main", "--read-data").stdout; !strings.Contains(out, "2 snapshots") || !strings.Contains(out, "no damage") {
+		t.Errorf("check says\n%s", out)
+	}
+	var usage struct {
+		Snapshots   int     `json:"snapshots"`
+		Dedup       float64 `json:"deduplication"`
+		Compression float64 `json:"compression"`
+	}
+	r.ask(&usage, "repository", "stats", "main")
+	if usage.Snapshots != 2 || usage.Dedup < 1.5 || usage.Compression < 1.5 {
+		t.Errorf("got %+v", usage)
+	}
+	r.want(0, "repository", "locks", "main")
+	r.want(0, "repository", "unlock", "main")
+	r.want(4, "repository", "check", "another")
+
+	// A person's key opens the repository for the stock restic, and goes again; the
+	// service's stays.
+	var slot, service struct{ ID, Use string }
+	var slots []struct{ ID, Use string }
+	secret := r.path("anna")
+	noError(t, os.WriteFile(secret, []byte("anna"), 0o644))
+	r.ask(&slot, "repository", "key", "add", "main", "--new-password-file", secret)
+	check := testkit.Command(t, restic, "--no-cache", "-r", r.path("repository"), "--password-file", secret, "check", "--read-data")
+	if res := finish(t, check); res.code != 0 {
+		t.Errorf("restic check: %s%s", res.stdout, res.stderr)
+	}
+	r.ask(&slots, "repository", "key", "list", "main")
+	for _, s := range slots {
+		if s.Use == "service" {
+			service = s
+		}
+	}
+	r.refuse(5, []string{"opened with"}, "repository", "key", "remove", "main", service.ID, "--yes", "--force")
+	r.refuse(5, []string{"service's own"}, "repository", "key", "remove", service.ID, "--yes", "--force", "--kit", r.path("main.kit"))
+	r.want(0, "repository", "key", "remove", "main", slot.ID, "--yes")
+	r.want(0, "repository", "check", "main")
+
+	// A set whose snapshot is gone: only the server knows that it was there.
+	snapshots, err := filepath.Glob(r.path("repository/snapshots/*"))
+	noError(t, err)
+	noError(t, os.Rename(snapshots[0], r.path("snapshot")))
+	r.want(1, "repository", "check", "main")
+	r.want(0, "repository", "check", "--kit", r.path("main.kit"))
+	noError(t, os.Rename(r.path("snapshot"), snapshots[0]))
+
+	packs, err := filepath.Glob(r.path("repository/data/*/*"))
+	noError(t, err)
+	largest := packs[0]
+	for _, p := range packs {
+		a, err := os.Stat(p)
+		noError(t, err)
+		b, err := os.Stat(largest)
+		noError(t, err)
+		if a.Size() > b.Size() {
+			largest = p
+		}
+	}
+	noError(t, os.Remove(largest))
+	var report struct {
+		State    string
+		Findings []struct{ Kind, Object string }
+		Affected []struct{ Set, Site string }
+	}
+	res := finish(t, r.command("repository", "check", "main", "-o", "json"))
+	if res.code != 1 {
+		t.Errorf("exit code %d\n%s%s", res.code, res.stdout, res.stderr)
+	}
+	noError(t, json.Unmarshal([]byte(res.stdout), &report))
+	if report.State != "damaged" || len(report.Findings) != 1 || report.Findings[0].Kind != "missing" || !strings.HasSuffix(report.Findings[0].Object, filepath.Base(largest)) {
+		t.Errorf("got %+v", report)
+	}
+	if len(report.Affected) != 2 || report.Affected[0].Set != fmt.Sprint(sets[0]) || report.Affected[0].Site != "berlin" {
+		t.Errorf("got %+v", report.Affected)
+	}
+}
