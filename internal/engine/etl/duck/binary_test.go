@@ -1,11 +1,9 @@
 package duck_test
 
 import (
-	"errors"
 	"io"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/holdfast-backup/holdfast"
 )
@@ -59,26 +57,6 @@ func TestDrainBinary(t *testing.T) {
 		}
 		if _, err := io.ReadAll(d); holdfast.ErrorCode(err) != holdfast.CodeInvalid || !strings.Contains(err.Error(), "no more") {
 			t.Errorf("got error %v", err)
-		}
-	})
-	t.Run("closed early", func(t *testing.T) {
-		step(t, c, "s", "select range as n, repeat('x', 100) as v from range(100000000)", true)
-		d, err := c.DrainBinary(t.Context(), "s")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.ReadFull(d, make([]byte, 1000)); err != nil {
-			t.Fatal(err)
-		}
-		begin := time.Now()
-		if err := d.Close(); err != nil {
-			t.Error(err)
-		}
-		if took := time.Since(begin); took > 2*time.Second {
-			t.Errorf("it took %s", took)
-		}
-		if _, err := d.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
-			t.Errorf("reading after close says %v", err)
 		}
 	})
 	t.Run("SQL has no way to it", func(t *testing.T) {

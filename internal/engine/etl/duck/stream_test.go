@@ -172,22 +172,24 @@ func TestAnEndedContextEndsFeedAndDrain(t *testing.T) {
 func TestAClosedDrainLetsGo(t *testing.T) {
 	c := start(t)
 	step(t, c, "s", "select range as n, repeat('x', 100) as v from range(100000000)", true)
-	d, err := c.Drain(t.Context(), "s")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadFull(d, make([]byte, 1000)); err != nil {
-		t.Fatal(err)
-	}
-	begin := time.Now()
-	if err := d.Close(); err != nil {
-		t.Error(err)
-	}
-	if took := time.Since(begin); took > 2*time.Second {
-		t.Errorf("it took %s", took)
-	}
-	if _, err := d.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
-		t.Errorf("reading after close says %v: a drain that was cut is not complete", err)
+	for name, open := range map[string]func(context.Context, string) (*duck.Drain, error){"CSV": c.Drain, "binary": c.DrainBinary} {
+		d, err := open(t.Context(), "s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(d, make([]byte, 1000)); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begin); took > 2*time.Second {
+			t.Errorf("%s: it took %s", name, took)
+		}
+		if _, err := d.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
+			t.Errorf("%s: reading after close says %v: a drain that was cut is not complete", name, err)
+		}
 	}
 }
 
