@@ -37,6 +37,41 @@ func mustRunEngine(t testing.TB, req engine.ETL) engine.Result {
 	return res
 }
 
+// What the engine writes as text, when its rows keep their order, and what it writes as
+// binary are the same values.
+func TestValuesOfTheEngine(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	p.shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
+	columns := "id int, b bool, i int8, f float8, g float4, n numeric(38,6), t text, u uuid, d date, s timestamp, z timestamptz, y bytea, j jsonb"
+	p.dwh.Exec(t, "", "CREATE TABLE text ("+columns+"); CREATE TABLE bin ("+columns+")")
+	const row = "select id, null::boolean as b, null::bigint as i, null::double as f, null::float as g, null::decimal(38,6) as n, null::varchar as t, null::uuid as u, null::date as d, " +
+		"null::timestamp as s, null::timestamptz as z, null::blob as y, null::json as j from a union all by name "
+	const values = row + `select 2 as id, true as b, -9223372036854775808 as i, 'nan'::double as f, '-inf'::float as g, 12345678901234567890123456789012.123456::decimal(38,6) as n, ` +
+		`'a, "b"' as t, '8a0e2f8c-41a5-4f0b-9e6e-111111111111'::uuid as u, date '0044-03-15 (BC)' as d, '0044-03-15 (BC) 12:00:00.5'::timestamp as s, ` +
+		`'0044-03-15 (BC) 12:00:00.5+00'::timestamptz as z, '\x00\xFF'::blob as y, '{}'::json as j ` +
+		`union all by name select 3 as id, false as b, 'inf'::double as f, 1e-45::float as g, -0.000001::decimal(38,6) as n, '' as t, 'infinity'::date as d, ` +
+		`'-infinity'::timestamp as s, 'infinity'::timestamptz as z, ''::blob as y ` +
+		`union all by name select 4 as id, 1e300::double as f, 0.1::float as g, date '10000-12-31' as d, '9999-12-31 23:59:59.999999'::timestamp as s, '1969-12-31 23:59:59.999999+00'::timestamptz as z`
+	for i, table := range []string{"text", "bin"} {
+		sql := values
+		if table == "text" {
+			sql = "select * from (" + sql + ") order by id"
+		}
+		req := p.order(t, "\nextract: [{name: a, connection: shop, table: a}]\ntransform:\n  - name: v\n    in: engine\n    sql: |\n      "+
+			sql+"\nload: [{from: v, connection: dwh, table: "+table+"}]\n")
+		req.Execution += holdfast.ExecutionID(i)
+		mustRunEngine(t, req)
+	}
+	same(t, p.dwh, "SELECT * FROM text", p.dwh, "SELECT * FROM bin")
+	got := fmt.Sprint(p.dwh.Rows(t, "", "SELECT id, b, i, f, g, n, t, u, d, s, z, y, j FROM text WHERE id > 1 ORDER BY id"))
+	const want = `[[2 t -9223372036854775808 NaN -Infinity 12345678901234567890123456789012.123456 a, "b" 8a0e2f8c-41a5-4f0b-9e6e-111111111111 0044-03-15 BC 0044-03-15 12:00:00.5 BC 0044-03-15 12:00:00.5+00 BC \x00ff {}]` +
+		` [3 f  Infinity 1e-45 -0.000001   infinity -infinity infinity \x ] [4   1e+300 0.1    10000-12-31 9999-12-31 23:59:59.999999 1969-12-31 23:59:59.999999+00  ]]`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 func TestEngine(t *testing.T) {
 	t.Parallel()
 	p := startPair(t)
@@ -262,7 +297,7 @@ func TestEngineBinary(t *testing.T) {
 		{"d", "case i % 5 when 0 then 'nan'::double when 1 then '-inf'::double else exp(i - 500) end", "double precision"},
 		{"txt", "case i % 4 when 0 then null when 1 then '' when 2 then repeat('x', (i % 40)::int) else 'é\"' || chr(10) || i end", "text"},
 		{"short", "case i % 2 when 0 then 'a' || i else '' end", "varchar(20)"},
-		{"blb", "case i % 3 when 0 then ''::blob when 1 then '\\x00\\xFF'::blob else repeat('y', (i % 30)::int)::blob end", "bytea"},
+		{"blb", "case i % 3 when 0 then ''::blob when 1 then '\x00\xFF'::blob else repeat('y', (i % 30)::int)::blob end", "bytea"},
 		{"u", "md5(i::varchar)::uuid", "uuid"},
 		{"day", "case i % 50 when 0 then 'infinity'::date when 1 then '-infinity'::date else date '1600-02-28' + (i * 97)::int end", "date"},
 		{"ts", "case i % 50 when 0 then 'infinity'::timestamp when 1 then '-infinity'::timestamp else timestamp '1600-02-28' + interval (i * 7777777) second + interval 1 microsecond end", "timestamp"},

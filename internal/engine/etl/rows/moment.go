@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"strconv"
 )
 
@@ -233,10 +234,14 @@ func infinite(text []byte) (int64, bool) {
 	return 0, false
 }
 
-// cutBC cuts BC off the end.
+// cutBC cuts BC off the end, or between parentheses out of the middle: servers write
+// the one, DuckDB the other, which servers read, too.
 func cutBC(text []byte) ([]byte, bool) {
 	if n := len(text) - 3; n > 0 && bytes.EqualFold(text[n:], []byte(" BC")) {
 		return text[:n], true
+	}
+	if before, after, ok := bytes.Cut(text, []byte(" (BC)")); ok {
+		return append(slices.Clip(before), after...), true
 	}
 	return text, false
 }

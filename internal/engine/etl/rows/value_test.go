@@ -33,6 +33,25 @@ func convertOne(t testing.TB, c rows.Column, data []byte, in, out rows.Format) (
 	return b.Bytes(), reason
 }
 
+// DuckDB writes years before the first in its own way.
+func TestYearsOfTheEngine(t *testing.T) {
+	for _, c := range []struct{ typ, text, want string }{
+		{"date", "0044-03-15 (BC)", "0044-03-15 BC"},
+		{"timestamp", "0044-03-15 (BC) 12:00:00.5", "0044-03-15 12:00:00.5 BC"},
+		{"timestamptz", "0044-03-15 (BC) 12:00:00+00", "0044-03-15 12:00:00+00 BC"},
+	} {
+		col := column(t, c.typ)
+		value, reason := convertOne(t, col, []byte(c.text), rows.CSV{}, rows.Binary{})
+		if reason != "" {
+			t.Errorf("%s: %s", c.text, reason)
+			continue
+		}
+		if got, _ := convertOne(t, col, value, rows.Binary{}, rows.CSV{}); strings.TrimSpace(string(got)) != c.want {
+			t.Errorf("%s: got %s, want %s", c.text, got, c.want)
+		}
+	}
+}
+
 func TestValuesThatAreNone(t *testing.T) {
 	for _, c := range []struct{ typ, text, want string }{
 		{"int[]", "{1,2", "is no array"},
