@@ -92,7 +92,11 @@ func (k Kit) Encode() ([]byte, error) {
 		name = k.FormatID[:8]
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, kitText, name, shellWord(k.place()), k.FormatID)
+	more := ""
+	if k.Access != "" {
+		more = "\nBoth need what the line Access below says, and the secret that is not in this file."
+	}
+	fmt.Fprintf(&b, kitText, name, shellWord(k.place()), k.FormatID, more)
 	b.WriteString("\n" + kitBegin + "\n")
 	for _, f := range kitFields() {
 		if v := k.field(f); v != "" {
@@ -142,7 +146,7 @@ Restore with holdfast, on any machine that reaches the repository:
   holdfast restore --offline --kit FILE SET --to /empty/directory
 
 Restore without holdfast: the repository has the restic format, and restic 0.14
-or later reads it. It asks for the password below.
+or later reads it. It asks for the password below.%[4]s
   restic -r %[2]s snapshots
   restic -r %[2]s restore SNAPSHOT --target /empty/directory
 PostgreSQL's data directory is pgdata in what was restored. Put tablespaces back
@@ -150,7 +154,7 @@ by hand then: each is a directory tablespaces/OID, and the file
 holdfast/tablespace_map says where PostgreSQL expects it (as the target of the
 link pg_tblspc/OID in the data directory).
 
-If the repository has moved, say where it is now: --repository DIRECTORY. It is the
+If the repository has moved, say where it is now: --repository PLACE. It is the
 right one when it has this id:
   %[3]s
 `

@@ -32,7 +32,8 @@ func (b *Bucket) failure(ctx context.Context, err error, name string) error {
 			return holdfast.Wrap(holdfast.CodeForbidden, err, "the certificate of %s is signed by nobody whom we trust", b.cfg.Endpoint).
 				WithHint("give the certificates of who has signed it")
 		}
-		return holdfast.Wrap(holdfast.CodeUnavailable, err, "%s cannot be reached, or has not answered in full", b.cfg.Endpoint)
+		return holdfast.Wrap(holdfast.CodeUnavailable, err, "%s cannot be reached, or has not answered in full", b.cfg.Endpoint).
+			WithHint("look whether it runs, and whether this machine has a way to it")
 	}
 	switch e.Code {
 	case "NoSuchKey", "NotFound", "ObjectParentIsFile":
