@@ -219,6 +219,14 @@ func (p *packReader) header(ctx context.Context, j packJob) ([]pack.Blob, error)
 	}
 }
 
+// A writer stores again what only a missing pack had; one that is there, and bad, it
+// takes for whole.
+const (
+	hintMissingPack = "bring it back from a copy of the repository; without one, back up again: what the source still has is stored anew"
+	hintDamagedPack = "bring it back from a copy of the repository; without one, restore what is still needed of the affected sets, " +
+		"move this object out of the repository, and back up again: what the source still has is stored anew"
+)
+
 // badPack notes what is wrong with a pack: once, by what was seen first.
 func (c *checker) badPack(id hash.ID, f Finding, all bool, offsets ...uint32) *finding {
 	c.mu.Lock()
@@ -227,7 +235,10 @@ func (c *checker) badPack(id hash.ID, f Finding, all bool, offsets ...uint32) *f
 	if b == nil {
 		f.Object = packName(id)
 		if f.Hint == "" {
-			f.Hint = "bring it back from a copy of the repository; else back up again: what can still be read of the source is stored anew"
+			f.Hint = hintDamagedPack
+			if f.Kind == FindingMissing {
+				f.Hint = hintMissingPack
+			}
 		}
 		b = &badPack{finding: c.keep(f), offsets: map[uint32]bool{}}
 		c.bad[id] = b
