@@ -136,6 +136,7 @@ func (s *Service) CreateRepository(ctx context.Context, actor holdfast.Actor, in
 	if err != nil {
 		return fail(err)
 	}
+	// In an object store, too: the server would call whatever address it is given.
 	if err := onServer(actor, "a repository", "ask the server's owner to create it with --account"); err != nil {
 		return fail(err)
 	}

@@ -102,6 +102,7 @@ func TestRepositoryInAnObjectStore(t *testing.T) {
 	r.want(0, "restore", "latest", "--site", "berlin", "--to", first, "--tablespace", r.spaceOf(last.Set, "restores/first-ts1"), "--wait")
 	restored(t, first, want)
 
+	r.want(0, "repository", "check", "main", "--read-data")
 	var s chained
 	r.ask(&s, "set", "show", fmt.Sprint(last.Set))
 	space := r.spaceOf(last.Set, "second-ts1")
