@@ -297,7 +297,7 @@ func TestEngineBinary(t *testing.T) {
 		{"d", "case i % 5 when 0 then 'nan'::double when 1 then '-inf'::double else exp(i - 500) end", "double precision"},
 		{"txt", "case i % 4 when 0 then null when 1 then '' when 2 then repeat('x', (i % 40)::int) else 'é\"' || chr(10) || i end", "text"},
 		{"short", "case i % 2 when 0 then 'a' || i else '' end", "varchar(20)"},
-		{"blb", "case i % 3 when 0 then ''::blob when 1 then '\x00\xFF'::blob else repeat('y', (i % 30)::int)::blob end", "bytea"},
+		{"blb", "case i % 3 when 0 then ''::blob when 1 then '\\x00\\xFF'::blob else repeat('y', (i % 30)::int)::blob end", "bytea"},
 		{"u", "md5(i::varchar)::uuid", "uuid"},
 		{"day", "case i % 50 when 0 then 'infinity'::date when 1 then '-infinity'::date else date '1600-02-28' + (i * 97)::int end", "date"},
 		{"ts", "case i % 50 when 0 then 'infinity'::timestamp when 1 then '-infinity'::timestamp else timestamp '1600-02-28' + interval (i * 7777777) second + interval 1 microsecond end", "timestamp"},
