@@ -48,9 +48,34 @@ func TestRepositoryOfARunningServer(t *testing.T) {
 	secret := r.path("anna")
 	noError(t, os.WriteFile(secret, []byte("anna"), 0o644))
 	r.ask(&slot, "repository", "key", "add", "main", "--new-password-file", secret)
-	check := testkit.Command(t, restic, "--no-cache", "-r", r.path("repository"), "--password-file", secret, "check", "--read-data")
-	if res := finish(t, check); res.code != 0 {
-		t.Errorf("restic check: %s%s", res.stdout, res.stderr)
+	// What lies under our own prefix is nothing to restic, as docs/format/repository.md says.
+	noError(t, os.Mkdir(r.path("repository/holdfast"), 0o755))
+	noError(t, os.WriteFile(r.path("repository/holdfast/note"), []byte("ours"), 0o644))
+	stock := func(args ...string) string {
+		t.Helper()
+		res := finish(t, testkit.Command(t, restic, append([]string{"--no-cache", "-r", r.path("repository"), "--password-file", secret}, args...)...))
+		if res.code != 0 {
+			t.Errorf("restic %v: %s%s", args, res.stdout, res.stderr)
+		}
+		return res.stdout
+	}
+	stock("check", "--read-data")
+	var listed []struct {
+		Hostname, Username string
+		Paths              []string
+	}
+	noError(t, json.Unmarshal([]byte(stock("snapshots", "--json", "--host", "berlin", "--tag", fmt.Sprintf("set=%d", sets[0]))), &listed))
+	if len(listed) != 1 || listed[0].Hostname != "berlin" || listed[0].Username != "holdfast" || listed[0].Paths[0] != "/pgdata" {
+		t.Errorf("restic lists %+v", listed)
+	}
+	var manifest struct {
+		Version int
+		Set     int64
+		Site    string `json:"site_slug"`
+	}
+	noError(t, json.Unmarshal([]byte(stock("dump", "--host", "berlin", "latest", "/holdfast/set.json")), &manifest))
+	if manifest.Version != 1 || manifest.Set != sets[1] || manifest.Site != "berlin" {
+		t.Errorf("restic dumps %+v", manifest)
 	}
 	r.ask(&slots, "repository", "key", "list", "main")
 	for _, s := range slots {
