@@ -240,8 +240,10 @@ func cutBC(text []byte) ([]byte, bool) {
 	if n := len(text) - 3; n > 0 && bytes.EqualFold(text[n:], []byte(" BC")) {
 		return text[:n], true
 	}
-	if before, after, ok := bytes.Cut(text, []byte(" (BC)")); ok {
-		return append(slices.Clip(before), after...), true
+	if i := bytes.IndexByte(text, '('); i > 0 { // which is quick to say no
+		if before, after, ok := bytes.Cut(text, []byte(" (BC)")); ok {
+			return append(slices.Clip(before), after...), true
+		}
 	}
 	return text, false
 }
