@@ -23,10 +23,13 @@ type ObjectAccess struct {
 	BytesPerSec  int64  // that one execution reads and writes at most; 0: no limit
 }
 
+// MaxAccessCA is the largest certificates of an access, in bytes: some twenty of them
+// fit, and the whole into a request.
+const MaxAccessCA = 32 << 10
+
 const (
 	maxAccessWord  = 512
-	maxAccessToken = 16 << 10
-	maxAccessCA    = 64 << 10
+	maxAccessToken = 8 << 10
 )
 
 // accessWord matches what goes into a header of a request.
@@ -62,14 +65,17 @@ func (a ObjectAccess) Validate() error {
 
 func validCA(text string) error {
 	bad := Errorf(CodeInvalid, "the certificates for the object store are not certificates in PEM").
-		WithHint("give a file with -----BEGIN CERTIFICATE----- in it, and without private keys, of at most %d bytes", maxAccessCA)
-	if len(text) > maxAccessCA {
+		WithHint("give a file with -----BEGIN CERTIFICATE----- in it, and without private keys, of at most %d bytes", MaxAccessCA)
+	if len(text) > MaxAccessCA {
 		return bad
 	}
-	rest := []byte(text)
-	for strings.TrimSpace(string(rest)) != "" {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" {
+	// What stands between the blocks, as programs write it for people, is passed over.
+	block, rest := pem.Decode([]byte(text))
+	if block == nil && text != "" {
+		return bad
+	}
+	for ; block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
 			return bad
 		}
 		if _, err := x509.ParseCertificate(block.Bytes); err != nil {

@@ -1,8 +1,13 @@
 package holdfast_test
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"reflect"
 	"strings"
 	"testing"
@@ -47,6 +52,11 @@ func TestObjectAccessIsChecked(t *testing.T) {
 	if err := fullAccess().Validate(); err != nil {
 		t.Fatal(err)
 	}
+	commented := fullAccess()
+	commented.CA = "subject=a store\n" + certificate(t) + "\n" + certificate(t) + "# the end\n"
+	if err := commented.Validate(); err != nil {
+		t.Errorf("certificates with comments: %v", err)
+	}
 	for name, spoil := range map[string]func(*holdfast.ObjectAccess){
 		"no key":             func(a *holdfast.ObjectAccess) { a.AccessKey = "" },
 		"no secret":          func(a *holdfast.ObjectAccess) { a.SecretKey = holdfast.Secret{} },
@@ -56,6 +66,7 @@ func TestObjectAccessIsChecked(t *testing.T) {
 		"region of words":    func(a *holdfast.ObjectAccess) { a.Region = "eu west" },
 		"unknown encryption": func(a *holdfast.ObjectAccess) { a.Encryption = "rot13" },
 		"negative limit":     func(a *holdfast.ObjectAccess) { a.BytesPerSec = -1 },
+		"a cut certificate":  func(a *holdfast.ObjectAccess) { a.CA = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" },
 		"no certificates":    func(a *holdfast.ObjectAccess) { a.CA = "nothing" },
 		"a private key": func(a *holdfast.ObjectAccess) {
 			a.CA = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
@@ -85,4 +96,19 @@ func TestObjectAccessChanges(t *testing.T) {
 	if got, err := (holdfast.ObjectAccessChange{}).Apply(fullAccess()); err != nil || !reflect.DeepEqual(got, fullAccess()) {
 		t.Errorf("nothing changes %+v, and gives %v", got, err)
 	}
+}
+
+// certificate makes one that signs itself.
+func certificate(t *testing.T) string {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }

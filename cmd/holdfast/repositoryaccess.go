@@ -129,7 +129,11 @@ func readCA(file string) (string, error) {
 	if err != nil {
 		return "", holdfast.Errorf(holdfast.CodeInvalid, "the certificates cannot be read: %v", err).WithHint("name a file of certificates in PEM")
 	}
-	if block, _ := pem.Decode(b); len(b) > maxSecretFile || block == nil || !x509.NewCertPool().AppendCertsFromPEM(b) {
+	if len(b) > holdfast.MaxAccessCA {
+		return "", holdfast.Errorf(holdfast.CodeInvalid, "%s is larger than %d bytes", file, holdfast.MaxAccessCA).
+			WithHint("name a file with the certificate of who has signed the store's, and no others")
+	}
+	if block, _ := pem.Decode(b); block == nil || !x509.NewCertPool().AppendCertsFromPEM(b) {
 		return "", holdfast.Errorf(holdfast.CodeInvalid, "%s holds no certificates in PEM", file).WithHint("name a file with -----BEGIN CERTIFICATE----- in it")
 	}
 	return string(b), nil

@@ -23,6 +23,7 @@ func TestNewAccess(t *testing.T) {
 		return path
 	}
 	secret, noPEM := file("secret", "from the file\n"), file("ca", "nothing\n")
+	large := file("large", strings.Repeat("x", holdfast.MaxAccessCA+1))
 	stdin, err := os.Open(file("stdin", "from standard input\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -52,6 +53,7 @@ func TestNewAccess(t *testing.T) {
 			env: map[string]string{"HOLDFAST_S3_ACCESS_KEY": "E", "HOLDFAST_S3_SECRET_KEY": "from the environment"}, key: "K", secret: "from the file",
 		},
 		{name: "no certificates", location: bucket, args: []string{"--access-key", "K", "--secret-key-file", secret, "--ca-file", noPEM}, hint: "BEGIN CERTIFICATE"},
+		{name: "all certificates", location: bucket, args: []string{"--access-key", "K", "--secret-key-file", secret, "--ca-file", large}, hint: "no others"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Setenv("HOLDFAST_STATE", dir)

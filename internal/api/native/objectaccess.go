@@ -16,7 +16,7 @@ type NewObjectAccess struct {
 
 	Region         string `json:"region,omitempty" maxLength:"512" doc:"Left out: the store is asked"`
 	PathStyle      bool   `json:"path_style,omitempty" doc:"The bucket stands in the path at Amazon's, too; elsewhere it always does"`
-	CA             string `json:"ca,omitempty" maxLength:"65536" doc:"Certificates in PEM that the store's is checked with; left out: the system's"`
+	CA             string `json:"ca,omitempty" maxLength:"32768" doc:"Certificates in PEM that the store's is checked with; left out: the system's"`
 	StorageClass   string `json:"storage_class,omitempty" maxLength:"512" doc:"Of new objects; left out: the bucket's default"`
 	Encryption     string `json:"encryption,omitempty" maxLength:"512" doc:"By the store: AES256, aws:kms, or aws:kms: and a key's id"`
 	BytesPerSecond int64  `json:"bytes_per_second,omitempty" minimum:"0" doc:"That one execution reads and writes at most; 0: no limit"`
@@ -49,7 +49,7 @@ type ObjectAccessChange struct {
 
 	Region         *string `json:"region,omitempty" maxLength:"512"`
 	PathStyle      *bool   `json:"path_style,omitempty"`
-	CA             *string `json:"ca,omitempty" maxLength:"65536"`
+	CA             *string `json:"ca,omitempty" maxLength:"32768"`
 	StorageClass   *string `json:"storage_class,omitempty" maxLength:"512"`
 	Encryption     *string `json:"encryption,omitempty" maxLength:"512"`
 	BytesPerSecond *int64  `json:"bytes_per_second,omitempty" minimum:"0"`
