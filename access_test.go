@@ -66,8 +66,10 @@ func TestObjectAccessIsChecked(t *testing.T) {
 		"region of words":    func(a *holdfast.ObjectAccess) { a.Region = "eu west" },
 		"unknown encryption": func(a *holdfast.ObjectAccess) { a.Encryption = "rot13" },
 		"negative limit":     func(a *holdfast.ObjectAccess) { a.BytesPerSec = -1 },
-		"a cut certificate":  func(a *holdfast.ObjectAccess) { a.CA = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" },
-		"no certificates":    func(a *holdfast.ObjectAccess) { a.CA = "nothing" },
+		"a cut certificate": func(a *holdfast.ObjectAccess) {
+			a.CA = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+		},
+		"no certificates": func(a *holdfast.ObjectAccess) { a.CA = "nothing" },
 		"a private key": func(a *holdfast.ObjectAccess) {
 			a.CA = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
 		},
