@@ -25,7 +25,8 @@ func unmeasured() []string {
 		// The answer does not depend on what there is, or is another read's.
 		"/VSAClientAndClientGroupList", "/etls/schema", "/about", "/openapi.yaml", "/checkReportExecutionStatus/{execution}",
 		"/CommCell/Credentials", "/AdvancedDetails", "/GetId", commandCenter + "/",
-		"/etls/{job}/counters", // a worker asks the targets
+		"/etls/{job}/counters",              // a worker asks the targets
+		"/repositories/{repository}/access", // the row of "repository"; those here are directories, which have none
 	}
 }
 
