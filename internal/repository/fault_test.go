@@ -76,6 +76,7 @@ func TestEveryPutMayFail(t *testing.T) {
 				t.Errorf("put %d (torn %v) failed; snapshots: %v", n, torn, left)
 			}
 			restic(t, dir, "check", "--read-data", "--no-lock")
+			wantWhole(t, r)
 			id, err := attempt(t, r, want)
 			if err != nil {
 				t.Fatalf("the attempt after put %d (torn %v): %v", n, torn, err)
@@ -107,11 +108,21 @@ func TestCutOffAnywhere(t *testing.T) {
 		if _, err := attempt(t, &Repository{bucket: b, key: r.key, config: r.config, clock: r.clock}, faultSet(2)); !errors.Is(err, cut) {
 			t.Errorf("cut at put %d: got %v", n, err)
 		}
+		wantWhole(t, r)
 		restic(t, dir, "unlock", "--remove-all")
 		restic(t, dir, "check", "--read-data")
 		if left := names(t, inner, "snapshots/"); n < 6 && len(left) != 0 {
 			t.Errorf("cut at put %d: snapshots %v", n, left)
 		}
+	}
+}
+
+// wantWhole checks that nothing is damaged. What interrupted writes leave is none.
+func wantWhole(t testing.TB, r *Repository) {
+	t.Helper()
+	got := check(t, r, CheckOptions{ReadData: true})
+	if got.Damaged() || len(got.Affected) > 0 {
+		t.Errorf("check finds %+v", got.Findings)
 	}
 }
 
