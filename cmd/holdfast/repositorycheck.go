@@ -181,7 +181,7 @@ func (r checkReport) text(title string, took time.Duration) string {
 	}
 	switch {
 	case len(r.Affected) > 0:
-		line("DAMAGED: %s", affected(r.Affected)+" do not restore whole")
+		line("DAMAGED; not whole any more: %s", affected(r.Affected))
 	case r.State == stateDamaged:
 		line("DAMAGED, but every snapshot restores")
 	case r.State == stateWarnings:

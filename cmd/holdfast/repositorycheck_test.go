@@ -157,7 +157,7 @@ func TestRepositoryCheckCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := "data/" + filepath.Base(filepath.Dir(pack)) + "/" + filepath.Base(pack)
-	s.want(1, "set 1001 of berlin do not restore whole", "check")
+	s.want(1, "not whole any more: set 1001 of berlin", "check")
 	var report checkReport
 	if err := json.Unmarshal([]byte(s.want(1, name, "check", "--read-data", "-o", "json")), &report); err != nil {
 		t.Fatal(err)
