@@ -1,6 +1,7 @@
 package duck
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,8 +29,12 @@ type Feed struct {
 	will     <-chan answer // of a kept relation; nil for a streamed one
 	over     chan struct{} // closed when the rows have been read, or never will be
 	rows     int64
-	buffer   []byte
-	spill    bool // the engine has all that it needs, and writes go nowhere
+	filling  []byte        // the writer's
+	full     chan []byte   // on their way; nil after Close
+	empty    chan []byte   // to be used again
+	sent     chan struct{} // closed when nothing is sent any more
+	failure  error         // of sending; before sent is closed
+	spill    bool          // the engine has all that it needs, and what is sent goes nowhere
 
 	mu     sync.Mutex // guards the fields below
 	closed bool       // by Close: no more rows are missing
@@ -50,10 +55,14 @@ func (c *Client) Feed(ctx context.Context, relation string, columns []Column, st
 	}
 	widen(ours)
 	defer func() { _ = theirs.Close() }()
-	f := &Feed{c: c, ctx: ctx, relation: relation, pipe: ours, over: make(chan struct{})}
+	f := &Feed{
+		c: c, ctx: ctx, relation: relation, pipe: ours, over: make(chan struct{}),
+		full: make(chan []byte, feedQueue), empty: make(chan []byte, feedQueue+2), sent: make(chan struct{}),
+	}
 	if err := c.declare(ctx, f, columns, streamed, theirs); err != nil {
 		return nil, errors.Join(err, ours.Close())
 	}
+	go f.run(f.full)
 	f.unwatch = context.AfterFunc(ctx, func() { f.Abort(context.Cause(ctx)) })
 	return f, nil
 }
@@ -86,9 +95,15 @@ func (c *Client) declare(ctx context.Context, f *Feed, columns []Column, streame
 	return err
 }
 
-// feedBuffer is what goes through the pipe at once, in bytes: who copies from a server
-// writes row by row.
-const feedBuffer = 256 << 10
+const (
+	// feedBuffer is what goes through the pipe at once, in bytes: who copies from a
+	// server writes row by row.
+	feedBuffer = 256 << 10
+	// feedQueue is how many of them wait. The engine fills a buffer of up to 32 MiB
+	// before it looks at a row, and then reads nothing until it has seen them all:
+	// without so much in between, it and the source would work by turns.
+	feedQueue = 128
+)
 
 // Write gives bytes of rows to the engine; they may end in the middle of one, and go
 // on their way when there are enough of them. Its error is that of the request that
@@ -97,25 +112,72 @@ func (f *Feed) Write(p []byte) (int, error) {
 	if cause := f.cut(); cause != nil {
 		return 0, cause
 	}
-	if len(f.buffer)+len(p) > feedBuffer {
-		if err := f.flush(); err != nil {
-			return 0, err
+	if f.full == nil {
+		return 0, os.ErrClosed
+	}
+	n := len(p)
+	for len(p) > 0 {
+		if f.filling == nil {
+			select {
+			case f.filling = <-f.empty:
+			default:
+				f.filling = make([]byte, 0, feedBuffer)
+			}
+		}
+		k := min(len(p), feedBuffer-len(f.filling))
+		f.filling, p = append(f.filling, p[:k]...), p[k:]
+		if len(f.filling) == feedBuffer {
+			if err := f.queue(); err != nil {
+				return n - len(p), err
+			}
 		}
 	}
-	if len(p) < feedBuffer {
-		f.buffer = append(f.buffer, p...)
-		return len(p), nil
-	}
-	if err := f.send(p); err != nil {
-		return 0, err
-	}
-	return len(p), nil
+	return n, nil
 }
 
-// flush sends what was written.
+// queue puts what was written on its way.
+func (f *Feed) queue() error {
+	select {
+	case f.full <- f.filling:
+		f.filling = nil
+		return nil
+	case <-f.sent:
+		return f.failure
+	}
+}
+
+// run sends what is on its way, up to the first error or the end of the context.
+func (f *Feed) run(full <-chan []byte) {
+	defer close(f.sent)
+	for {
+		select {
+		case chunk, ok := <-full:
+			if !ok {
+				return
+			}
+			if f.failure = f.send(chunk); f.failure != nil {
+				return
+			}
+			f.empty <- chunk[:0] // there is room for all
+		case <-f.ctx.Done():
+			f.failure = context.Cause(f.ctx)
+			return
+		}
+	}
+}
+
+// flush sends what was written, and ends the sending.
 func (f *Feed) flush() error {
-	defer func() { f.buffer = f.buffer[:0] }()
-	return f.send(f.buffer)
+	var err error
+	if len(f.filling) > 0 {
+		err = f.queue()
+	}
+	if f.full != nil {
+		close(f.full)
+		f.full, f.filling = nil, nil
+	}
+	<-f.sent
+	return cmp.Or(f.failure, err)
 }
 
 // send writes into the pipe.

@@ -246,11 +246,16 @@ func TestStrangeChildren(t *testing.T) {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
 			binary := filepath.Join(t.TempDir(), "holdfast-etl")
-			if err := os.WriteFile(binary, []byte("#!/bin/sh\nexec 3<&-\n"+e.script+"\n"), 0o700); err != nil {
+			// A process that another test starts meanwhile would hold the file open for
+			// writing, and then it cannot be executed.
+			syscall.ForkLock.RLock()
+			err := os.WriteFile(binary, []byte("#!/bin/sh\nexec 3<&-\n"+e.script+"\n"), 0o700)
+			syscall.ForkLock.RUnlock()
+			if err != nil {
 				t.Fatal(err)
 			}
 			begin := time.Now()
-			_, err := duck.Start(t.Context(), duck.Config{Binary: binary, Memory: 256 * mib, Threads: 1, TempDir: t.TempDir(), Log: testkit.Logger(t)})
+			_, err = duck.Start(t.Context(), duck.Config{Binary: binary, Memory: 256 * mib, Threads: 1, TempDir: t.TempDir(), Log: testkit.Logger(t)})
 			if err == nil || !strings.Contains(err.Error(), e.want) || holdfast.ErrorHint(err) == "" {
 				t.Errorf("got %v (hint %q), want %q", err, holdfast.ErrorHint(err), e.want)
 			}
