@@ -18,6 +18,7 @@ const (
 	DefaultAlone = time.Hour       // work goes on this long without a word from the control plane
 
 	requestLimit = 5 * time.Second  // for one answer
+	answerLimit  = 2 * time.Second  // for the answers that a drain waits for
 	lastWords    = 10 * time.Second // for cancelled work to end, once the drain is over
 	retryFirst   = 200 * time.Millisecond
 	retryMost    = 5 * time.Second

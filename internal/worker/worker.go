@@ -36,9 +36,10 @@ type Worker struct {
 
 	mu       sync.Mutex // guards the fields below
 	draining bool
-	rung     bool // a bell has rung since the newest ask began
-	asking   int  // slots that ask
-	busy     free // slots that ask or run
+	rung     bool          // a bell has rung since the newest ask began
+	asking   int           // slots that ask
+	answered chan struct{} // while a drain waits: closed when nobody asks any more
+	busy     free          // slots that ask or run
 	// When slots for services alone last asked: those of batches, which ask for both,
 	// were all taken.
 	servicesAsked time.Time
@@ -110,10 +111,21 @@ func jitter(d time.Duration) time.Duration {
 	return d*3/4 + time.Duration(mathrand.Int64N(int64(d/4)+1))
 }
 
-// drain waits for running work, and hands back what takes too long.
+// drain waits for running work, and hands back what takes too long. First it waits for
+// the answers to what was asked: a late one would bring back what was just handed back.
 func (w *Worker) drain(ctx context.Context, end context.CancelCauseFunc) {
 	w.mu.Lock()
 	w.draining = true
+	if w.asking > 0 {
+		w.answered = make(chan struct{})
+		answered := w.answered
+		w.mu.Unlock()
+		select {
+		case <-answered:
+		case <-time.After(answerLimit):
+		}
+		w.mu.Lock()
+	}
 	n := len(w.running)
 	for _, r := range w.running {
 		if r.order.Type == holdfast.JobETL {
@@ -210,12 +222,12 @@ func (s *slot) run() {
 				w.mu.Unlock()
 				continue
 			}
-			w.asking--
+			w.hear()
 			s.keep(free{})
 			w.mu.Unlock()
 			return
 		}
-		w.asking--
+		w.hear()
 		s.keep(slotOf(order))
 		w.spawn() // where one was, there may be more
 		w.mu.Unlock()
@@ -231,6 +243,14 @@ func (s *slot) run() {
 		}
 		w.asking++
 		w.mu.Unlock()
+	}
+}
+
+// hear notes that one who asked has its answer. It is called with mu held.
+func (w *Worker) hear() {
+	if w.asking--; w.asking == 0 && w.answered != nil {
+		close(w.answered)
+		w.answered = nil
 	}
 }
 
