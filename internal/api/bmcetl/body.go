@@ -194,9 +194,9 @@ func notText(b []byte) int {
 }
 
 // escaped reads an escape sequence of JSON at the start of b: the number behind \u, or
-// 0 for another one, and its length; 0: there is none.
+// 0 for another one, and its length, which is 1 when b ends in it; 0: there is none.
 func escaped(b []byte) (rune, int) {
-	if len(b) < 2 || b[0] != '\\' {
+	if len(b) == 0 || b[0] != '\\' {
 		return 0, 0
 	}
 	if len(b) >= 6 && b[1] == 'u' {

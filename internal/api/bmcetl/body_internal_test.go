@@ -19,6 +19,8 @@ func TestWellFormed(t *testing.T) {
 		{"a missing quote", "{\n  \"a\": x}", "line 2, column 8"},
 		{"a missing comma", `{"a": 1 "b": 2}`, "line 1, column 9"},
 		{"an end that is missing", `{"a": [1`, "too early"},
+		{"a backslash as the end", `{"a"\`, "line 1, column 5"},
+		{"a backslash as the end of a text", `{"a":"\`, "too early"},
 		{"nothing", ``, "too early"},
 		{"two values", `{} {}`, "follows its end"},
 		{"a name twice", `{"a":1,"a":2}`, "stands twice"},

@@ -30,7 +30,7 @@ func FuzzRequests(f *testing.F) {
 		`{"etl_id":1001,"name":"n","etl":{"module_name":"m","x":[1]},"scheduling":{"period_sec":null,"scheduler_id":2},"properties":{"k":"v"}}`,
 		`{"access_key":"HFAKAAAAAAAAAAAAAAAA","access_secret_key":"s","tenant_id":7}`, `{"token":"hfr_x"}`,
 		`<TaskExecutionRequest><taskid>1001</taskid><request>RUN</request></TaskExecutionRequest>`,
-		`<!DOCTYPE x [<!ENTITY e "e">]><TaskExecutionRequest><taskid>&e;</taskid></TaskExecutionRequest>`, "{", "[[[[",
+		`<!DOCTYPE x [<!ENTITY e "e">]><TaskExecutionRequest><taskid>&e;</taskid></TaskExecutionRequest>`, "{", "[[[[", `{"a"\`, `{"a":"\ud800`,
 	}
 	fill := strings.NewReplacer("{etl}", "1001", "{configuration}", "1001", "{execution}", "1001", "{report}", "1")
 	for _, r := range bmcetl.Routes() {
