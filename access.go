@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"regexp"
 	"strings"
 )
@@ -173,4 +174,23 @@ func change[T any](to *T, v *T) {
 	if v != nil {
 		*to = *v
 	}
+}
+
+// Guide is a recovery kit's line on how the location is reached; empty for a
+// directory. It holds no secret: whoever keeps the kit must keep the way to one, too.
+func (a ObjectAccess) Guide(l Location) string {
+	if !l.InStore() {
+		return ""
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "bucket %s at %s with access key %s, whose secret is not in this kit; "+
+		"holdfast takes them from HOLDFAST_S3_ACCESS_KEY and HOLDFAST_S3_SECRET_KEY, restic from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+		l.Bucket, l.Store(), a.AccessKey)
+	if a.Region != "" {
+		fmt.Fprintf(&b, "; the region %s from HOLDFAST_S3_REGION, AWS_DEFAULT_REGION", a.Region)
+	}
+	if a.CA != "" {
+		b.WriteString("; restic takes a file with the store's certificates, which stand below, from RESTIC_CACERT")
+	}
+	return b.String()
 }

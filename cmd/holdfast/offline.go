@@ -42,11 +42,11 @@ func (a *app) restoreOffline(ctx context.Context, in restoreFlags, ref string) e
 		return holdfast.Errorf(holdfast.CodeInvalid, "output %q is unknown", a.output).WithHint("use table or json")
 	}
 	ignoreHangup()
-	repo, err := a.openKit(ctx, in)
+	p, err := a.openKit(ctx, in.kit, in.repository)
 	if err != nil {
 		return err
 	}
-	sets, err := a.offlineSets(ctx, repo)
+	sets, err := a.offlineSets(ctx, p.Repository)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (a *app) restoreOffline(ctx context.Context, in restoreFlags, ref string) e
 	if err != nil {
 		return err
 	}
-	return a.writeOffline(ctx, in, repo, set)
+	return a.writeOffline(ctx, in, p.Repository, set)
 }
 
 func readKit(file string) (kit repository.Kit, err error) {
@@ -83,18 +83,20 @@ func readKit(file string) (kit repository.Kit, err error) {
 	return repository.ParseKit(data)
 }
 
-func (a *app) openKit(ctx context.Context, in restoreFlags) (*repository.Repository, error) {
-	kit, err := readKit(in.kit)
+// openKit opens the repository of a recovery kit, where the kit says, or at another
+// place.
+func (a *app) openKit(ctx context.Context, file, elsewhere string) (*openedRepository, error) {
+	kit, err := readKit(file)
 	if err != nil {
 		return nil, err
 	}
 	location := kit.Location
-	if in.repository != "" {
-		if location, err = locationURL(in.repository); err != nil {
+	if elsewhere != "" {
+		if location, err = locationURL(elsewhere); err != nil {
 			return nil, err
 		}
 	}
-	b, err := a.openBucket(location, kit.CA)
+	b, access, err := a.openBucket(location, kit.CA)
 	if err != nil {
 		return nil, fmt.Errorf("open the repository at %s (name another place with --repository): %w", location, err)
 	}
@@ -104,23 +106,24 @@ func (a *app) openKit(ctx context.Context, in restoreFlags) (*repository.Reposit
 	}
 	if kit.FormatID != "" && repo.ID() != kit.FormatID {
 		return nil, holdfast.Errorf(holdfast.CodeInvalid, "the repository at %s is not the one that this kit was made for", location).
-			WithHint("name the right directory with --repository")
+			WithHint("name the right place with --repository")
 	}
 	_, _ = fmt.Fprintf(a.stderr, "repository %s at %s is open\n", repo.ID()[:12], location)
-	return repo, nil
+	return &openedRepository{Repository: repo, name: kit.Name, location: location, who: access, kit: true}, nil
 }
 
 // openBucket opens the place that a repository's URL names. The access to an object
 // store comes from the configuration, and ca is for when that names no certificates.
-func (a *app) openBucket(location, ca string) (objstore.Bucket, error) {
+func (a *app) openBucket(location, ca string) (objstore.Bucket, holdfast.ObjectAccess, error) {
 	access, err := a.objectAccess(location)
 	if err != nil {
-		return nil, err
+		return nil, access, err
 	}
 	if access.CA == "" {
 		access.CA = ca
 	}
-	return place.Open(location, access, slog.New(slog.DiscardHandler))
+	b, err := place.Open(location, access, slog.New(slog.DiscardHandler))
+	return b, access, err
 }
 
 // objectAccess is the configuration's access to the object store that the location

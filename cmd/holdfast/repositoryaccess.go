@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/x509"
 	"encoding/pem"
 	"os"
@@ -89,7 +90,7 @@ func (a *app) newAccess(cmd *cobra.Command, f *accessFlags, location string) (*n
 	if out.SessionToken.IsZero() {
 		out.SessionToken = c.S3.SessionToken
 	}
-	if file := firstOf(f.caFile, c.S3.CA); file != "" {
+	if file := cmp.Or(f.caFile, c.S3.CA); file != "" {
 		if out.CA, err = readCA(file); err != nil {
 			return nil, err
 		}
@@ -102,13 +103,6 @@ func (a *app) newAccess(cmd *cobra.Command, f *accessFlags, location string) (*n
 			WithHint("give it with --secret-key-file, --secret-key-stdin, or in HOLDFAST_S3_SECRET_KEY")
 	}
 	return out, nil
-}
-
-func firstOf(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // accessFlag is a flag that was given and is about an object store; empty: none was.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -238,10 +239,11 @@ func (f *subsetFlag) Set(s string) error {
 	part, of, ok := strings.Cut(s, "/")
 	n, err := strconv.Atoi(part)
 	t, err2 := strconv.Atoi(of)
-	if !ok || err != nil || err2 != nil || n < 1 || t < n || t > 256 {
-		return fmt.Errorf("write it as n/t, with n from 1 to t, and t up to 256")
+	share := repository.Subset{Part: n, Of: t}
+	if !ok || err != nil || err2 != nil || share == (repository.Subset{}) || share.Validate() != nil {
+		return errors.New("write it as n/t, with n from 1 to t, and t up to 256")
 	}
-	f.Part, f.Of = n, t
+	*f = subsetFlag(share)
 	return nil
 }
 

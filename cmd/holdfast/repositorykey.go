@@ -146,9 +146,13 @@ func (a *app) addKit(ctx context.Context, p *openedRepository, file string) erro
 	if err != nil {
 		return errors.Join(err, f.drop())
 	}
+	at, err := holdfast.ParseLocation(p.location)
+	if err != nil {
+		return errors.Join(err, f.drop())
+	}
 	r := native.CreatedRepository{
 		Repository: native.Repository{Name: p.name, Created: time.Now()},
-		Kit:        native.Kit{Location: p.location, FormatID: p.ID(), Password: password.Reveal(), Access: p.access, CA: p.ca},
+		Kit:        native.Kit{Location: p.location, FormatID: p.ID(), Password: password.Reveal(), Access: p.who.Guide(at), CA: p.who.CA},
 	}
 	if err := f.write(r); err != nil {
 		return errors.Join(holdfast.Wrap(holdfast.CodeExhausted, err, "the recovery kit could not be written"),

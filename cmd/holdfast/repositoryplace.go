@@ -53,8 +53,7 @@ type openedRepository struct {
 	*repository.Repository
 	name     string
 	location string
-	access   string                // of the kit that opened it, or of a new one
-	ca       string                // certificates of the object store in PEM
+	who      holdfast.ObjectAccess // zero: it is in a directory
 	kit      bool                  // a recovery kit has opened it
 	client   *client.Client        // nil: there is no server
 	id       holdfast.RepositoryID // with the client
@@ -70,7 +69,7 @@ func (a *app) openRepository(ctx context.Context, in placeFlags, args []string) 
 	case in.kit != "" && in.passwordFile != "":
 		return nil, nil, holdfast.Errorf(holdfast.CodeInvalid, "--kit and --password-file exclude each other")
 	case in.kit != "":
-		p, err := a.openByKit(ctx, in)
+		p, err := a.openKit(ctx, in.kit, in.repository)
 		return p, args, err
 	case in.passwordFile != "":
 		p, err := a.openByPassword(ctx, in)
@@ -80,24 +79,6 @@ func (a *app) openRepository(ctx context.Context, in placeFlags, args []string) 
 	}
 	p, err := a.openByName(ctx, args[0])
 	return p, args[1:], err
-}
-
-func (a *app) openByKit(ctx context.Context, in placeFlags) (*openedRepository, error) {
-	repo, err := a.openKit(ctx, restoreFlags{kit: in.kit, repository: in.repository})
-	if err != nil {
-		return nil, err
-	}
-	kit, err := readKit(in.kit)
-	if err != nil {
-		return nil, err
-	}
-	p := &openedRepository{Repository: repo, name: kit.Name, location: kit.Location, access: kit.Access, ca: kit.CA, kit: true}
-	if in.repository != "" {
-		if p.location, err = locationURL(in.repository); err != nil {
-			return nil, err
-		}
-	}
-	return p, nil
 }
 
 func (a *app) openByPassword(ctx context.Context, in placeFlags) (*openedRepository, error) {
@@ -112,7 +93,7 @@ func (a *app) openByPassword(ctx context.Context, in placeFlags) (*openedReposit
 	if err != nil {
 		return nil, err
 	}
-	b, err := a.openBucket(location, "")
+	b, access, err := a.openBucket(location, "")
 	if err != nil {
 		return nil, fmt.Errorf("open the repository at %s: %w", location, err)
 	}
@@ -120,7 +101,7 @@ func (a *app) openByPassword(ctx context.Context, in placeFlags) (*openedReposit
 	if err != nil {
 		return nil, fmt.Errorf("open the repository at %s: %w", location, err)
 	}
-	return &openedRepository{Repository: repo, location: location, access: accessWords(location)}, nil
+	return &openedRepository{Repository: repo, location: location, who: access}, nil
 }
 
 // openByName opens a repository as the server does: with the key in its database,
@@ -176,17 +157,7 @@ func (a *app) openByName(ctx context.Context, ref string) (*openedRepository, er
 	if repo.ID() != row.FormatID {
 		return nil, holdfast.Errorf(holdfast.CodeInvalid, "another repository stands at %s", row.Location).WithHint("bring back the one that belongs there")
 	}
-	return &openedRepository{Repository: repo, name: known.Name, location: row.Location, access: accessWords(row.Location), ca: access.CA, client: server, id: known.ID}, nil
-}
-
-// accessWords is a kit's line on how an object store is reached; empty for a
-// directory.
-func accessWords(location string) string {
-	if l, err := holdfast.ParseLocation(location); err != nil || !l.InStore() {
-		return ""
-	}
-	return "the access key is not in this kit: holdfast takes it from HOLDFAST_S3_ACCESS_KEY and HOLDFAST_S3_SECRET_KEY, " +
-		"restic from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+	return &openedRepository{Repository: repo, name: known.Name, location: row.Location, who: access, client: server, id: known.ID}, nil
 }
 
 // recorded are the snapshots of the sets that the server knows in this repository.

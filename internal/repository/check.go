@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/big"
-	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -37,7 +35,8 @@ type Subset struct{ Part, Of int }
 // maxSubset is as restic's: packs are divided by the first byte of their ids.
 const maxSubset = 256
 
-func (s Subset) check() error {
+// Validate refuses what is no share.
+func (s Subset) Validate() error {
 	if s != (Subset{}) && (s.Part < 1 || s.Of < s.Part || s.Of > maxSubset) {
 		return holdfast.Errorf(holdfast.CodeInvalid, "%d/%d is no share of the packs", s.Part, s.Of).
 			WithHint("use n/t with n from 1 to t, and t up to %d", maxSubset)
@@ -76,7 +75,7 @@ func (r CheckResult) Damaged() bool {
 // error means that the check could not be done; what is wrong with the repository
 // is in the result.
 func (r *Repository) Check(ctx context.Context, o CheckOptions) (_ CheckResult, err error) {
-	if err := o.Subset.check(); err != nil {
+	if err := o.Subset.Validate(); err != nil {
 		return CheckResult{}, err
 	}
 	if o.Workers <= 0 {
@@ -127,6 +126,8 @@ type checker struct {
 	result     CheckResult
 	progress   CheckProgress
 	findings   []*finding
+	damages    int     // of them
+	warnings   int     // of them
 	more       finding // all beyond maxFindings
 	bad        map[hash.ID]*badPack
 	loosePacks map[hash.ID]*finding  // nil: not needed so far
@@ -155,12 +156,7 @@ func (c *checker) lock(ctx context.Context) (*lock, error) {
 	if blocked {
 		return nil, nil //nolint:nilnil // no lock is a lock, as for a store that takes none
 	}
-	host, _ := os.Hostname() // for people
-	l, err := c.takeLock(ctx, host+"/check", host, slog.New(slog.DiscardHandler))
-	if errors.Is(err, errNoLock) {
-		return nil, nil //nolint:nilnil // as above
-	}
-	return l, err
+	return c.lockToRead(ctx, "check")
 }
 
 // broken sorts what an object's reading ended with: damage is told apart from a
@@ -188,10 +184,15 @@ func (c *checker) report(f Finding) *finding {
 
 // keep is report with the mutex held.
 func (c *checker) keep(f Finding) *finding {
-	if len(c.findings) >= maxFindings {
+	n := &c.damages
+	if f.Kind.IsWarning() {
+		n = &c.warnings
+	}
+	if *n >= maxFindings {
 		c.result.More++
 		return &c.more
 	}
+	*n++
 	kept := &finding{Finding: f}
 	c.findings = append(c.findings, kept)
 	return kept

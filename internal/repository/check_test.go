@@ -552,3 +552,20 @@ func TestADamagedLockIsNamed(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestCheckTellsDamageBehindWarnings has more warnings than a check keeps before the
+// first damage.
+func TestCheckTellsDamageBehindWarnings(t *testing.T) {
+	t.Parallel()
+	c := &checker{}
+	for range maxFindings + 1 {
+		c.report(Finding{Kind: FindingUnused})
+	}
+	c.report(Finding{Kind: FindingMissing, Object: "data/00"})
+	for _, f := range c.findings {
+		c.result.Findings = append(c.result.Findings, f.Finding)
+	}
+	if c.result.find("data/00") == nil || !c.result.Damaged() || c.result.More != 1 {
+		t.Errorf("got %d findings, %d more, damaged %t", len(c.result.Findings), c.result.More, c.result.Damaged())
+	}
+}

@@ -46,8 +46,9 @@ type CheckedSnapshot struct {
 	Site string
 }
 
-// maxFindings is how many findings a check keeps. What else is wrong is counted,
-// and what it affects is known all the same.
+// maxFindings is how many findings a check keeps, and how many warnings: however many
+// of these there are, damage is told. What else is wrong is counted, and what it
+// affects is known all the same.
 const maxFindings = 10_000
 
 // finding is a Finding while snapshots are still being looked at.

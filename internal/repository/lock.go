@@ -76,6 +76,17 @@ type lock struct {
 // one.
 var errNoLock = errors.New("the object store does not take a lock")
 
+// lockToRead takes a lock for who reads as what; nil when the bucket takes none: a
+// read-only copy, or a full disk, must not keep anybody from reading.
+func (r *Repository) lockToRead(ctx context.Context, what string) (*lock, error) {
+	host, _ := os.Hostname() // for people
+	l, err := r.takeLock(ctx, host+"/"+what, host, slog.New(slog.DiscardHandler))
+	if errors.Is(err, errNoLock) {
+		return nil, nil //nolint:nilnil // no lock is a lock here
+	}
+	return l, err
+}
+
 // takeLock takes a shared lock. An exclusive one of somebody else is
 // CodeConflict.
 func (r *Repository) takeLock(ctx context.Context, holder, hostname string, log *slog.Logger) (*lock, error) {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
 	"path"
 	"strings"
 	"sync"
@@ -35,10 +33,8 @@ var _ engine.Source = (*Reader)(nil)
 // that is full, is read without a lock: a restore must not wait for room. When a
 // part of the index is damaged, what the rest of it names is read all the same.
 func (r *Repository) NewReader(ctx context.Context, snapshotID string) (_ *Reader, err error) {
-	host, _ := os.Hostname() // for people
 	rd := &Reader{repo: r}
-	rd.lock, err = r.takeLock(ctx, host+"/reader", host, slog.New(slog.DiscardHandler))
-	if err != nil && !errors.Is(err, errNoLock) {
+	if rd.lock, err = r.lockToRead(ctx, "reader"); err != nil {
 		return nil, err
 	}
 	rd.closed = sync.OnceValue(rd.close)

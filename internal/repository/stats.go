@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -50,13 +48,11 @@ func ratio(a, b int64) float64 {
 // Stats counts what the repository holds. It reads the index and all directories,
 // and no files.
 func (r *Repository) Stats(ctx context.Context) (_ Usage, err error) {
-	host, _ := os.Hostname() // for people
-	l, err := r.takeLock(ctx, host+"/stats", host, slog.New(slog.DiscardHandler))
-	switch {
-	case errors.Is(err, errNoLock):
-	case err != nil:
+	l, err := r.lockToRead(ctx, "stats")
+	if err != nil {
 		return Usage{}, err
-	default:
+	}
+	if l != nil {
 		defer func() { err = errors.Join(err, l.release(ctx)) }()
 	}
 	snapshots, err := r.Snapshots(ctx)

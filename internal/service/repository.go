@@ -177,7 +177,7 @@ func (s *Service) CreateRepository(ctx context.Context, actor holdfast.Actor, in
 			WithHint("an empty repository that nothing uses is there: remove the directory, or what is under the prefix, then try again"))
 	}
 	s.cfg.Log.InfoContext(ctx, "repository created", "repository", repo.ID, "actor", actor.String())
-	return repo, KitFacts{Location: location, FormatID: formatID, Password: kit, Access: kitAccess(l, in.Access), CA: in.Access.CA}, nil
+	return repo, KitFacts{Location: location, FormatID: formatID, Password: kit, Access: in.Access.Guide(l), CA: in.Access.CA}, nil
 }
 
 func (s *Service) createFiles(ctx context.Context, location string, access holdfast.ObjectAccess, service, kit holdfast.Secret) (string, error) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/store"
@@ -110,23 +109,4 @@ func (s *Service) checkAccess(ctx context.Context, repo holdfast.Repository, a h
 	ctx, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
 	return s.cfg.Repositories.Check(ctx, repo.Location, a, password, repo.FormatID)
-}
-
-// kitAccess is a recovery kit's line on how the location is reached. It holds no
-// secret: whoever keeps the kit must keep the way to one, too.
-func kitAccess(l holdfast.Location, a holdfast.ObjectAccess) string {
-	if !l.InStore() {
-		return ""
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "bucket %s at %s with access key %s, whose secret is not in this kit; "+
-		"holdfast takes them from HOLDFAST_S3_ACCESS_KEY and HOLDFAST_S3_SECRET_KEY, restic from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-		l.Bucket, l.Store(), a.AccessKey)
-	if a.Region != "" {
-		fmt.Fprintf(&b, "; the region %s from HOLDFAST_S3_REGION, AWS_DEFAULT_REGION", a.Region)
-	}
-	if a.CA != "" {
-		b.WriteString("; restic takes a file with the store's certificates, which stand below, from RESTIC_CACERT")
-	}
-	return b.String()
 }

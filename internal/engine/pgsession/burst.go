@@ -3,7 +3,6 @@ package pgsession
 import (
 	"net"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -37,8 +36,7 @@ func (b *burst) Read(p []byte) (int, error) {
 		if b.held == nil {
 			b.held = make([]byte, burstBytes)
 		}
-		pause := syscall.NsecToTimespec(int64(burstPause))
-		_ = syscall.Nanosleep(&pause, nil) // time.Sleep would wait for a millisecond, and longer
+		pause(burstPause)
 		n, err := b.Conn.Read(b.held)
 		if n == 0 {
 			return 0, err

@@ -42,6 +42,16 @@ func TestDrainBinary(t *testing.T) {
 			t.Errorf("got %x, %v, %d rows", got, err, d.Rows())
 		}
 	})
+	t.Run("a streamed constant", func(t *testing.T) {
+		step(t, c, "one", "select 7::smallint as a", true)
+		d, err := c.DrainBinary(t.Context(), "one")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(d); err != nil || string(got) != copyBegin+"\x00\x01\x00\x00\x00\x02\x00\x07\xff\xff" || d.Rows() != 1 {
+			t.Errorf("got %x, %v, %d rows", got, err, d.Rows())
+		}
+	})
 	t.Run("a type without binary form leaves as text", func(t *testing.T) {
 		step(t, c, "i", "select interval 1 day as i", false)
 		columns, err := c.Columns(t.Context(), "i")

@@ -1,6 +1,7 @@
 package duck_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/duck"
@@ -36,6 +37,20 @@ func TestResultOf(t *testing.T) {
 		postgres, expression := duck.ResultOf(duckdb, `"c"`)
 		if postgres != want[0] || expression != want[1] {
 			t.Errorf("%s: got %s, %s; want %q", duckdb, postgres, expression, want)
+		}
+	}
+}
+
+// TestBinary goes by every type on the way out, so that a new one is thought of.
+func TestBinary(t *testing.T) {
+	asText := []string{"numeric", "time without time zone", "time with time zone", "interval", "bit varying"}
+	for _, r := range duck.Results() {
+		typ := r.Postgres
+		if r.DuckDB == "DECIMAL" {
+			typ = "numeric(18,2)"
+		}
+		if got, want := (duck.Column{Type: typ}).Binary(), !slices.Contains(asText, typ); got != want {
+			t.Errorf("%s, of %s: got %t, want %t", typ, r.DuckDB, got, want)
 		}
 	}
 }

@@ -204,7 +204,7 @@ func (r *run) bad(err error, values [][]byte) error {
 	}
 	if r.reject == nil {
 		return holdfast.Errorf(holdfast.CodeInvalid, "row %d: %s", r.from.line(), b.Error()).
-			WithHint("mend the row where it comes from, or let the extract collect such rows with on_reject")
+			WithHint("mend the row where it comes from, or in a step before; what an extract itself brings, on_reject collects")
 	}
 	r.c.Rejected.Add(1)
 	raw := r.from.raw()
