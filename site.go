@@ -3,6 +3,7 @@ package holdfast
 import (
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,7 +24,40 @@ type Site struct {
 	Pool       string // which workers may run its executions
 	Repository RepositoryID
 	MaxRunning int // executions at once; 0: no limit
-	Created    time.Time
+	// Reading and Compression are for its backups; empty: as the defaults.
+	Reading     Reading
+	Compression Compression
+	Created     time.Time
+}
+
+// Reading says whether backups may leave out to read what has not changed.
+type Reading string
+
+// The ways of reading.
+const (
+	ReadTrust Reading = "trust"    // a DELTA does not read the files whose size, inode and times are those of the set before; the default
+	ReadAll   Reading = "read-all" // every backup reads every file
+)
+
+// Readings lists every way of reading.
+func Readings() []Reading { return []Reading{ReadTrust, ReadAll} }
+
+// Compression is how hard backups try to make less of what they store. It is the
+// site's and not the repository's: what it costs is time of the site's processors,
+// and a repository may hold what was written with any.
+type Compression string
+
+// The compressions.
+const (
+	CompressFastest Compression = "fastest"
+	CompressDefault Compression = "default" // harder while there is time for it
+	CompressMax     Compression = "max"
+	CompressOff     Compression = "off"
+)
+
+// Compressions lists every compression.
+func Compressions() []Compression {
+	return []Compression{CompressFastest, CompressDefault, CompressMax, CompressOff}
 }
 
 // DefaultPool is the pool of sites and workers that name none.
@@ -75,6 +109,12 @@ func (s Site) Validate() error {
 		return Errorf(CodeInvalid, "the server's user is missing")
 	case s.MaxRunning < 0:
 		return Errorf(CodeInvalid, "the limit of running executions is negative")
+	}
+	if s.Reading != "" && !slices.Contains(Readings(), s.Reading) {
+		return Errorf(CodeInvalid, "the way of reading %q is unknown", s.Reading).WithHint("use trust or read-all")
+	}
+	if s.Compression != "" && !slices.Contains(Compressions(), s.Compression) {
+		return Errorf(CodeInvalid, "the compression %q is unknown", s.Compression).WithHint("use fastest, default, max or off")
 	}
 	switch s.Server.SSLMode {
 	case "", "disable", "allow", "prefer", "require", "verify-ca", "verify-full":

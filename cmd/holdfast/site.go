@@ -110,9 +110,17 @@ func (a *app) siteAddCommand() *cobra.Command {
 	f.StringVar(&in.Pool, "pool", "", "`pool` of workers that may run its executions")
 	f.StringVar(&in.Repository, "repository", "", "`repository` for its backup sets")
 	f.IntVar(&in.MaxRunning, "max-running", 0, "`number` of executions at once; 0: no limit")
+	backupFlags(add, &in.Reading, &in.Compression)
 	password.add(add)
 	require(add, "host")
 	return add
+}
+
+// backupFlags say how backups of a site are made.
+func backupFlags(cmd *cobra.Command, reading *holdfast.Reading, compression *holdfast.Compression) {
+	f := cmd.Flags()
+	f.StringVar((*string)(reading), "read", "", "`which` files a DELTA reads: trust (those whose size, inode or times have changed) or read-all (default trust)")
+	f.StringVar((*string)(compression), "compression", "", "`how` hard to compress: fastest, default, max or off")
 }
 
 func serverFlags(cmd *cobra.Command, s *native.Server) {
@@ -130,6 +138,8 @@ func (a *app) siteUpdateCommand() *cobra.Command {
 	var password passwordFlags
 	var name, host, dataDir, pool, repository string
 	var maxRunning int
+	var reading holdfast.Reading
+	var compression holdfast.Compression
 	update := &cobra.Command{
 		Use: "update SITE", Short: "Change a site: what no flag names stays", Args: args(1),
 	}
@@ -141,6 +151,7 @@ func (a *app) siteUpdateCommand() *cobra.Command {
 	f.StringVar(&pool, "pool", "", "`pool` of workers that may run its executions")
 	f.StringVar(&repository, "repository", "", "`repository` for its backup sets")
 	f.IntVar(&maxRunning, "max-running", 0, "`number` of executions at once; 0: no limit")
+	backupFlags(update, &reading, &compression)
 	f.BoolVar(&in.NoPassword, "no-password", false, "forget the password")
 	password.add(update)
 	update.RunE = func(cmd *cobra.Command, args []string) error {
@@ -158,6 +169,7 @@ func (a *app) siteUpdateCommand() *cobra.Command {
 		in.Name, in.Host = changed(cmd, "display-name", name), changed(cmd, "host", host)
 		in.DataDir, in.Pool = changed(cmd, "data-dir", dataDir), changed(cmd, "pool", pool)
 		in.Repository, in.MaxRunning = changed(cmd, "repository", repository), changed(cmd, "max-running", maxRunning)
+		in.Reading, in.Compression = changed(cmd, "read", reading), changed(cmd, "compression", compression)
 		s, err := c.UpdateSite(cmd.Context(), args[0], in)
 		if err != nil {
 			return err
@@ -258,6 +270,8 @@ func (a *app) printSite(s native.Site) error {
 		row("pool", s.Pool)
 		row("repository", s.Repository)
 		row("executions at once", orDash(s.MaxRunning))
+		row("reading", s.Reading)
+		row("compression", s.Compression)
 		row("created", s.Created)
 	})
 }

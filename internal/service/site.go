@@ -59,6 +59,12 @@ func siteDefaults(site holdfast.Site) holdfast.Site {
 	if site.Server.Database == "" {
 		site.Server.Database = defaultDatabase
 	}
+	if site.Reading == "" {
+		site.Reading = holdfast.ReadTrust
+	}
+	if site.Compression == "" {
+		site.Compression = holdfast.CompressDefault
+	}
 	return site
 }
 
@@ -89,7 +95,8 @@ func siteParts(ctx context.Context, tx store.Tx, actor holdfast.Actor, op Operat
 }
 
 // CreateSite makes a site. Left out, its name is its slug, its pool the default
-// one, its port 5432 and its database "postgres"; without a data directory it is
+// one, its port 5432, its database "postgres", its reading and compression the
+// default ones; without a data directory it is
 // for ETLs only. CodeNotFound for a host or
 // repository that does not exist, CodeConflict for a slug that is taken and for a
 // data directory inside or around another site's, CodeInvalid for one inside or
@@ -138,6 +145,7 @@ func siteFacts(site holdfast.Site) facts {
 	return facts{
 		"slug": site.Slug, "host": site.Host, "server": site.Server.Host, "port": site.Server.Port, "user": site.Server.User,
 		"data_dir": site.DataDir, "pool": site.Pool, "repository": site.Repository,
+		"reading": site.Reading, "compression": site.Compression,
 	}
 }
 

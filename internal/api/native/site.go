@@ -28,6 +28,8 @@ type Site struct {
 	RepositoryID holdfast.RepositoryID `json:"repository_id,omitempty"`
 	Repository   string                `json:"repository,omitempty" doc:"Name of the default repository"`
 	MaxRunning   int                   `json:"max_running" doc:"Executions at once; 0: no limit"`
+	Reading      holdfast.Reading      `json:"reading" enum:"trust,read-all"`
+	Compression  holdfast.Compression  `json:"compression" enum:"fastest,default,max,off"`
 	Created      time.Time             `json:"created"`
 }
 
@@ -51,6 +53,9 @@ type NewSite struct {
 	Pool       string          `json:"pool,omitempty" maxLength:"63"`
 	Repository string          `json:"repository,omitempty" doc:"Id or name of the default repository"`
 	MaxRunning int             `json:"max_running,omitempty" minimum:"0" maximum:"1000000"`
+	// Left out: trust, default.
+	Reading     holdfast.Reading     `json:"reading,omitempty" enum:"trust,read-all" doc:"trust: a DELTA does not read files whose size, inode and times are those of the set before; read-all: every backup reads every file"`
+	Compression holdfast.Compression `json:"compression,omitempty" enum:"fastest,default,max,off"`
 }
 
 // SiteChange changes what it names and leaves the rest; the slug stays for good.
@@ -64,6 +69,9 @@ type SiteChange struct {
 	Pool       *string         `json:"pool,omitempty" maxLength:"63"`
 	Repository *string         `json:"repository,omitempty" doc:"Id or name"`
 	MaxRunning *int            `json:"max_running,omitempty" minimum:"0" maximum:"1000000"`
+
+	Reading     *holdfast.Reading     `json:"reading,omitempty" enum:"trust,read-all"`
+	Compression *holdfast.Compression `json:"compression,omitempty" enum:"fastest,default,max,off"`
 }
 
 // Finding is one thing that a test of a site saw.
@@ -92,7 +100,8 @@ func (n names) site(s holdfast.Site) Site {
 			Host: s.Server.Host, Port: s.Server.Port, User: s.Server.User, Database: s.Server.Database, SSLMode: s.Server.SSLMode,
 		},
 		HasPassword: len(s.Password) > 0, DataDir: s.DataDir, Pool: s.Pool,
-		RepositoryID: s.Repository, Repository: n.repositoryOf(s.Repository), MaxRunning: s.MaxRunning, Created: utc(s.Created),
+		RepositoryID: s.Repository, Repository: n.repositoryOf(s.Repository), MaxRunning: s.MaxRunning,
+		Reading: s.Reading, Compression: s.Compression, Created: utc(s.Created),
 	}
 }
 
@@ -147,6 +156,7 @@ func (a *api) createSite(ctx context.Context, actor holdfast.Actor, in *struct{ 
 	}
 	s := holdfast.Site{
 		Host: h.ID, Slug: b.Slug, Name: b.Name, DataDir: b.DataDir, Pool: b.Pool, MaxRunning: b.MaxRunning, Server: b.Server.domain(),
+		Reading: b.Reading, Compression: b.Compression,
 	}
 	if s.Pool == "" {
 		s.Pool = holdfast.DefaultPool
@@ -187,6 +197,8 @@ func (a *api) updateSite(ctx context.Context, actor holdfast.Actor, in *struct {
 	set(&s.DataDir, c.DataDir)
 	set(&s.Pool, c.Pool)
 	set(&s.MaxRunning, c.MaxRunning)
+	set(&s.Reading, c.Reading)
+	set(&s.Compression, c.Compression)
 	if c.Server != nil {
 		s.Server = c.Server.domain()
 	}

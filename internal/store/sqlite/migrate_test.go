@@ -137,6 +137,8 @@ func checkOldRows(t *testing.T, s *sqlite.Store) {
 		check(t, "session", session.Parent, holdfast.CredentialID(1003), err)
 		site, err := r.SiteBySlug(ctx, account, "berlin")
 		check(t, "site", site.Name, "Größe", err)
+		check(t, "how a site is read", site.Reading, holdfast.ReadTrust, nil)
+		check(t, "how a site is compressed", site.Compression, holdfast.CompressDefault, nil)
 		repositories, err := r.Repositories(ctx, account)
 		check(t, "repositories", repositories, []holdfast.Repository{
 			{ID: 1001, Account: account, Name: "main", Location: "file:///backup", FormatID: "abc", Password: []byte{9, 0}, MaxRunning: 2, Created: at(9)},
