@@ -1,8 +1,10 @@
 package objstore
 
 import (
+	"errors"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/holdfast-backup/holdfast"
 )
@@ -40,4 +42,32 @@ func CheckName(name string) error {
 		return holdfast.Errorf(holdfast.CodeInvalid, "%q is not the name of an object", name)
 	}
 	return nil
+}
+
+// retainedError is in the tree of the error for an object that is under retention.
+type retainedError struct{ until time.Time }
+
+func (e *retainedError) Error() string {
+	if e.until.IsZero() {
+		return "it is under retention"
+	}
+	return "it is under retention until " + e.until.UTC().Format(time.RFC3339)
+}
+
+// Retained is the error for an object that the store may not delete yet: CodeForbidden.
+// until is zero when the store does not say for how long, or has no end set.
+func Retained(name string, until time.Time) error {
+	e := &retainedError{until}
+	return holdfast.Wrap(holdfast.CodeForbidden, e, "object %s cannot be deleted yet", name).
+		WithHint("the bucket's object lock keeps it; delete it again when its retention is over")
+}
+
+// RetainedUntil reports whether err says that an object may not be deleted yet, and
+// until when that holds; zero: nobody knows.
+func RetainedUntil(err error) (until time.Time, ok bool) {
+	e, ok := errors.AsType[*retainedError](err)
+	if !ok {
+		return time.Time{}, false
+	}
+	return e.until, true
 }

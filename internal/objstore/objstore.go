@@ -36,7 +36,9 @@ type Bucket interface {
 	// be seen. fn runs in the caller's goroutine; its error ends the listing.
 	List(ctx context.Context, prefix string, fn func(Info) error) error
 	// Delete removes an object; deleting what is not there is no error. When it
-	// returns nil the removal is durable.
+	// returns nil the removal is durable; a store that keeps versions may have hidden
+	// the object only (see [Versions]). What is under retention is CodeForbidden, and
+	// [RetainedUntil] knows it.
 	Delete(ctx context.Context, name string) error
 }
 

@@ -5,12 +5,14 @@ package place
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	iofs "io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/objstore"
@@ -20,10 +22,11 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/objstore/s3"
 )
 
-// probe is the object that is written twice where a repository is to be. Who may do
-// nothing else may still delete what begins with locks/; no repository is there yet
-// that could take it for a lock.
-const probe = "locks/conditions"
+// probe begins the name of the object that is written twice where a repository is to
+// be. Who may do nothing else may still delete what begins with locks/; no repository
+// is there yet that could take it for a lock. Its name is new each time: a server that
+// keeps versions may take a deleted one for one that exists.
+const probe = "locks/conditions-"
 
 // Open opens the bucket at a location. What comes of an object store is tried again,
 // and counts against the access's limit each time. Idle connections to it end by
@@ -41,6 +44,24 @@ func Open(location string, access holdfast.ObjectAccess, log *slog.Logger) (objs
 		return nil, err
 	}
 	return patient(b, access, log), nil
+}
+
+// OpenVersions opens what the store at a location has kept of what was deleted there.
+// CodeInvalid for a directory: it keeps nothing.
+func OpenVersions(location string, access holdfast.ObjectAccess, log *slog.Logger) (objstore.Versions, error) {
+	l, err := holdfast.ParseLocation(location)
+	if err != nil {
+		return nil, err
+	}
+	if !l.InStore() {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s is a directory, which does not keep what was deleted", l).
+			WithHint("bring it back from a copy of the directory, or from a snapshot of its file system")
+	}
+	b, err := open(l, access)
+	if err != nil {
+		return nil, err
+	}
+	return retry.WrapVersions(b, retry.Options{Log: log}), nil
 }
 
 func open(l holdfast.Location, access holdfast.ObjectAccess) (*s3.Bucket, error) {
@@ -83,7 +104,7 @@ func Create(ctx context.Context, location string, access holdfast.ObjectAccess, 
 	if err := empty(ctx, b, l); err != nil {
 		return nil, nil, err
 	}
-	if err := b.CheckConditions(ctx, probe); err != nil {
+	if err := b.CheckConditions(ctx, probe+strings.ToLower(rand.Text())); err != nil {
 		return nil, nil, err
 	}
 	return patient(b, access, log), func() {}, nil

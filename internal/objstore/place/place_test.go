@@ -188,3 +188,26 @@ func TestAStoreThatOverwrites(t *testing.T) {
 func leftBehind(i objstore.Info) error {
 	return holdfast.Errorf(holdfast.CodeConflict, "object %s is left behind", i.Name)
 }
+
+// TestVersionedBucket makes a place, takes it back, and makes it again where deleted
+// objects stay below their markers.
+func TestVersionedBucket(t *testing.T) {
+	t.Parallel()
+	ctx, log := t.Context(), testkit.Logger(t)
+	c := s3test.Start(t).LockedConfig(t)
+	at := "s3:http://" + c.Endpoint + "/" + c.Bucket + "/main"
+	for range 2 {
+		if _, _, err := place.Create(ctx, at, accessOf(c), log); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v, err := place.OpenVersions(at, accessOf(c), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if gone, err := v.Deleted(ctx, "locks/", time.Time{}); err != nil || len(gone) != 2 {
+		t.Errorf("got %+v, %v, want the two probes", gone, err)
+	}
+	_, err = place.OpenVersions("file://"+t.TempDir(), holdfast.ObjectAccess{}, log)
+	wantCode(t, "a directory", err, holdfast.CodeInvalid, "snapshot of its file system")
+}

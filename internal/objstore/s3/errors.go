@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/http"
+	"strings"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 
@@ -35,8 +37,11 @@ func (b *Bucket) failure(ctx context.Context, err error, name string) error {
 		return holdfast.Wrap(holdfast.CodeUnavailable, err, "%s cannot be reached, or has not answered in full", b.cfg.Endpoint).
 			WithHint("look whether it runs, and whether this machine has a way to it")
 	}
+	if locked(e) {
+		return objstore.Retained(name, time.Time{})
+	}
 	switch e.Code {
-	case "NoSuchKey", "NotFound", "ObjectParentIsFile":
+	case "NoSuchKey", "NoSuchVersion", "NotFound", "ObjectParentIsFile":
 		return objstore.NotFound(name)
 	case "NoSuchBucket":
 		return holdfast.Wrap(holdfast.CodeInvalid, err, "there is no bucket %s on %s", b.cfg.Bucket, b.cfg.Endpoint).WithHint("make it, or name another one")
@@ -52,7 +57,7 @@ func (b *Bucket) failure(ctx context.Context, err error, name string) error {
 		return holdfast.Wrap(holdfast.CodeForbidden, err, "the clocks of %s and of this machine differ too much", b.cfg.Endpoint).WithHint("set the clock of this machine")
 	case "InvalidAccessKeyId", "XAdminUserNotFound", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken":
 		return holdfast.Errorf(holdfast.CodeForbidden, "%s does not take the access key: %s", where, e.Message).WithHint("look at the access key, its secret and its session token; holdfast repository access gives a repository others")
-	case "AccessDenied", "AllAccessDisabled", "InvalidObjectState", "ObjectLocked":
+	case "AccessDenied", "AllAccessDisabled", "InvalidObjectState":
 		return holdfast.Errorf(holdfast.CodeForbidden, "%s refuses this to us, object %s: %s", where, name, e.Message).WithHint("look at the rights of the access key, and at object lock")
 	case "SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "OperationAborted", "BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody":
 		return holdfast.Errorf(holdfast.CodeUnavailable, "%s could not do it now, object %s: %s", where, name, e.Message)
@@ -66,4 +71,18 @@ func (b *Bucket) failure(ctx context.Context, err error, name string) error {
 		return holdfast.Errorf(holdfast.CodeUnavailable, "%s could not do it now, object %s: %s", where, name, e.Message)
 	}
 	return holdfast.Errorf(holdfast.CodeInternal, "%s answered %d %s, object %s: %s", where, e.StatusCode, e.Code, name, e.Message)
+}
+
+// locked reports whether a server refuses because an object is under retention. Amazon
+// and others say so in the message of an AccessDenied only; RetentionPolicyNotMet is
+// Google's, and MinIO answers InvalidRequest.
+func locked(e minio.ErrorResponse) bool {
+	switch e.Code {
+	case "ObjectLocked", "RetentionPolicyNotMet":
+		return true
+	case "AccessDenied", "InvalidRequest":
+		m := strings.ToLower(e.Message)
+		return strings.Contains(m, "object lock") || strings.Contains(m, "worm protected")
+	}
+	return false
 }

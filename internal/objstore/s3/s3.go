@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/encrypt"
@@ -75,7 +76,10 @@ func (b *Bucket) Put(ctx context.Context, name string, data []byte) error {
 	o := minio.PutObjectOptions{ContentType: "application/octet-stream", StorageClass: b.cfg.StorageClass, ServerSideEncryption: b.sse, DisableContentSha256: !b.cfg.Plain}
 	o.SetMatchETagExcept("*")
 	_, err := b.core.PutObject(ctx, b.cfg.Bucket, b.key(name), bytes.NewReader(data), int64(len(data)), base64.StdEncoding.EncodeToString(sum[:]), "", o)
-	return b.failure(ctx, err, name)
+	if err = b.failure(ctx, err, name); isRetained(err) {
+		return objstore.Exists(name) // what is under retention is there
+	}
+	return err
 }
 
 // Get implements [objstore.Bucket].
@@ -206,10 +210,32 @@ func (b *Bucket) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	err := b.failure(ctx, b.core.RemoveObject(ctx, b.cfg.Bucket, b.key(name), minio.RemoveObjectOptions{}), name)
-	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
+	switch {
+	case holdfast.ErrorCode(err) == holdfast.CodeNotFound:
 		return nil
+	case isRetained(err):
+		return b.retained(ctx, name)
 	}
 	return err
+}
+
+func isRetained(err error) bool {
+	_, ok := objstore.RetainedUntil(err)
+	return ok
+}
+
+// retained is the error for an object under retention, with the time until when, if the
+// server tells it to us.
+func (b *Bucket) retained(ctx context.Context, name string) error {
+	info, err := b.core.StatObject(ctx, b.cfg.Bucket, b.key(name), minio.StatObjectOptions{})
+	if err != nil {
+		return objstore.Retained(name, time.Time{})
+	}
+	until, err := time.Parse(time.RFC3339, info.Metadata.Get("X-Amz-Object-Lock-Retain-Until-Date"))
+	if err != nil { // it does not say
+		until = time.Time{}
+	}
+	return objstore.Retained(name, until)
 }
 
 // CheckConditions finds a server that overwrites objects although it was told not
@@ -218,7 +244,14 @@ func (b *Bucket) CheckConditions(ctx context.Context, name string) (err error) {
 	if err := b.Put(ctx, name, []byte("first")); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.Delete(context.WithoutCancel(ctx), name)) }()
+	defer func() {
+		gone := b.Delete(context.WithoutCancel(ctx), name)
+		if isRetained(gone) { // then so would be each lock
+			gone = holdfast.Wrap(holdfast.CodeInvalid, gone, "%s, bucket %s keeps objects from being deleted, and keeps no versions of them", b.cfg.Endpoint, b.cfg.Bucket).
+				WithHint("turn on versioning for the bucket: object lock then protects the versions, and names can be given up")
+		}
+		err = errors.Join(err, gone)
+	}()
 	err = b.Put(ctx, name, []byte("second"))
 	if err == nil {
 		return holdfast.Errorf(holdfast.CodeInvalid, "%s overwrites objects although it was asked not to", b.cfg.Endpoint).

@@ -49,7 +49,7 @@ type Server struct {
 
 	t        testing.TB
 	binary   string
-	versions string
+	versions string // directory; empty: it keeps none
 	users    string // directory
 	secret   string
 	cmd      *exec.Cmd
@@ -69,11 +69,25 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
+// StartUnversioned is Start for a server that keeps no versions: what is under
+// retention there cannot be deleted at all.
+func StartUnversioned(t testing.TB) *Server {
+	t.Helper()
+	s := Start(t)
+	s.Kill()
+	s.versions = ""
+	s.run()
+	return s
+}
+
 // run starts the process, and waits until it answers.
 func (s *Server) run() {
 	s.t.Helper()
-	s.cmd = exec.CommandContext(context.Background(), s.binary, "--quiet", "--health", "/health", "--region", region, "--port", s.Addr, "--iam-dir", s.users,
-		"posix", "--versioning-dir", s.versions, s.Dir)
+	args := []string{"--quiet", "--health", "/health", "--region", region, "--port", s.Addr, "--iam-dir", s.users, "posix"}
+	if s.versions != "" {
+		args = append(args, "--versioning-dir", s.versions)
+	}
+	s.cmd = exec.CommandContext(context.Background(), s.binary, append(args, s.Dir)...)
 	s.cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+accessKey, "ROOT_SECRET_KEY="+s.secret)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
@@ -123,10 +137,16 @@ func (s *Server) Config(t testing.TB) s3.Config {
 	return s.config(t, minio.MakeBucketOptions{Region: region})
 }
 
-// LockedConfig is Config for a bucket with object lock.
+// LockedConfig is Config for a bucket that keeps versions, each for a day from when it
+// was written: not even the owner may delete one before (compliance mode).
 func (s *Server) LockedConfig(t testing.TB) s3.Config {
 	t.Helper()
-	return s.config(t, minio.MakeBucketOptions{Region: region, ObjectLocking: true})
+	c := s.config(t, minio.MakeBucketOptions{Region: region, ObjectLocking: true})
+	mode, days, unit := minio.Compliance, uint(1), minio.Days
+	if err := s.Client(t).SetBucketObjectLockConfig(t.Context(), c.Bucket, &mode, &days, &unit); err != nil {
+		t.Fatalf("set the retention of bucket %s: %v", c.Bucket, err)
+	}
+	return c
 }
 
 func (s *Server) config(t testing.TB, o minio.MakeBucketOptions) s3.Config {
