@@ -260,8 +260,11 @@ type checkProgress struct {
 	p  repository.CheckProgress
 }
 
-func (a *app) newCheckProgress() *checkProgress {
-	c := &checkProgress{show: a.progress("check"), stop: make(chan struct{})}
+func (a *app) newCheckProgress() *checkProgress { return a.newPhaseProgress("check") }
+
+// newPhaseProgress is for other work on a repository.
+func (a *app) newPhaseProgress(what string) *checkProgress {
+	c := &checkProgress{show: a.progress(what), stop: make(chan struct{})}
 	c.over.Go(func() {
 		tick := time.NewTicker(offlineTick)
 		defer tick.Stop()
