@@ -95,4 +95,14 @@ var copyEvents = map[holdfast.CopyState]string{
 	holdfast.CopyOrphaned:    "copy.orphaned",
 }
 
+// kindRetained is the event of a copy whose snapshot the store may not delete yet.
+const kindRetained = "copy.retained"
+
+type copyRetained struct {
+	Copy       int64     `json:"copy"`
+	Repository int64     `json:"repository"`
+	Snapshot   string    `json:"snapshot"`
+	Until      time.Time `json:"until,omitzero"` // zero: the store does not say
+}
+
 func subjectOfWorker(w holdfast.WorkerID) string { return fmt.Sprintf("worker %d", w) }

@@ -19,7 +19,9 @@ const (
 	reapFirst  = 2 * time.Second
 	reapMost   = 10 * time.Minute
 	reapLimit  = 5 * time.Minute // for one snapshot
-	reapAtOnce = 1000            // copies of one state that a look takes in
+	reapHeld   = 6 * time.Hour   // before what is under retention is tried again, when the store does not say until when
+	reapLatest = 24 * time.Hour  // the same, at most: a retention may be shortened
+	reapAtOnce = 1000            // copies of one state that a look takes in, those apart that rest
 	reapLanes  = 8               // repositories that are worked on at once
 	reapRound  = 100             // copies of one repository, before others have their turn
 )
@@ -41,8 +43,9 @@ func newReaper() *reaper {
 
 // reapAttempt is when a copy, or a repository, is tried again.
 type reapAttempt struct {
-	next time.Duration // clock
-	wait time.Duration
+	next     time.Duration // clock
+	wait     time.Duration
+	retained bool // the store may not delete the copy yet, and that has been said
 }
 
 // failed puts the next attempt off, for longer each time.
@@ -62,10 +65,10 @@ type lane struct {
 	copies     []holdfast.Copy
 }
 
-// without returns the repositories that are not to be looked at now, and how many
-// others may be. What has not been tried for long is forgotten: somebody else has
-// removed it.
-func (r *reaper) without(now time.Duration) (out []holdfast.RepositoryID, free int) {
+// without returns the repositories that are not to be looked at now, how many others
+// may be, and how many copies rest. What has not been tried for long is forgotten:
+// somebody else has removed it.
+func (r *reaper) without(now time.Duration) (out []holdfast.RepositoryID, free, rest int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for id, a := range r.copies {
@@ -83,7 +86,7 @@ func (r *reaper) without(now time.Duration) (out []holdfast.RepositoryID, free i
 			out = append(out, id)
 		}
 	}
-	return out, reapLanes - len(r.busy)
+	return out, reapLanes - len(r.busy), len(r.copies)
 }
 
 // begin takes what is due of the copies, by repository, in up to free lanes. What
@@ -135,6 +138,21 @@ func (r *reaper) again(id holdfast.CopyID, now time.Duration) {
 	failed(r.copies, id, now)
 }
 
+// retain has a copy that the store may not delete yet tried again after the wait, and
+// reports whether that is new.
+func (r *reaper) retain(id holdfast.CopyID, now, wait time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.copies[id]
+	if a == nil {
+		a = &reapAttempt{wait: reapFirst}
+		r.copies[id] = a
+	}
+	known := a.retained
+	a.next, a.retained = now+wait, true
+	return !known
+}
+
 // done forgets a copy.
 func (r *reaper) done(id holdfast.CopyID) {
 	r.mu.Lock()
@@ -184,7 +202,7 @@ func (d *Dispatcher) kickReaper() {
 
 // reapLanes begins the lanes that there is work for, and room.
 func (d *Dispatcher) reapLanes(ctx context.Context) ([]lane, error) {
-	without, free := d.reaper.without(d.clock())
+	without, free, rest := d.reaper.without(d.clock())
 	if free <= 0 {
 		return nil, nil
 	}
@@ -193,7 +211,7 @@ func (d *Dispatcher) reapLanes(ctx context.Context) ([]lane, error) {
 		copies = nil
 		// Each state has its own limit: many of one do not hide the other.
 		for _, state := range []holdfast.CopyState{holdfast.CopyExpired, holdfast.CopyOrphaned} {
-			list, err := r.CopiesInState(ctx, state, reapAtOnce, without...)
+			list, err := r.CopiesInState(ctx, state, reapAtOnce+rest, without...)
 			if err != nil {
 				return err
 			}
@@ -226,8 +244,11 @@ func (d *Dispatcher) reapLane(ctx context.Context, l lane) {
 // reap removes the snapshot of one copy. Of what has expired nobody writes
 // anything any more: a snapshot that is not there has been removed.
 func (d *Dispatcher) reap(ctx context.Context, c holdfast.Copy) error {
-	found, err := d.reapSnapshot(ctx, c)
-	if err != nil || !found && c.State == holdfast.CopyOrphaned && d.cfg.Now().Sub(c.Intended) < d.cfg.OrphanLife {
+	answer, err := d.reapSnapshot(ctx, c)
+	if err == nil && answer.Retained {
+		return d.retain(ctx, c, answer.Until)
+	}
+	if err != nil || !answer.Found && c.State == holdfast.CopyOrphaned && d.cfg.Now().Sub(c.Intended) < d.cfg.OrphanLife {
 		d.reaper.again(c.ID, d.clock())
 		return err
 	}
@@ -242,9 +263,29 @@ func (d *Dispatcher) reap(ctx context.Context, c holdfast.Copy) error {
 	return nil
 }
 
-// reapSnapshot has a maintenance worker remove the snapshot, and reports whether
-// it was there.
-func (d *Dispatcher) reapSnapshot(ctx context.Context, c holdfast.Copy) (bool, error) {
+// retain puts off what the store may not delete yet, and says so once.
+func (d *Dispatcher) retain(ctx context.Context, c holdfast.Copy, until time.Time) error {
+	wait := reapHeld
+	if !until.IsZero() {
+		wait = min(max(until.Sub(d.cfg.Now()), reapMost), reapLatest)
+	}
+	if !d.reaper.retain(c.ID, d.clock(), wait) {
+		return nil
+	}
+	d.log.InfoContext(ctx, "snapshot under retention; it is removed later", "snapshot", c.Snapshot, "execution", int64(c.Execution), "state", string(c.State), "until", until)
+	err := d.update(ctx, func(tx store.Tx) error {
+		return event(ctx, tx, d.cfg.Now(), actorDispatch, c.Account, kindRetained, subjectOfSet(c.Set), copyRetained{
+			Copy: int64(c.ID), Repository: int64(c.Repository), Snapshot: c.Snapshot, Until: until,
+		})
+	})
+	if err != nil {
+		d.reaper.done(c.ID) // nobody has heard of it: the next look is the first one
+	}
+	return err
+}
+
+// reapSnapshot has a maintenance worker remove the snapshot.
+func (d *Dispatcher) reapSnapshot(ctx context.Context, c holdfast.Copy) (wire.Answer, error) {
 	var (
 		repository holdfast.Repository
 		workers    []holdfast.Worker
@@ -257,7 +298,7 @@ func (d *Dispatcher) reapSnapshot(ctx context.Context, c holdfast.Copy) (bool, e
 		return err
 	})
 	if err != nil {
-		return false, err
+		return wire.Answer{}, err
 	}
 	err = holdfast.Errorf(holdfast.CodeUnavailable, "no worker is marked for maintenance").
 		WithHint("start the server with its own worker, or mark one")
@@ -268,10 +309,10 @@ func (d *Dispatcher) reapSnapshot(ctx context.Context, c holdfast.Copy) (bool, e
 		var answer wire.Answer
 		answer, err = d.commandReap(ctx, w, repository, c)
 		if err == nil {
-			return answer.Found, nil
+			return answer, nil
 		}
 	}
-	return false, err
+	return wire.Answer{}, err
 }
 
 func (d *Dispatcher) commandReap(ctx context.Context, w holdfast.Worker, r holdfast.Repository, c holdfast.Copy) (wire.Answer, error) {

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"time"
+
 	"github.com/holdfast-backup/holdfast"
 )
 
@@ -103,7 +105,11 @@ type Answer struct {
 	Failure  *Failure  `json:"failure,omitempty"`
 	Findings []Finding `json:"findings,omitempty"` // of a test
 	// Found is true when there was a snapshot to reap: it will not come back.
-	Found     bool          `json:"found,omitempty"`
+	Found bool `json:"found,omitempty"`
+	// Retained is true when the store may not delete the snapshot yet. Until says when
+	// it may; zero: the store does not say.
+	Retained  bool          `json:"retained,omitempty"`
+	Until     time.Time     `json:"until,omitzero"`
 	Counters  []FlowCounter `json:"counters,omitempty"`
 	Relations []Relation    `json:"relations,omitempty"` // of a preview
 }

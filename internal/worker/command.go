@@ -8,6 +8,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/objstore"
 	"github.com/holdfast-backup/holdfast/internal/wire"
 )
 
@@ -110,6 +111,9 @@ func (w *Worker) command(ctx context.Context, c wire.Command) (wire.Answer, erro
 			tags = ownTags(c.Installation, c.Execution, c.Fence)
 		}
 		found, err := repo.RemoveSnapshot(ctx, c.Snapshot, tags)
+		if until, ok := objstore.RetainedUntil(err); ok {
+			return wire.Answer{Found: true, Retained: true, Until: until}, nil
+		}
 		return wire.Answer{Found: found}, err
 	case wire.CommandWish: // taken in before
 	}
