@@ -107,6 +107,33 @@ func (a *app) openByPassword(ctx context.Context, in placeFlags) (*openedReposit
 // openByName opens a repository as the server does: with the key in its database,
 // which only the server's user can read.
 func (a *app) openByName(ctx context.Context, ref string) (*openedRepository, error) {
+	n, err := a.namedRepository(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	b, err := place.Open(n.row.Location, n.access, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, fmt.Errorf("open repository %s at %s: %w", n.row.Name, n.row.Location, err)
+	}
+	repo, err := repository.Open(ctx, b, n.password)
+	if err != nil {
+		return nil, fmt.Errorf("open repository %s at %s: %w", n.row.Name, n.row.Location, err)
+	}
+	if repo.ID() != n.row.FormatID {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "another repository stands at %s", n.row.Location).WithHint("bring back the one that belongs there")
+	}
+	return &openedRepository{Repository: repo, name: n.row.Name, location: n.row.Location, who: n.access, client: n.client, id: n.row.ID}, nil
+}
+
+// namedRepository is what the server's database knows of a repository, opened.
+type namedRepository struct {
+	row      holdfast.Repository
+	password holdfast.Secret
+	access   holdfast.ObjectAccess
+	client   *client.Client
+}
+
+func (a *app) namedRepository(ctx context.Context, ref string) (*namedRepository, error) {
 	c, err := a.config()
 	if err != nil {
 		return nil, err
@@ -132,32 +159,21 @@ func (a *app) openByName(ctx context.Context, ref string) (*openedRepository, er
 	if err != nil {
 		return nil, err
 	}
-	password, err := master.Open(row.Password)
-	if err != nil {
+	n := &namedRepository{row: row, client: server}
+	n.row.Name = known.Name
+	if n.password, err = master.Open(row.Password); err != nil {
 		return nil, fmt.Errorf("open the key of repository %s: %w", known.Name, err)
 	}
-	var access holdfast.ObjectAccess
 	if len(row.Access) > 0 {
 		packed, err := master.Open(row.Access)
 		if err == nil {
-			access, err = holdfast.UnpackObjectAccess(packed)
+			n.access, err = holdfast.UnpackObjectAccess(packed)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("open the access of repository %s: %w", known.Name, err)
 		}
 	}
-	b, err := place.Open(row.Location, access, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return nil, fmt.Errorf("open repository %s at %s: %w", known.Name, row.Location, err)
-	}
-	repo, err := repository.Open(ctx, b, password)
-	if err != nil {
-		return nil, fmt.Errorf("open repository %s at %s: %w", known.Name, row.Location, err)
-	}
-	if repo.ID() != row.FormatID {
-		return nil, holdfast.Errorf(holdfast.CodeInvalid, "another repository stands at %s", row.Location).WithHint("bring back the one that belongs there")
-	}
-	return &openedRepository{Repository: repo, name: known.Name, location: row.Location, who: access, client: server, id: known.ID}, nil
+	return n, nil
 }
 
 // recorded are the snapshots of the sets that the server knows in this repository.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-backup/holdfast/internal/objstore"
 	"github.com/holdfast-backup/holdfast/internal/objstore/s3"
 	"github.com/holdfast-backup/holdfast/internal/objstore/s3/s3test"
 	"github.com/holdfast-backup/holdfast/internal/testkit"
@@ -85,14 +87,16 @@ func (r *inStore) restic(kitPassword string, args ...string) result {
 	return res
 }
 
-// TestRepositoryInAnObjectStore backs up to a bucket in which only locks may be
-// deleted, of a store with a certificate that nobody knows, and reads it back: through
-// the server, with stock restic, and with the kit alone.
+// TestRepositoryInAnObjectStore backs up to a bucket under object lock in which only
+// locks may be deleted, of a store with a certificate that nobody knows, and reads it
+// back: through the server, and, once its owner has deleted everything and that is
+// undone, with stock restic, and with the kit alone.
 func TestRepositoryInAnObjectStore(t *testing.T) {
 	t.Parallel()
 	pg := source(t)
 	store := s3test.Start(t)
-	r := newInStore(t, pg, store, store.TLS(t, store.AppendOnly(t, store.Config(t), "a/main/locks/")))
+	owner := store.LockedConfig(t)
+	r := newInStore(t, pg, store, store.TLS(t, store.AppendOnly(t, owner, "a/main/locks/")))
 	r.backup("full")
 	pg.Exec(t, "", "UPDATE documents SET title = 'changed' WHERE id % 1000 = 0")
 	last := r.backup("delta")
@@ -117,6 +121,7 @@ func TestRepositoryInAnObjectStore(t *testing.T) {
 			t.Error("the kit, or the server's log, shows a secret key")
 		}
 	}
+	r.undelete(owner)
 	kitPassword := field(t, string(kit), "Password")
 	if list := r.restic(kitPassword, "snapshots").stdout; !strings.Contains(list, s.Copies[0].Snapshot[:8]) {
 		t.Errorf("restic does not list the set:\n%s", list)
@@ -137,6 +142,33 @@ func TestRepositoryInAnObjectStore(t *testing.T) {
 		t.Fatalf("%s%s", res.stdout, res.stderr)
 	}
 	restored(t, r.path("second"), want)
+}
+
+// undelete has the bucket's owner delete all objects, and bring them back.
+func (r *inStore) undelete(owner s3.Config) {
+	r.t.Helper()
+	time.Sleep(1100 * time.Millisecond) // times in the store have the precision of a second
+	since := time.Now().UTC().Format(time.RFC3339)
+	b, err := s3.Open(owner)
+	noError(r.t, err)
+	defer b.Close()
+	n := 0
+	noError(r.t, b.List(r.t.Context(), "", func(i objstore.Info) error { n++; return b.Delete(r.t.Context(), i.Name) }))
+	undelete := func(c s3.Config, more ...string) result {
+		cmd := r.command(append([]string{"repository", "undelete", "--kit", r.path("main.kit"), "--since", since, "-o", "json"}, more...)...)
+		cmd.Env = append(cmd.Env, "HOLDFAST_S3_ACCESS_KEY="+c.AccessKey, "HOLDFAST_S3_SECRET_KEY="+c.SecretKey.Reveal(), "HOLDFAST_S3_REGION="+c.Region)
+		return finish(r.t, cmd)
+	}
+	if res := undelete(r.cfg); res.code != 5 || !strings.Contains(res.stderr, "s3:ListBucketVersions") {
+		r.t.Errorf("without the right to: got %d, %s", res.code, res.stderr)
+	}
+	for _, more := range [][]string{{"--dry-run"}, nil} {
+		var report struct{ Objects []struct{ Name string } }
+		res := undelete(owner, more...)
+		if err := json.Unmarshal([]byte(res.stdout), &report); err != nil || res.code != 0 || len(report.Objects) != n {
+			r.t.Errorf("undelete %v: got %d, %d objects of %d, %v\n%s", more, res.code, len(report.Objects), n, err, res.stderr)
+		}
+	}
 }
 
 // TestObjectStoreGoesAway kills the object store while a backup writes to it, and
