@@ -333,7 +333,7 @@ func (r *reading) giveFiles(ctx context.Context, c *duck.Client, relation string
 		s.Columns = append(s.Columns, duck.Column{Name: field.Name, Type: field.Type})
 	}
 	if len(r.files) == 0 {
-		feed, err := c.Feed(ctx, relation, s.Columns, false)
+		feed, err := c.Feed(ctx, relation, s.Columns, duck.FormatCopy, false)
 		if err != nil {
 			return err
 		}
@@ -357,40 +357,37 @@ func (r *reading) giveFiles(ctx context.Context, c *duck.Client, relation string
 // open declares the input as a relation of the engine. run feeds it.
 func (r *reading) open(ctx context.Context, c *duck.Client, streamed bool) (run func() error, err error) {
 	var program *rows.Program
-	columns := make([]duck.Column, 0, len(r.columns))
+	var arriving []rows.Column
 	send := r.sendAsIs
 	switch {
 	case r.in.Extract.File != nil:
 		if program, send, err = r.fileProgram(ctx, c); err != nil {
 			return nil, err
 		}
+		arriving = program.Columns()
 	case len(r.in.Rows) > 0:
 		if program, err = r.compiler(r.plain())(nil); err != nil {
 			return nil, err
 		}
-		send = r.sendThrough(program)
+		arriving, send = program.Columns(), r.sendThrough(program)
 	default:
 		for _, col := range r.columns {
-			columns = append(columns, duck.Column{Name: col.name, Type: col.full})
+			arriving = append(arriving, col.row())
 		}
 	}
-	if program != nil {
-		for _, col := range program.Columns() {
-			columns = append(columns, duck.Column{Name: col.Name, Type: col.Type})
-		}
-	}
+	columns, as := engineColumns(arriving)
 	for _, col := range columns {
 		if duck.NumberAsText(col.Type) {
 			return nil, holdfast.Errorf(holdfast.CodeInvalid, "column %s of %s is %s, which the engine knows as text only: it would sort and compare it as such", col.Name, r.in.Name, col.Type).
 				WithHint("cast it before: to numeric(18,2), or another with a precision of at most 38; to text when it only passes through")
 		}
 	}
-	feed, err := c.Feed(ctx, r.in.Name, columns, streamed)
+	feed, err := c.Feed(ctx, r.in.Name, columns, as, streamed)
 	if err != nil {
 		return nil, err
 	}
 	return func() error {
-		err := send(ctx, feed)
+		err := send(ctx, feed, as)
 		if err != nil {
 			feed.Abort(err)
 			_ = feed.Close() // it says the same
@@ -400,16 +397,40 @@ func (r *reading) open(ctx context.Context, c *duck.Client, streamed bool) (run 
 	}, nil
 }
 
+// engineColumns are columns as the engine is told of them, and the format in which their
+// rows go there.
+func engineColumns(all []rows.Column) (columns []duck.Column, as duck.Format) {
+	as = duck.FormatBinary
+	for _, c := range all {
+		typ := c.Type
+		if c.Textual {
+			typ = "text"
+		}
+		if !duck.Binary(typ) || !c.Textual && !(column{oid: c.OID}).builtIn() {
+			as = duck.FormatCopy
+		}
+		columns = append(columns, duck.Column{Name: c.Name, Type: typ})
+	}
+	return columns, as
+}
+
+// sending sends rows to the engine.
+type sending func(ctx context.Context, w io.Writer, as duck.Format) error
+
 // sendAsIs sends a database's rows without row steps.
-func (r *reading) sendAsIs(ctx context.Context, w io.Writer) (err error) {
-	r.read, err = r.copyTo(ctx, w, r.sql, csv)
+func (r *reading) sendAsIs(ctx context.Context, w io.Writer, as duck.Format) (err error) {
+	format := csv
+	if as == duck.FormatBinary {
+		format = binary
+	}
+	r.read, err = r.copyTo(ctx, w, r.sql, format)
 	return err
 }
 
 // sendThrough sends a database's rows through row steps.
-func (r *reading) sendThrough(program *rows.Program) func(context.Context, io.Writer) error {
-	return func(ctx context.Context, w io.Writer) error {
-		return r.transfer(ctx, w, program, rows.Binary{}, "", func(ctx context.Context, w io.Writer) (int64, error) {
+func (r *reading) sendThrough(program *rows.Program) sending {
+	return func(ctx context.Context, w io.Writer, as duck.Format) error {
+		return r.transfer(ctx, w, program, rows.Binary{}, as, "", func(ctx context.Context, w io.Writer) (int64, error) {
 			return r.copyTo(ctx, w, r.cast(textCasts(r.columns)), binary)
 		})
 	}
@@ -417,7 +438,7 @@ func (r *reading) sendThrough(program *rows.Program) func(context.Context, io.Wr
 
 // fileProgram makes the program of files that do not go to the engine as they are.
 // Parquet, which it alone reads, comes out of it first.
-func (r *reading) fileProgram(ctx context.Context, c *duck.Client) (*rows.Program, func(context.Context, io.Writer) error, error) {
+func (r *reading) fileProgram(ctx context.Context, c *duck.Client) (*rows.Program, sending, error) {
 	columns, err := fieldColumns(r.in.Extract.File.Fields)
 	if err != nil {
 		return nil, nil, err
@@ -431,9 +452,9 @@ func (r *reading) fileProgram(ctx context.Context, c *duck.Client) (*rows.Progra
 		if format == definition.FormatJSON {
 			in = rows.JSON{}
 		}
-		return program, func(ctx context.Context, w io.Writer) error {
+		return program, func(ctx context.Context, w io.Writer, as duck.Format) error {
 			for _, file := range r.files {
-				err := r.transfer(ctx, w, program, in, file.name, func(ctx context.Context, w io.Writer) (int64, error) {
+				err := r.transfer(ctx, w, program, in, as, file.name, func(ctx context.Context, w io.Writer) (int64, error) {
 					return -1, r.f.e.copyFile(ctx, w, file.file)
 				})
 				if err != nil {
@@ -448,8 +469,8 @@ func (r *reading) fileProgram(ctx context.Context, c *duck.Client) (*rows.Progra
 	if err := r.giveFiles(ctx, c, raw, false); err != nil {
 		return nil, nil, err
 	}
-	return program, func(ctx context.Context, w io.Writer) error {
-		return r.transfer(ctx, w, program, rows.CSV{}, "", func(ctx context.Context, w io.Writer) (int64, error) {
+	return program, func(ctx context.Context, w io.Writer, as duck.Format) error {
+		return r.transfer(ctx, w, program, rows.CSV{}, as, "", func(ctx context.Context, w io.Writer) (int64, error) {
 			d, err := c.Drain(ctx, raw)
 			if err != nil {
 				return 0, err
@@ -461,7 +482,11 @@ func (r *reading) fileProgram(ctx context.Context, c *duck.Client) (*rows.Progra
 }
 
 // transfer sends rows through a program to the engine.
-func (r *reading) transfer(ctx context.Context, w io.Writer, program *rows.Program, in rows.Format, name string, from rows.Feed) error {
+func (r *reading) transfer(ctx context.Context, w io.Writer, program *rows.Program, in rows.Format, as duck.Format, name string, from rows.Feed) error {
+	var out rows.Format = rows.CSV{}
+	if as == duck.FormatBinary {
+		out = rows.Binary{}
+	}
 	var seen rows.Counters
 	err := rows.Transfer{
 		From: from,
@@ -469,7 +494,7 @@ func (r *reading) transfer(ctx context.Context, w io.Writer, program *rows.Progr
 			_, err := io.Copy(struct{ io.Writer }{w}, struct{ io.Reader }{from})
 			return -1, err
 		},
-		Program: program, In: in, Out: rows.CSV{}, Reject: r.rejects.of(name), Counters: &seen,
+		Program: program, In: in, Out: out, Reject: r.rejects.of(name), Counters: &seen,
 	}.Run(ctx)
 	r.read += seen.Read.Load()
 	if name != "" { // rows of a file are known when it was read

@@ -67,7 +67,7 @@ func (s *Session) open(ctx context.Context, o *duck.Open, r *duck.Response) erro
 			return errors.Join(fmt.Errorf("%s: %w", q, err), db.Close())
 		}
 	}
-	if err := registerSink(ctx, db); err != nil {
+	if err := errors.Join(registerSink(ctx, db), registerFeed(ctx, db)); err != nil {
 		return errors.Join(err, db.Close())
 	}
 	engine, err := engineVersion(ctx, db)
@@ -75,6 +75,9 @@ func (s *Session) open(ctx context.Context, o *duck.Open, r *duck.Response) erro
 		return errors.Join(err, db.Close())
 	}
 	s.db, s.dir, s.temp, s.line = db, o.Dir, o.Temp, min(max(o.Memory/linesInMemory, minLine), maxLine)
+	if s.threads = o.Threads; o.Ordered {
+		s.threads = 1
+	}
 	r.Opened = &duck.Opened{Protocol: duck.Protocol, Version: s.version, DuckDB: engine}
 	return nil
 }

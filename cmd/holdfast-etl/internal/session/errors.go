@@ -18,6 +18,9 @@ var errCancelled = holdfast.Errorf(holdfast.CodeConflict, "the request was given
 // maxMessage bounds what the engine says of an error, in bytes: it may quote rows.
 const maxMessage = 600
 
+// hintLongRow goes by maxLine and linesInMemory.
+const hintLongRow = "a row may have a sixteenth of resources.memory, and at most 64 MiB: raise that, or leave the long column out"
+
 // explain makes an error of the engine one of the domain: most are faults of the SQL
 // or of the rows, and their author can mend them.
 func explain(ctx context.Context, err error) error {
@@ -43,7 +46,7 @@ func explain(ctx context.Context, err error) error {
 		return holdfast.Wrap(holdfast.CodeExhausted, err, "the disk is full: %s", text).WithHint("make room on the worker")
 	case strings.Contains(strings.ToLower(text), "maximum line size"):
 		return holdfast.Wrap(holdfast.CodeInvalid, err, "a row is too long for the engine: %s", text).
-			WithHint("a row may have a sixteenth of resources.memory, and at most 64 MiB: raise that, or leave the long column out")
+			WithHint("%s", hintLongRow)
 	case is(duckdb.ErrorTypePermission, duckdb.ErrorTypeInvalidConfiguration):
 		return holdfast.Wrap(holdfast.CodeInvalid, err, "%s", text).
 			WithHint("SQL in the engine reads the relations of its definition, and no files, networks or settings")

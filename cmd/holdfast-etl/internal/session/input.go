@@ -17,7 +17,7 @@ const maxHeld = 1024
 
 // input declares a relation that is read from a pipe or from files.
 func (s *Session) input(ctx context.Context, in *duck.Input, files []*os.File, r *duck.Response) error {
-	if in.Format == duck.FormatCopy && !in.Streamed {
+	if (in.Format == duck.FormatCopy || in.Format == duck.FormatBinary) && !in.Streamed {
 		r.Read = []string{in.Relation} // now, whatever becomes of it
 	}
 	rel := &relation{name: in.Relation, columns: in.Columns, input: in}

@@ -38,12 +38,16 @@ func (s *Session) use(ctx context.Context, q query, r *duck.Response, run func(q
 		if !rel.piped() {
 			continue
 		}
-		paths, err := s.openPipes(rel, &o, r)
+		if rel.input.Format == duck.FormatBinary {
+			q.scans[rel], err = s.openFeed(rel, &o, r)
+		} else {
+			q.scans[rel], err = s.openPipes(rel, &o, r)
+		}
 		if err != nil {
 			return err
 		}
-		q.scans[rel] = scanCSV(rel.input, paths, s.line)
 	}
+	defer context.AfterFunc(ctx, o.closeFeeds)()
 	if len(q.scans) > 0 {
 		if q.keep, err = s.readsTwice(ctx, q); err != nil {
 			return err
@@ -55,6 +59,7 @@ func (s *Session) use(ctx context.Context, q query, r *duck.Response, run func(q
 // opened are the pipes that a statement reads, and who writes into them.
 type opened struct {
 	slots   []int
+	feeds   []func() error    // close them, and say what was wrong with their rows
 	names   map[string]string // of files, by the paths that the engine knows
 	writers sync.WaitGroup
 
@@ -68,8 +73,18 @@ func (s *Session) release(o *opened) error {
 	s.mu.Lock()
 	s.slots.free(o.slots)
 	s.mu.Unlock()
+	o.closeFeeds()
 	o.writers.Wait()
 	return o.fault
+}
+
+// closeFeeds ends who reads them.
+func (o *opened) closeFeeds() {
+	for _, done := range o.feeds {
+		if err := done(); err != nil {
+			o.note(err)
+		}
+	}
 }
 
 // note keeps the first fault.
@@ -81,39 +96,64 @@ func (o *opened) note(err error) {
 	}
 }
 
-// openPipes opens a relation's files for one statement, and returns their paths: the
-// engine resolves the path of a file, and refuses it, but a pipe has none. A feed's
-// pipe can be opened once.
-func (s *Session) openPipes(rel *relation, o *opened, r *duck.Response) ([]string, error) {
+// spend notes that a feed is read now: nobody can read it again. The caller holds the
+// session's lock.
+func (r *relation) spend(answer *duck.Response) error {
+	if r.spent {
+		return holdfast.Errorf(holdfast.CodeInvalid, "the relation %s is streamed, and was read before", r.name).
+			WithHint("keep it, or the step that is read twice")
+	}
+	r.spent = true
+	if !slices.Contains(answer.Read, r.name) {
+		answer.Read = append(answer.Read, r.name)
+	}
+	return nil
+}
+
+// openFeed opens a feed of binary rows for one statement, and returns what reads it.
+func (s *Session) openFeed(rel *relation, o *opened, r *duck.Response) (scan string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := rel.spend(r); err != nil {
+		return "", err
+	}
+	f, err := newFeed(rel, s.threads, s.line)
+	if err != nil {
+		return "", err
+	}
+	token, done := f.open()
+	o.feeds = append(o.feeds, done)
+	return f.scan(token), nil
+}
+
+// openPipes opens a relation's files for one statement, and returns what reads their
+// paths: the engine resolves the path of a file, and refuses it, but a pipe has none. A
+// feed's pipe can be opened once.
+func (s *Session) openPipes(rel *relation, o *opened, r *duck.Response) (scan string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if rel.input.Format == duck.FormatCopy {
-		if rel.spent {
-			return nil, holdfast.Errorf(holdfast.CodeInvalid, "the relation %s is streamed, and was read before", rel.name).
-				WithHint("keep it, or the step that is read twice")
-		}
-		rel.spent = true
-		if !slices.Contains(r.Read, rel.name) {
-			r.Read = append(r.Read, rel.name)
+		if err := rel.spend(r); err != nil {
+			return "", err
 		}
 		slot, err := s.slots.take(rel.files[0])
 		if err != nil {
-			return nil, err
+			return "", err
 		}
 		rel.files[0] = nil
 		o.slots = append(o.slots, slot)
-		return []string{slotPath(slot)}, nil
+		return scanCSV(rel.input, []string{slotPath(slot)}, s.line), nil
 	}
 	var paths []string
 	for i, f := range rel.files {
 		read, write, err := os.Pipe()
 		if err != nil {
-			return nil, fmt.Errorf("make a pipe: %w", err)
+			return "", fmt.Errorf("make a pipe: %w", err)
 		}
 		slot, err := s.slots.take(read)
 		if err != nil {
 			closeAll([]*os.File{read, write})
-			return nil, err
+			return "", err
 		}
 		o.slots = append(o.slots, slot)
 		paths = append(paths, slotPath(slot))
@@ -125,7 +165,7 @@ func (s *Session) openPipes(rel *relation, o *opened, r *duck.Response) ([]strin
 			}
 		})
 	}
-	return paths, nil
+	return scanCSV(rel.input, paths, s.line), nil
 }
 
 // of says which file an error is about.
@@ -270,7 +310,7 @@ func (s *Session) plan(ctx context.Context, q query) (scans int, recursive bool,
 	walk = func(all []node) {
 		for _, n := range all {
 			name := strings.TrimSpace(n.Name)
-			if strings.HasPrefix(name, "READ_CSV") {
+			if strings.HasPrefix(name, "READ_CSV") || strings.HasPrefix(name, feedOperator) {
 				scans++
 			}
 			recursive = recursive || strings.Contains(name, "REC") // REC_CTE, RECURSIVE_CTE and the like

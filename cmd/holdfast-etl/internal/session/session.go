@@ -32,6 +32,7 @@ type Session struct {
 	placed     int        // Parquet files that got a name
 	held       int        // files that streamed relations keep open
 	line       int64      // bytes of the longest row that is read
+	threads    int        // that may read a feed at once
 	slots      slots
 	relations  map[string]*relation // by folded name
 	declared   []*relation          // in the order of their declaration

@@ -61,6 +61,16 @@ func (b *blob) bytes() []byte {
 	return unsafe.Slice(b.where, b.length)
 }
 
+// begin makes a blob of a text; where a long one is remains to be said.
+func (b *blob) begin(text []byte) {
+	*b = blob{length: uint32(len(text))}
+	if len(text) <= blobInlined {
+		copy(unsafe.Slice(&b.first[0], blobInlined), text)
+		return
+	}
+	copy(b.first[:], text)
+}
+
 // encoderOf returns what encodes a type of the engine's, by the name that DESCRIBE
 // gives it.
 func encoderOf(typ string) (encoder, error) {
@@ -200,16 +210,21 @@ func decimal[T int16 | int32 | int64 | hugeint](scale int) encoder {
 			h = n
 		}
 		negative := int64(h.upper) < 0
-		if negative { // two's complement
-			var borrow uint64
-			h.lower, borrow = bits.Sub64(0, h.lower, 0)
-			h.upper, _ = bits.Sub64(0, h.upper, borrow)
+		if negative {
+			h = h.negated()
 		}
 		return appendNumeric(dst, negative, h, scale), nil
 	}
 }
 
 func extended(n int64) hugeint { return hugeint{lower: uint64(n), upper: uint64(n >> 63)} }
+
+// negated is -h, in two's complement.
+func (h hugeint) negated() hugeint {
+	lower, borrow := bits.Sub64(0, h.lower, 0)
+	upper, _ := bits.Sub64(0, h.upper, borrow)
+	return hugeint{lower: lower, upper: upper}
+}
 
 // divide returns h/by and the rest.
 func (h hugeint) divide(by uint64) (hugeint, uint64) {

@@ -54,7 +54,7 @@ func BenchmarkJoin(b *testing.B) {
 			for b.Loop() {
 				c := startWith(b, duck.Config{Memory: 512 * mib, Temp: 10 << 30, Threads: 2})
 				feed(b, c, "customers", false, customers.String(), column("id", "integer"), column("region", "text"))
-				f, err := c.Feed(b.Context(), "orders", orderColumns, streamed)
+				f, err := c.Feed(b.Context(), "orders", orderColumns, duck.FormatCopy, streamed)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -53,10 +53,10 @@ func (r *Request) Check() error {
 		if err := r.Input.check(); err != nil {
 			return err
 		}
-		if files = r.Files; files < 1 || files > MaxFiles || r.Input.Format == FormatCopy && files != 1 {
+		if files = r.Files; files < 1 || files > MaxFiles || r.Input.fed() && files != 1 {
 			return holdfast.Errorf(holdfast.CodeInvalid, "an input comes with 1 to %d files, not %d", MaxFiles, files)
 		}
-		if n := len(r.Input.Names); r.Input.Format != FormatCopy && n != files {
+		if n := len(r.Input.Names); !r.Input.fed() && n != files {
 			return holdfast.Errorf(holdfast.CodeInvalid, "%d files come with %d names", files, n)
 		}
 	case r.Step != nil:
@@ -96,6 +96,9 @@ func (o *Open) check() error {
 	return nil
 }
 
+// fed reports whether the rows come through a pipe.
+func (in *Input) fed() bool { return in.Format == FormatCopy || in.Format == FormatBinary }
+
 func (in *Input) check() error {
 	if err := checkName("relation", in.Relation); err != nil {
 		return err
@@ -118,8 +121,12 @@ func (in *Input) check() error {
 	}
 	switch in.Format {
 	case FormatCopy, FormatCSV, FormatJSON, FormatParquet:
-	case FormatBinary: // of what leaves
-		fallthrough
+	case FormatBinary:
+		for _, c := range in.Columns {
+			if !Binary(c.Type) {
+				return holdfast.Errorf(holdfast.CodeInvalid, "the engine does not read the type %s of column %s in binary", c.Type, c.Name)
+			}
+		}
 	default:
 		return holdfast.Errorf(holdfast.CodeInvalid, "the engine cannot read %q", in.Format)
 	}

@@ -40,15 +40,20 @@ func startWith(t testing.TB, c duck.Config, log ...testkit.LogOption) *duck.Clie
 	return client
 }
 
-// feed declares a relation and gives it rows; a streamed one in the background.
+// feed declares a relation and gives it rows as CSV; a streamed one in the background.
 func feed(t testing.TB, c *duck.Client, relation string, streamed bool, csv string, columns ...duck.Column) {
 	t.Helper()
-	f, err := c.Feed(t.Context(), relation, columns, streamed)
+	feedAs(t, c, relation, duck.FormatCopy, streamed, csv, columns...)
+}
+
+func feedAs(t testing.TB, c *duck.Client, relation string, as duck.Format, streamed bool, rows string, columns ...duck.Column) {
+	t.Helper()
+	f, err := c.Feed(t.Context(), relation, columns, as, streamed)
 	if err != nil {
 		t.Fatal(err)
 	}
 	write := func() error {
-		_, err := io.Copy(f, strings.NewReader(csv))
+		_, err := io.Copy(f, strings.NewReader(rows))
 		return errors.Join(err, f.Close())
 	}
 	if !streamed {

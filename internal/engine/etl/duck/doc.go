@@ -16,7 +16,7 @@
 // once, so one chain of streamed relations leads from it to one reader, and rows run
 // through it in one pass:
 //
-//	feed, err := c.Feed(ctx, "orders", columns, true)
+//	feed, err := c.Feed(ctx, "orders", columns, duck.FormatBinary, true)
 //	err = c.Step(ctx, "priced", "select id, qty * price as total from orders", true)
 //	go func() { copyTo(feed); feed.Close() }()  // blocks until the drain reads
 //	rows, err := c.Drain(ctx, "priced")

@@ -13,8 +13,8 @@ import (
 )
 
 // Feed is the way into a relation: what is written is rows in the form of
-// PostgreSQL's COPY ... TO STDOUT (format csv), of a session whose timezone is UTC
-// and whose DateStyle and IntervalStyle are ISO and postgres.
+// PostgreSQL's COPY ... TO STDOUT: in binary, or as CSV of a session whose timezone is
+// UTC and whose DateStyle and IntervalStyle are ISO and postgres.
 //
 // One goroutine writes. Close tells the engine that these were all rows; a source
 // that has failed is told by Abort instead, or by the end of the context: then
@@ -42,13 +42,14 @@ type Feed struct {
 	result error      // before over is closed
 }
 
-// Feed declares a relation that is fed through a pipe. The types of its columns are
+// Feed declares a relation that is fed through a pipe, as [FormatCopy], or as
+// [FormatBinary] when each of its columns' types is [Binary]. These types are
 // PostgreSQL's; see [TypeOf]. A kept relation is complete when Close has returned
 // nil. A streamed one can be read once, by the request that reads what leads from it,
 // and writes block until then; see the package.
 //
 // Kept relations may be fed at once with others.
-func (c *Client) Feed(ctx context.Context, relation string, columns []Column, streamed bool) (*Feed, error) {
+func (c *Client) Feed(ctx context.Context, relation string, columns []Column, as Format, streamed bool) (*Feed, error) {
 	theirs, ours, err := newPipe()
 	if err != nil {
 		return nil, err
@@ -59,7 +60,7 @@ func (c *Client) Feed(ctx context.Context, relation string, columns []Column, st
 		c: c, ctx: ctx, relation: relation, pipe: ours, over: make(chan struct{}),
 		full: make(chan []byte, feedQueue), empty: make(chan []byte, feedQueue+2), sent: make(chan struct{}),
 	}
-	if err := c.declare(ctx, f, columns, streamed, theirs); err != nil {
+	if err := c.declare(ctx, f, &Input{Relation: relation, Columns: columns, Format: as, Streamed: streamed}, theirs); err != nil {
 		return nil, errors.Join(err, ours.Close())
 	}
 	go f.run(f.full)
@@ -68,7 +69,7 @@ func (c *Client) Feed(ctx context.Context, relation string, columns []Column, st
 }
 
 // declare asks the child for the relation of a feed.
-func (c *Client) declare(ctx context.Context, f *Feed, columns []Column, streamed bool, pipe *os.File) error {
+func (c *Client) declare(ctx context.Context, f *Feed, in *Input, pipe *os.File) error {
 	c.mu.Lock()
 	if c.feeds[f.relation] != nil {
 		c.mu.Unlock()
@@ -77,9 +78,9 @@ func (c *Client) declare(ctx context.Context, f *Feed, columns []Column, streame
 	c.feeds[f.relation] = f
 	c.mu.Unlock()
 
-	req := &Request{Input: &Input{Relation: f.relation, Columns: columns, Format: FormatCopy, Streamed: streamed}}
+	req := &Request{Input: in}
 	var err error
-	if streamed {
+	if in.Streamed {
 		_, err = c.call(ctx, req, pipe)
 	} else {
 		f.will, err = c.send(ctx, req, []*os.File{pipe})

@@ -135,11 +135,11 @@ func TestAKilledChildIsAnErrorOfItsOwn(t *testing.T) {
 	before := runtime.NumGoroutine()
 	dir := t.TempDir()
 	c := startWith(t, duck.Config{Memory: 256 * mib, Temp: 1 << 30, Threads: 1, TempDir: dir})
-	f, err := c.Feed(t.Context(), "r", numberColumns, true)
+	f, err := c.Feed(t.Context(), "r", numberColumns, duck.FormatCopy, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept, err := c.Feed(t.Context(), "kept", numberColumns, false)
+	kept, err := c.Feed(t.Context(), "kept", numberColumns, duck.FormatCopy, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func TestTypeReference(t *testing.T) {
 
 Made from the engine's own tables by ` + "`make generate`" + `. Without a step in the engine, rows go from server to server in PostgreSQL's binary
 form: every type arrives as it left, in a column of the same type. A load into a column of another type is cast by the
-target's server. With a step in the engine, values travel as text in both directions, without loss:
+target's server. With a step in the engine, these stand for them there, without loss:
 
 ## Into the engine
 

@@ -121,7 +121,7 @@ func TestErrorsAreReadable(t *testing.T) {
 			t.Errorf("%s: the error shows our statement: %v", e.sql, err)
 		}
 	}
-	f, err := c.Feed(t.Context(), "r", []duck.Column{column("id", "bigint"), column("at", "timestamptz"), column("name", "text")}, false)
+	f, err := c.Feed(t.Context(), "r", []duck.Column{column("id", "bigint"), column("at", "timestamptz"), column("name", "text")}, duck.FormatCopy, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestLongRows(t *testing.T) {
 		mib  int
 		fits bool
 	}{{12, true}, {20, false}} {
-		f, err := c.Feed(t.Context(), "r", []duck.Column{column("a", "integer"), column("b", "text"), column("c", "text")}, true)
+		f, err := c.Feed(t.Context(), "r", []duck.Column{column("a", "integer"), column("b", "text"), column("c", "text")}, duck.FormatCopy, true)
 		if err != nil {
 			t.Fatal(err)
 		}

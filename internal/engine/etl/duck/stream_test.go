@@ -75,7 +75,7 @@ func TestRowsThatNobodyNeedsAreDropped(t *testing.T) {
 
 func TestResetEndsAFeedThatNobodyReads(t *testing.T) {
 	c := start(t)
-	f, err := c.Feed(t.Context(), "r", numberColumns, true)
+	f, err := c.Feed(t.Context(), "r", numberColumns, duck.FormatCopy, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestAnAbortedFeedFailsItsReader(t *testing.T) {
 	broken := errors.New("the source has failed")
 	for _, streamed := range []bool{true, false} {
 		c := start(t)
-		f, err := c.Feed(t.Context(), "r", numberColumns, streamed)
+		f, err := c.Feed(t.Context(), "r", numberColumns, duck.FormatCopy, streamed)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,7 +147,7 @@ func TestAnEndedContextEndsFeedAndDrain(t *testing.T) {
 	c := start(t)
 	why := errors.New("killed")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	f, err := c.Feed(ctx, "r", numberColumns, true)
+	f, err := c.Feed(ctx, "r", numberColumns, duck.FormatCopy, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestAClosedDrainLetsGo(t *testing.T) {
 
 func TestAFaultInMidStreamReachesBothSides(t *testing.T) {
 	c := start(t)
-	f, err := c.Feed(t.Context(), "r", numberColumns, true)
+	f, err := c.Feed(t.Context(), "r", numberColumns, duck.FormatCopy, true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,24 @@ type Type struct {
 	// file that anybody may have written: SQL with %s for the text. When empty, the
 	// engine's reader reads the type by itself, and fails on what it cannot read.
 	Copied, Foreign string
+	// Wire is how the engine reads the type's values in PostgreSQL's binary form.
+	Wire Wire
 }
+
+// Wire is a binary form in which servers send values.
+type Wire uint8
+
+// The forms.
+const (
+	WireNone  Wire = iota // it is not read here: such values travel as text
+	WireOwn               // that of the engine's own type
+	WireText              // text
+	WireJSONB             // text behind the number of a version
+	WireBytea             // bytes, which are hexadecimal text in the engine
+)
+
+// Binary reports whether the engine reads values of a PostgreSQL type in binary.
+func Binary(postgres string) bool { return TypeOf(postgres).Wire != WireNone }
 
 // Mapping is a row of the table of types on the way in.
 type Mapping struct {
@@ -25,6 +42,9 @@ type Mapping struct {
 
 // text is the engine's type for what travels as PostgreSQL's text.
 var text = Type{DuckDB: "VARCHAR"}
+
+// sent is text that servers send in a binary form that the engine reads.
+func sent(w Wire) Type { return Type{DuckDB: text.DuckDB, Wire: w} }
 
 // What the engine's reader would do in silence, and the expressions that keep it from
 // that (DuckDB 1.5.5).
@@ -44,12 +64,12 @@ const (
 
 // strict is a type whose foreign text is looked at first.
 func strict(duckdb, expression string) Type {
-	return Type{DuckDB: duckdb, Foreign: strings.ReplaceAll(expression, "@", duckdb)}
+	return Type{DuckDB: duckdb, Foreign: strings.ReplaceAll(expression, "@", duckdb), Wire: WireOwn}
 }
 
 // mappings is the table of types on the way in. What it does not name is text, too.
 var mappings = []Mapping{
-	{Postgres: []string{"boolean", "bool"}, Type: Type{DuckDB: "BOOLEAN"}},
+	{Postgres: []string{"boolean", "bool"}, Type: Type{DuckDB: "BOOLEAN", Wire: WireOwn}},
 	{Postgres: []string{"smallint", "int2", "smallserial"}, Type: strict("SMALLINT", castInteger)},
 	{Postgres: []string{"integer", "int", "int4", "serial"}, Type: strict("INTEGER", castInteger)},
 	{Postgres: []string{"bigint", "int8", "bigserial"}, Type: strict("BIGINT", castInteger)},
@@ -61,30 +81,32 @@ var mappings = []Mapping{
 		Note: "numeric(p, s) up to 38 digits; NaN and infinities are errors. Without precision, with more digits or with a scale outside of 0 to p it is VARCHAR, as text: cast it in the extract's query",
 	},
 	{
-		Postgres: []string{"date"}, Type: Type{DuckDB: "DATE", Copied: castDate, Foreign: castDate},
+		Postgres: []string{"date"}, Type: Type{DuckDB: "DATE", Copied: castDate, Foreign: castDate, Wire: WireOwn},
 		Note: "infinities included; years before Christ and above 294246 are errors. In a file, years have four digits: 26-01-05 is of the year 26",
 	},
 	{Postgres: []string{"time", "time without time zone"}, Type: strict("TIME", castTime), Note: "24:00 included"},
 	{
-		Postgres: []string{"timestamp", "timestamp without time zone"}, Type: Type{DuckDB: "TIMESTAMP"},
+		Postgres: []string{"timestamp", "timestamp without time zone"}, Type: Type{DuckDB: "TIMESTAMP", Wire: WireOwn},
 		Note: "infinities included; years before Christ are errors",
 	},
 	{
-		Postgres: []string{"timestamp with time zone", "timestamptz"}, Type: Type{DuckDB: "TIMESTAMPTZ", Copied: castTimestamptz, Foreign: castTimestamptz},
+		Postgres: []string{"timestamp with time zone", "timestamptz"}, Type: Type{DuckDB: "TIMESTAMPTZ", Copied: castTimestamptz, Foreign: castTimestamptz, Wire: WireOwn},
 		Note: "infinities included; years before Christ are errors. SQL sees it in UTC. In a file, write offsets: names such as IST mean different zones here and in PostgreSQL",
 	},
 	{
-		Postgres: []string{"interval"}, Type: Type{DuckDB: "INTERVAL", Copied: castInterval, Foreign: castInterval},
+		Postgres: []string{"interval"}, Type: Type{DuckDB: "INTERVAL", Copied: castInterval, Foreign: castInterval, Wire: WireOwn},
 		Note: "in PostgreSQL's own style; infinities are errors",
 	},
-	{Postgres: []string{"uuid"}, Type: Type{DuckDB: "UUID"}},
-	{Postgres: []string{"text"}, Type: text},
-	{Postgres: []string{"character varying", "varchar"}, Type: text},
-	{Postgres: []string{"character", "char", "bpchar"}, Type: text, Note: "with the spaces that fill it up"},
-	{Postgres: []string{"json", "jsonb"}, Type: text, Note: "the engine's JSON functions take it"},
-	{Postgres: []string{"bytea"}, Type: text, Note: `as hexadecimal text, \x0102: from_hex(substr(b, 3)) makes bytes of it`},
+	{Postgres: []string{"uuid"}, Type: Type{DuckDB: "UUID", Wire: WireOwn}},
+	{Postgres: []string{"text"}, Type: sent(WireText)},
+	{Postgres: []string{"character varying", "varchar"}, Type: sent(WireText)},
+	{Postgres: []string{"character", "char", "bpchar"}, Type: sent(WireText), Note: "with the spaces that fill it up"},
+	{Postgres: []string{"json"}, Type: sent(WireText), Note: "the engine's JSON functions take it"},
+	{Postgres: []string{"jsonb"}, Type: sent(WireJSONB), Note: "the engine's JSON functions take it"},
+	{Postgres: []string{"bytea"}, Type: sent(WireBytea), Note: `as hexadecimal text, \x0102: from_hex(substr(b, 3)) makes bytes of it`},
 	{Postgres: []string{"time with time zone", "timetz"}, Type: text},
-	{Postgres: []string{"money", "xml", "bit", "bit varying", "inet", "cidr", "macaddr", "point", "tsvector", "pg_lsn", "name"}, Type: text},
+	{Postgres: []string{"name"}, Type: sent(WireText)},
+	{Postgres: []string{"money", "xml", "bit", "bit varying", "inet", "cidr", "macaddr", "point", "tsvector", "pg_lsn"}, Type: text},
 	{Postgres: []string{"arrays, ranges, enumerations, composites, domains and any other type"}, Type: text, Note: "in PostgreSQL's own text form"},
 }
 
@@ -156,7 +178,7 @@ func decimal(mods string) Type {
 	if p < 1 || p > maxDigits || s < 0 || s > p {
 		return text
 	}
-	return Type{DuckDB: fmt.Sprintf("DECIMAL(%d,%d)", p, s)}
+	return Type{DuckDB: fmt.Sprintf("DECIMAL(%d,%d)", p, s), Wire: WireOwn}
 }
 
 // Result is a row of the table of types on the way out.

@@ -12,7 +12,7 @@ import (
 
 // Protocol numbers what both sides speak. Both come from one build: a child that
 // answers with another number is refused.
-const Protocol = 3
+const Protocol = 4
 
 // Limits of what passes between the processes.
 const (
@@ -77,7 +77,8 @@ const (
 	FormatCSV     Format = "csv"
 	FormatJSON    Format = "json" // one object a line
 	FormatParquet Format = "parquet"
-	// FormatBinary is PostgreSQL's COPY ... (format binary), on the way out.
+	// FormatBinary is PostgreSQL's COPY ... (format binary), through a pipe; on the way in
+	// of columns whose types [Binary] reports.
 	FormatBinary Format = "binary"
 )
 

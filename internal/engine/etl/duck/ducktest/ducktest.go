@@ -4,6 +4,7 @@ package ducktest
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -35,7 +36,9 @@ var build = sync.OnceValues(func() (string, error) {
 		return "", fmt.Errorf("the place of the sources is not known")
 	}
 	root := filepath.Join(filepath.Dir(self), "../../../../..")
-	dir := filepath.Join(os.TempDir(), fmt.Sprintf("holdfast-ducktest-%d%s", os.Getuid(), raceSuffix))
+	tree := fnv.New32a() // trees of other versions are tested beside this one
+	_, _ = tree.Write([]byte(root))
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("holdfast-ducktest-%d-%x%s", os.Getuid(), tree.Sum32(), raceSuffix))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
