@@ -46,7 +46,7 @@ func (a *app) restoreOffline(ctx context.Context, in restoreFlags, ref string) e
 	if err != nil {
 		return err
 	}
-	sets, err := a.offlineSets(ctx, p.Repository)
+	sets, err := a.listOffline(ctx, p.Repository)
 	if err != nil {
 		return err
 	}
@@ -146,9 +146,9 @@ func (a *app) objectAccess(location string) (access holdfast.ObjectAccess, err e
 	return access, err
 }
 
-// offlineSets lists the sets, the newest first. Snapshots that hold no set of
+// listOffline lists the sets, the newest first. Snapshots that hold no set of
 // ours, as those of stock restic, are left out.
-func (a *app) offlineSets(ctx context.Context, repo *repository.Repository) ([]offlineSet, error) {
+func (a *app) listOffline(ctx context.Context, repo *repository.Repository) ([]offlineSet, error) {
 	all, err := repo.Snapshots(ctx)
 	if err != nil {
 		if len(all) == 0 {
@@ -156,6 +156,10 @@ func (a *app) offlineSets(ctx context.Context, repo *repository.Repository) ([]o
 		}
 		_, _ = fmt.Fprintf(a.stderr, "warning: some snapshots cannot be read: %v\n", err) // the others may be what is needed
 	}
+	return offlineSets(all), nil
+}
+
+func offlineSets(all []repository.Snapshot) []offlineSet {
 	sets := []offlineSet{}
 	for _, s := range slices.Backward(all) {
 		o := offlineSet{Snapshot: s.ID, Time: s.Time, Hostname: s.Hostname}
@@ -169,7 +173,7 @@ func (a *app) offlineSets(ctx context.Context, repo *repository.Repository) ([]o
 		_, o.Damaged = s.Tag(worker.DamagedTag)
 		sets = append(sets, o)
 	}
-	return sets, nil
+	return sets
 }
 
 // chooseSet finds a set by its id, the beginning of its snapshot's id, or as the

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/repository/compress"
@@ -38,29 +37,33 @@ func (m *blobMover) take(l index.Location, sealed []byte) (b pack.Blob, content 
 	if content, err = m.from.openBlob(l, sealed); err != nil {
 		return b, nil, err
 	}
-	b = pack.Blob{ID: l.ID, Type: l.Type, Raw: l.Raw}
-	switch {
-	case l.Type == pack.Tree && (l.Raw == 0 || m.to.compresses()):
-		err = verifyTree(l.Blob, content)
-	case l.Type == pack.Tree:
-		content, err = unpackTree(l.Blob, content)
-		b.Raw = 0
-	default:
-		content, err = m.data(l, content, &b)
+	if l.Type == pack.Tree {
+		if err := verifyTree(l.Blob, content); err != nil {
+			return b, nil, err
+		}
+		return m.tree(l.Blob, content)
 	}
-	if err != nil {
-		return b, nil, err
-	}
-	if len(content) > math.MaxUint32-crypt.Overhead {
-		return b, nil, treeTooLarge(l.ID.String())
-	}
-	b.Length = uint32(len(content) + crypt.Overhead) //nolint:gosec // checked above
-	return b, content, nil
+	return m.data(l, content)
 }
 
-func (m *blobMover) data(l index.Location, content []byte, b *pack.Blob) ([]byte, error) {
+// tree is take for a tree that is opened, and verified.
+func (m *blobMover) tree(b pack.Blob, content []byte) (pack.Blob, []byte, error) {
+	if b.Raw != 0 && !m.to.compresses() {
+		var out bytes.Buffer
+		if err := copyTree(&out, b, content); err != nil {
+			return b, nil, err
+		}
+		content, b.Raw = out.Bytes(), 0
+	}
+	if len(content) > maxTree {
+		return b, nil, treeTooLarge(b.ID.String())
+	}
+	return pack.Blob{ID: b.ID, Type: pack.Tree, Raw: b.Raw, Length: uint32(len(content) + crypt.Overhead)}, content, nil //nolint:gosec // at most maxTree
+}
+
+func (m *blobMover) data(l index.Location, content []byte) (b pack.Blob, _ []byte, err error) {
 	if err := checkSize(l); err != nil {
-		return nil, err
+		return b, nil, err
 	}
 	if m.codec == nil {
 		m.codec = compress.New()
@@ -68,13 +71,14 @@ func (m *blobMover) data(l index.Location, content []byte, b *pack.Blob) ([]byte
 	plain, raw, err := decodeData(m.codec, l, content, m.raw)
 	m.raw = raw
 	if err != nil {
-		return nil, err
+		return b, nil, err
 	}
-	if !m.to.compresses() {
-		b.Raw = 0
-		return plain, nil
+	b = pack.Blob{ID: l.ID, Type: pack.Data, Raw: l.Raw}
+	if b.Raw != 0 && !m.to.compresses() {
+		content, b.Raw = plain, 0
 	}
-	return content, nil
+	b.Length = uint32(len(content) + crypt.Overhead) //nolint:gosec // at most maxDataBlob
+	return b, content, nil
 }
 
 // verifyTree compares an opened tree with its id. Trees may be large: nothing is kept.
@@ -82,13 +86,7 @@ func verifyTree(b pack.Blob, content []byte) error {
 	return copyTree(io.Discard, b, content)
 }
 
-// unpackTree returns a tree that is not compressed.
-func unpackTree(b pack.Blob, content []byte) ([]byte, error) {
-	var out bytes.Buffer
-	err := copyTree(&out, b, content)
-	return out.Bytes(), err
-}
-
+// copyTree writes a tree's plain content.
 func copyTree(w io.Writer, b pack.Blob, content []byte) (err error) {
 	var src io.Reader = bytes.NewReader(content)
 	if b.Raw != 0 {

@@ -23,7 +23,11 @@ type Snapshot struct {
 	Tags     []string
 	Tree     hash.ID // of its root directory
 	Program  string  // that wrote it; empty: it does not say
+	Original string  // id of the snapshot that it was made from; empty: from none
 }
+
+// origin is the id of the first of the snapshots that were made from each other.
+func (s Snapshot) origin() string { return cmp.Or(s.Original, s.ID) }
 
 // Tag returns the value of the tag key=value, and whether there is one.
 func (s Snapshot) Tag(key string) (string, bool) {
@@ -44,6 +48,7 @@ type snapshotJSON struct {
 	Username string    `json:"username,omitempty"`
 	Tags     []string  `json:"tags,omitempty"`
 	Program  string    `json:"program_version,omitempty"`
+	Original *hash.ID  `json:"original,omitempty"`
 }
 
 func parseSnapshot(id hash.ID, data []byte) (Snapshot, error) {
@@ -54,10 +59,14 @@ func parseSnapshot(id hash.ID, data []byte) (Snapshot, error) {
 	if j.Tree == nil || j.Tree.IsZero() {
 		return Snapshot{}, holdfast.Errorf(holdfast.CodeInvalid, "snapshot %s names no tree", id.Short())
 	}
-	return Snapshot{
+	s := Snapshot{
 		ID: id.String(), Time: j.Time, Hostname: j.Hostname, Username: j.Username,
 		Paths: j.Paths, Tags: j.Tags, Tree: *j.Tree, Program: j.Program,
-	}, nil
+	}
+	if j.Original != nil && !j.Original.IsZero() {
+		s.Original = j.Original.String()
+	}
+	return s, nil
 }
 
 // Snapshots returns every snapshot, the oldest first. When some cannot be read
