@@ -27,8 +27,16 @@ type Site struct {
 	// Reading and Compression are for its backups; empty: as the defaults.
 	Reading     Reading
 	Compression Compression
+	// BytesPerSec is how many bytes one backup or restore may read from its repository
+	// and write to it at most in a second; 0: no limit. A change is for those that run,
+	// too.
+	BytesPerSec int64
 	Created     time.Time
 }
+
+// MinBytesPerSec is the lowest limit of a site: a pack has 16 MiB, and several pass at
+// once, each in the time that a call may take.
+const MinBytesPerSec = 1 << 20
 
 // Reading says whether backups may leave out to read what has not changed.
 type Reading string
@@ -115,6 +123,9 @@ func (s Site) Validate() error {
 	}
 	if s.Compression != "" && !slices.Contains(Compressions(), s.Compression) {
 		return Errorf(CodeInvalid, "the compression %q is unknown", s.Compression).WithHint("use fastest, default, max or off")
+	}
+	if s.BytesPerSec < 0 || s.BytesPerSec > 0 && s.BytesPerSec < MinBytesPerSec {
+		return Errorf(CodeInvalid, "a limit of %d bytes a second is too low", s.BytesPerSec).WithHint("use at least 1 MiB a second, or 0 for no limit")
 	}
 	switch s.Server.SSLMode {
 	case "", "disable", "allow", "prefer", "require", "verify-ca", "verify-full":

@@ -92,7 +92,7 @@ var layers = map[string][]string{
 	},
 
 	"internal/execlog":   {""},
-	"internal/worker":    {"", "internal/durable", "internal/engine", "internal/execlog", "internal/objstore", "internal/repository", "internal/seal", "internal/wire"},
+	"internal/worker":    {"", "internal/durable", "internal/engine", "internal/execlog", "internal/objstore", "internal/objstore/limit", "internal/repository", "internal/seal", "internal/wire"},
 	"internal/dispatch":  {"", "internal/certificate", "internal/durable", "internal/engine", "internal/execlog", "internal/expire", "internal/seal", "internal/store", "internal/wire"},
 	"internal/service":   {"", "internal/cron", "internal/engine", "internal/engine/etl/definition", "internal/expire", "internal/store"},
 	"internal/scheduler": nil,

@@ -110,17 +110,18 @@ func (a *app) siteAddCommand() *cobra.Command {
 	f.StringVar(&in.Pool, "pool", "", "`pool` of workers that may run its executions")
 	f.StringVar(&in.Repository, "repository", "", "`repository` for its backup sets")
 	f.IntVar(&in.MaxRunning, "max-running", 0, "`number` of executions at once; 0: no limit")
-	backupFlags(add, &in.Reading, &in.Compression)
+	backupFlags(add, &in.Reading, &in.Compression, &in.BytesPerSec)
 	password.add(add)
 	require(add, "host")
 	return add
 }
 
 // backupFlags say how backups of a site are made.
-func backupFlags(cmd *cobra.Command, reading *holdfast.Reading, compression *holdfast.Compression) {
+func backupFlags(cmd *cobra.Command, reading *holdfast.Reading, compression *holdfast.Compression, rate *int64) {
 	f := cmd.Flags()
 	f.StringVar((*string)(reading), "read", "", "`which` files a DELTA reads: trust (those whose size, inode or times have changed) or read-all (default trust)")
 	f.StringVar((*string)(compression), "compression", "", "`how` hard to compress: fastest, default, max or off")
+	f.Var(sizeFlag{rate}, "limit-rate", "`size` that one backup or restore reads from its repository, and writes to it, at most in a second, as 50MiB; 0: no limit")
 }
 
 func serverFlags(cmd *cobra.Command, s *native.Server) {
@@ -140,6 +141,7 @@ func (a *app) siteUpdateCommand() *cobra.Command {
 	var maxRunning int
 	var reading holdfast.Reading
 	var compression holdfast.Compression
+	var rate int64
 	update := &cobra.Command{
 		Use: "update SITE", Short: "Change a site: what no flag names stays", Args: args(1),
 	}
@@ -151,7 +153,7 @@ func (a *app) siteUpdateCommand() *cobra.Command {
 	f.StringVar(&pool, "pool", "", "`pool` of workers that may run its executions")
 	f.StringVar(&repository, "repository", "", "`repository` for its backup sets")
 	f.IntVar(&maxRunning, "max-running", 0, "`number` of executions at once; 0: no limit")
-	backupFlags(update, &reading, &compression)
+	backupFlags(update, &reading, &compression, &rate)
 	f.BoolVar(&in.NoPassword, "no-password", false, "forget the password")
 	password.add(update)
 	update.RunE = func(cmd *cobra.Command, args []string) error {
@@ -170,6 +172,7 @@ func (a *app) siteUpdateCommand() *cobra.Command {
 		in.DataDir, in.Pool = changed(cmd, "data-dir", dataDir), changed(cmd, "pool", pool)
 		in.Repository, in.MaxRunning = changed(cmd, "repository", repository), changed(cmd, "max-running", maxRunning)
 		in.Reading, in.Compression = changed(cmd, "read", reading), changed(cmd, "compression", compression)
+		in.BytesPerSec = changed(cmd, "limit-rate", rate)
 		s, err := c.UpdateSite(cmd.Context(), args[0], in)
 		if err != nil {
 			return err
@@ -272,6 +275,14 @@ func (a *app) printSite(s native.Site) error {
 		row("executions at once", orDash(s.MaxRunning))
 		row("reading", s.Reading)
 		row("compression", s.Compression)
+		row("limit", rateText(s.BytesPerSec))
 		row("created", s.Created)
 	})
+}
+
+func rateText(bytesPerSec int64) string {
+	if bytesPerSec == 0 {
+		return "-"
+	}
+	return size(bytesPerSec) + "/s"
 }

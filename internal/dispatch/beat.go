@@ -56,7 +56,7 @@ func (d *Dispatcher) beat(from holdfast.WorkerID, id holdfast.ExecutionID, b wir
 		w.number, w.since, w.progress, w.dirty = b.Number, now, b.Progress, true
 		w.good = w.good || w.failed && b.Rounds > 0
 	}
-	answer := wire.BeatReply{Wanted: w.wanted}
+	answer := wire.BeatReply{Wanted: w.wanted, BytesPerSec: w.rate}
 	if b.Version < w.version {
 		answer.Version = w.version
 	}

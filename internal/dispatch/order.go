@@ -15,6 +15,7 @@ type orderParts struct {
 	repository holdfast.Repository
 	snapshot   string // of a restore's source
 	base       holdfast.BackupSet
+	baseCopy   string        // snapshot of the base in the repository; empty: there is none to build on
 	target     holdfast.Site // of a restore in place
 	etl        etlParts
 }
@@ -49,8 +50,26 @@ func (d *Dispatcher) orderParts(ctx context.Context, r store.Reader, e holdfast.
 	if p.repository, err = r.Repository(ctx, e.Account, repository); err != nil {
 		return p, fmt.Errorf("read repository %d: %w", repository, err)
 	}
-	p.base, _, err = baseOf(ctx, r, e)
+	if p.base, _, err = baseOf(ctx, r, e); err != nil || p.base.ID == 0 {
+		return p, err
+	}
+	p.baseCopy, err = goodCopy(ctx, r, e, p.base.ID)
 	return p, err
+}
+
+// goodCopy returns the snapshot of the set in the execution's repository; empty when
+// no copy there is known to be whole.
+func goodCopy(ctx context.Context, r store.Reader, e holdfast.Execution, set holdfast.SetID) (string, error) {
+	copies, err := r.Copies(ctx, e.Account, set)
+	if err != nil {
+		return "", fmt.Errorf("read copies of backup set %d: %w", set, err)
+	}
+	for _, c := range copies {
+		if c.Repository == e.Repository && (c.State == holdfast.CopyComplete || c.State == holdfast.CopyVerified) {
+			return c.Snapshot, nil
+		}
+	}
+	return "", nil
 }
 
 // inPlace returns the site into whose data directory the execution restores; the
@@ -111,7 +130,7 @@ func (d *Dispatcher) copyOrder(w holdfast.Worker, o *wire.Order, e holdfast.Exec
 	o.Repository, o.Set, o.RunType, o.RunTypeReason = repositoryOf(p.repository), e.Set, e.RunType, e.RunTypeReason
 	o.Restore, o.Snapshot = e.Restore, p.snapshot
 	if p.base.ID != 0 {
-		o.Base = &wire.Base{Set: p.base.ID, SystemIdentifier: p.base.Physical.SystemIdentifier}
+		o.Base = &wire.Base{Set: p.base.ID, SystemIdentifier: p.base.Physical.SystemIdentifier, Snapshot: p.baseCopy}
 	}
 	if p.target.ID != 0 {
 		target := siteOf(p.target)
@@ -124,7 +143,7 @@ func (d *Dispatcher) copyOrder(w holdfast.Worker, o *wire.Order, e holdfast.Exec
 }
 
 func siteOf(s holdfast.Site) wire.Site {
-	return wire.Site{ID: s.ID, Slug: s.Slug, Server: s.Server, DataDir: s.DataDir}
+	return wire.Site{ID: s.ID, Slug: s.Slug, Server: s.Server, DataDir: s.DataDir, Reading: s.Reading, Compression: s.Compression, BytesPerSec: s.BytesPerSec}
 }
 
 func repositoryOf(r holdfast.Repository) wire.Repository {

@@ -24,6 +24,7 @@ type watch struct {
 	number   uint64 // of the newest beat
 	written  uint64 // of the newest beat in the database
 	dirty    bool   // progress or number are newer than the database
+	rate     *int64 // bytes a second of its site; nil: not read yet, or an ETL
 	version  int    // of the properties of an ETL
 	failed   bool   // failures before this fence are counted
 	good     bool   // a round of a service was good since: they are counted anew
@@ -49,12 +50,17 @@ func (d *Dispatcher) load(ctx context.Context) error {
 }
 
 // reload reads the running executions again: their wishes may have risen without
-// our being told, and another control plane may have started or ended some.
+// our being told, another control plane may have started or ended some, and the
+// limits of their sites may be others.
 func (d *Dispatcher) reload(ctx context.Context) error {
 	began := d.clock()
 	var running []holdfast.Execution
+	var rates map[holdfast.SiteID]int64
 	err := d.view(ctx, func(r store.Reader) (err error) {
-		running, err = r.LiveExecutions(ctx, holdfast.StateRunning)
+		if running, err = r.LiveExecutions(ctx, holdfast.StateRunning); err != nil {
+			return err
+		}
+		rates, err = ratesOf(ctx, r, running)
 		return err
 	})
 	if err != nil {
@@ -72,7 +78,29 @@ func (d *Dispatcher) reload(ctx context.Context) error {
 			delete(d.watches, id)
 		}
 	}
+	for _, e := range running {
+		if w := d.watches[e.ID]; w != nil && e.Type != holdfast.JobETL {
+			rate := rates[e.Site]
+			w.rate = &rate
+		}
+	}
 	return nil
+}
+
+// ratesOf reads the limits of the sites of executions that use a repository.
+func ratesOf(ctx context.Context, r store.Reader, running []holdfast.Execution) (map[holdfast.SiteID]int64, error) {
+	rates := map[holdfast.SiteID]int64{}
+	for _, e := range running {
+		if _, ok := rates[e.Site]; ok || e.Type == holdfast.JobETL {
+			continue
+		}
+		site, err := r.Site(ctx, e.Account, e.Site)
+		if err != nil && holdfast.ErrorCode(err) != holdfast.CodeNotFound {
+			return nil, fmt.Errorf("read site %d: %w", e.Site, err)
+		}
+		rates[e.Site] = site.BytesPerSec
+	}
+	return rates, nil
 }
 
 // watch begins or goes on to watch a running execution.

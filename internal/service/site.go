@@ -145,7 +145,7 @@ func siteFacts(site holdfast.Site) facts {
 	return facts{
 		"slug": site.Slug, "host": site.Host, "server": site.Server.Host, "port": site.Server.Port, "user": site.Server.User,
 		"data_dir": site.DataDir, "pool": site.Pool, "repository": site.Repository,
-		"reading": site.Reading, "compression": site.Compression,
+		"reading": site.Reading, "compression": site.Compression, "bytes_per_second": site.BytesPerSec,
 	}
 }
 

@@ -45,12 +45,18 @@ type BeatReply struct {
 	Version int `json:"version,omitempty"`
 	// Sealed holds them, as Secrets sealed to the worker's key.
 	Sealed []byte `json:"sealed,omitempty"`
+	// BytesPerSec is what a backup or restore may read and write of its repository in a
+	// second, from now on; zero: no limit; nil: as before.
+	BytesPerSec *int64 `json:"bytes_per_sec,omitempty"`
 }
 
 // Validate checks the answer.
 func (r *BeatReply) Validate() error {
 	if r.Version < 0 {
 		return holdfast.Errorf(holdfast.CodeInvalid, "version %d of the properties is negative", r.Version)
+	}
+	if r.BytesPerSec != nil && *r.BytesPerSec < 0 {
+		return holdfast.Errorf(holdfast.CodeInvalid, "a limit of %d bytes a second is negative", *r.BytesPerSec)
 	}
 	return first(r.Failure.validate(), short("secrets", string(r.Sealed), maxSealed))
 }

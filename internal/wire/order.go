@@ -40,6 +40,7 @@ type Order struct {
 type Base struct {
 	Set              holdfast.SetID `json:"set"`
 	SystemIdentifier uint64         `json:"system_identifier,string"` // of its cluster; zero: its engine knows none
+	Snapshot         string         `json:"snapshot,omitempty"`       // of its copy in the order's repository; empty: not known
 }
 
 // Site is a site as it stands in an order. Its password is among the secrets.
@@ -48,6 +49,10 @@ type Site struct {
 	Slug    string          `json:"slug"`
 	Server  holdfast.Server `json:"server"`
 	DataDir string          `json:"data_dir"`
+
+	Reading     holdfast.Reading     `json:"reading,omitempty"`
+	Compression holdfast.Compression `json:"compression,omitempty"`
+	BytesPerSec int64                `json:"bytes_per_sec,omitempty"` // of the repository, read and written; 0: no limit
 }
 
 // Repository is a repository as it stands in an order. Its password, and its access,
@@ -78,7 +83,7 @@ func (o *Order) Validate() error {
 			return err
 		}
 		if o.Base != nil {
-			if err := positive("base", o.Base.Set); err != nil {
+			if err := o.Base.validate(); err != nil {
 				return err
 			}
 		}
@@ -102,11 +107,22 @@ func (o *Order) Validate() error {
 	return holdfast.Errorf(holdfast.CodeInvalid, "job type %q is unknown", Clip(string(o.Type), maxText))
 }
 
+func (b *Base) validate() error {
+	if b.Snapshot == "" {
+		return positive("base", b.Set)
+	}
+	return first(positive("base", b.Set), hexID("snapshot of the base", b.Snapshot))
+}
+
 func (s *Site) validate() error {
+	if s.BytesPerSec < 0 {
+		return holdfast.Errorf(holdfast.CodeInvalid, "a limit of %d bytes a second is negative", s.BytesPerSec)
+	}
 	return first(
 		positive("site", s.ID), short("slug", s.Slug, maxText), short("data directory", s.DataDir, maxPath),
 		short("server's host", s.Server.Host, maxPath), short("server's user", s.Server.User, maxText),
 		short("server's database", s.Server.Database, maxText), short("sslmode", s.Server.SSLMode, maxText),
+		short("reading", string(s.Reading), maxText), short("compression", string(s.Compression), maxText),
 	)
 }
 

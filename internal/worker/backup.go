@@ -12,16 +12,20 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/objstore/limit"
 	"github.com/holdfast-backup/holdfast/internal/repository"
 	"github.com/holdfast-backup/holdfast/internal/wire"
 )
 
 // openRepository opens the order's repository, and makes sure that it is the one
-// that is meant.
-func (w *Worker) openRepository(ctx context.Context, at wire.Repository, secrets wire.Secrets) (Repository, error) {
+// that is meant. What passes counts against the rate; nil: there is no limit.
+func (w *Worker) openRepository(ctx context.Context, at wire.Repository, secrets wire.Secrets, rate *limit.Limiter) (Repository, error) {
 	b, err := w.cfg.OpenBucket(ctx, at.Location, secrets.Access)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", at.Location, err)
+	}
+	if rate != nil {
+		b = rate.Wrap(b)
 	}
 	open := w.cfg.OpenRepository
 	if open == nil {
@@ -52,7 +56,7 @@ func elsewhere(location string) string {
 
 func (r *run) backup(e engine.Engine, secrets wire.Secrets) (res engine.Result, err error) {
 	r.progress.Phase("open")
-	repo, err := r.w.openRepository(r.soft, r.order.Repository, secrets)
+	repo, err := r.w.openRepository(r.soft, r.order.Repository, secrets, r.rate)
 	if err != nil {
 		return res, err
 	}

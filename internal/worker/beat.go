@@ -36,6 +36,7 @@ func (r *run) beats() {
 			r.hear()
 			if reply.Failure == nil {
 				r.renew(reply)
+				r.limit(reply.BytesPerSec)
 				r.wish(reply.Wanted)
 			}
 		}
@@ -59,6 +60,16 @@ func (r *run) renew(reply wire.BeatReply) {
 		return
 	}
 	r.properties.give(reply.Version, secrets.Properties)
+}
+
+// limit takes over another limit, also for what is under way.
+func (r *run) limit(bytesPerSec *int64) {
+	if bytesPerSec == nil || *bytesPerSec == r.rateNow {
+		return
+	}
+	r.log.InfoContext(r.link, "limit of bytes a second changed", "from", r.rateNow, "to", *bytesPerSec)
+	r.rateNow = *bytesPerSec
+	r.rate.Set(r.rateNow)
 }
 
 // hear notes that the control plane has answered.

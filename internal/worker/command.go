@@ -102,7 +102,7 @@ func (w *Worker) command(ctx context.Context, c wire.Command) (wire.Answer, erro
 			Site: siteOf(*c.Site, secrets.Site), Installation: c.Installation, Execution: c.Execution, Fence: c.Fence, Report: &progress{}, Log: w.log,
 		})
 	case wire.CommandReap:
-		repo, err := w.openRepository(ctx, *c.Repository, secrets)
+		repo, err := w.openRepository(ctx, *c.Repository, secrets, nil)
 		if err != nil {
 			return wire.Answer{}, err
 		}

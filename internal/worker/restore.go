@@ -15,7 +15,7 @@ import (
 
 func (r *run) restore(e engine.Engine, secrets wire.Secrets) (res engine.Result, err error) {
 	r.progress.Phase("open")
-	repo, err := r.w.openRepository(r.soft, r.order.Repository, secrets)
+	repo, err := r.w.openRepository(r.soft, r.order.Repository, secrets, r.rate)
 	if err != nil {
 		return res, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
 	"github.com/holdfast-backup/holdfast/internal/execlog"
+	"github.com/holdfast-backup/holdfast/internal/objstore/limit"
 	"github.com/holdfast-backup/holdfast/internal/repository"
 	"github.com/holdfast-backup/holdfast/internal/wire"
 )
@@ -43,8 +44,10 @@ type run struct {
 	link, hard, soft                   context.Context //nolint:containedctx // they are the run's life, and end with it
 	cancelLink, cancelHard, cancelSoft context.CancelCauseFunc
 
-	rounds     atomic.Int64 // of a service that were good
-	properties properties   // of an ETL; the beats' alone
+	rate       *limit.Limiter // of what passes between here and the repository
+	rateNow    int64          // the beats' alone
+	rounds     atomic.Int64   // of a service that were good
+	properties properties     // of an ETL; the beats' alone
 
 	heard atomic.Int64 // nanoseconds since began of the newest answer to anything
 	began time.Time
@@ -76,7 +79,7 @@ func (w *Worker) execute(o *wire.Order) {
 }
 
 func (w *Worker) newRun(o *wire.Order) *run {
-	r := &run{w: w, order: o, began: time.Now()}
+	r := &run{w: w, order: o, began: time.Now(), rate: limit.New(o.Site.BytesPerSec), rateNow: o.Site.BytesPerSec}
 	r.link, r.cancelLink = context.WithCancelCause(w.life)
 	r.hard, r.cancelHard = context.WithCancelCause(r.link)
 	r.soft, r.cancelSoft = context.WithCancelCause(r.hard)

@@ -20,7 +20,7 @@ func TestExchanges(t *testing.T) {
 	r.want(200, "GET", "/api/v1/hosts/db1", "")
 	r.want(200, "GET", "/api/v1/sites", "")
 	r.want(200, "GET", "/api/v1/sites/1001", "")
-	r.want(200, "PATCH", "/api/v1/sites/berlin", `{"name":"Berlin","max_running":2,"reading":"read-all","compression":"max"}`)
+	r.want(200, "PATCH", "/api/v1/sites/berlin", `{"name":"Berlin","max_running":2,"reading":"read-all","compression":"max","bytes_per_second":52428800}`)
 	r.want(200, "POST", "/api/v1/sites/berlin/test", "")
 	r.want(200, "GET", "/api/v1/repositories/main", "")
 	r.want(200, "GET", "/api/v1/repositories", "")

@@ -30,6 +30,7 @@ type Site struct {
 	MaxRunning   int                   `json:"max_running" doc:"Executions at once; 0: no limit"`
 	Reading      holdfast.Reading      `json:"reading" enum:"trust,read-all"`
 	Compression  holdfast.Compression  `json:"compression" enum:"fastest,default,max,off"`
+	BytesPerSec  int64                 `json:"bytes_per_second" doc:"That one backup or restore reads from its repository, and writes to it, at most; 0: no limit"`
 	Created      time.Time             `json:"created"`
 }
 
@@ -56,6 +57,7 @@ type NewSite struct {
 	// Left out: trust, default.
 	Reading     holdfast.Reading     `json:"reading,omitempty" enum:"trust,read-all" doc:"trust: a DELTA does not read files whose size, inode and times are those of the set before; read-all: every backup reads every file"`
 	Compression holdfast.Compression `json:"compression,omitempty" enum:"fastest,default,max,off"`
+	BytesPerSec int64                `json:"bytes_per_second,omitempty" minimum:"0" doc:"That one backup or restore reads from its repository, and writes to it, at most: from 1048576; 0: no limit"`
 }
 
 // SiteChange changes what it names and leaves the rest; the slug stays for good.
@@ -72,6 +74,7 @@ type SiteChange struct {
 
 	Reading     *holdfast.Reading     `json:"reading,omitempty" enum:"trust,read-all"`
 	Compression *holdfast.Compression `json:"compression,omitempty" enum:"fastest,default,max,off"`
+	BytesPerSec *int64                `json:"bytes_per_second,omitempty" minimum:"0" doc:"Holds at once, for executions that run, too"`
 }
 
 // Finding is one thing that a test of a site saw.
@@ -101,7 +104,7 @@ func (n names) site(s holdfast.Site) Site {
 		},
 		HasPassword: len(s.Password) > 0, DataDir: s.DataDir, Pool: s.Pool,
 		RepositoryID: s.Repository, Repository: n.repositoryOf(s.Repository), MaxRunning: s.MaxRunning,
-		Reading: s.Reading, Compression: s.Compression, Created: utc(s.Created),
+		Reading: s.Reading, Compression: s.Compression, BytesPerSec: s.BytesPerSec, Created: utc(s.Created),
 	}
 }
 
@@ -156,7 +159,7 @@ func (a *api) createSite(ctx context.Context, actor holdfast.Actor, in *struct{ 
 	}
 	s := holdfast.Site{
 		Host: h.ID, Slug: b.Slug, Name: b.Name, DataDir: b.DataDir, Pool: b.Pool, MaxRunning: b.MaxRunning, Server: b.Server.domain(),
-		Reading: b.Reading, Compression: b.Compression,
+		Reading: b.Reading, Compression: b.Compression, BytesPerSec: b.BytesPerSec,
 	}
 	if s.Pool == "" {
 		s.Pool = holdfast.DefaultPool
@@ -199,6 +202,7 @@ func (a *api) updateSite(ctx context.Context, actor holdfast.Actor, in *struct {
 	set(&s.MaxRunning, c.MaxRunning)
 	set(&s.Reading, c.Reading)
 	set(&s.Compression, c.Compression)
+	set(&s.BytesPerSec, c.BytesPerSec)
 	if c.Server != nil {
 		s.Server = c.Server.domain()
 	}

@@ -138,6 +138,7 @@ func checkOldRows(t *testing.T, s *sqlite.Store) {
 		site, err := r.SiteBySlug(ctx, account, "berlin")
 		check(t, "site", site.Name, "Größe", err)
 		check(t, "how a site is read", site.Reading, holdfast.ReadTrust, nil)
+		check(t, "a site's limit", site.BytesPerSec, 0, nil)
 		check(t, "how a site is compressed", site.Compression, holdfast.CompressDefault, nil)
 		repositories, err := r.Repositories(ctx, account)
 		check(t, "repositories", repositories, []holdfast.Repository{

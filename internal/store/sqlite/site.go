@@ -9,14 +9,14 @@ import (
 
 const (
 	siteColumns  = "id, account, " + siteChanging
-	siteChanging = "host, slug, name, server_host, server_port, server_user, database, ssl_mode, password, data_dir, pool, repository, max_running, reading, compression, created"
+	siteChanging = "host, slug, name, server_host, server_port, server_user, database, ssl_mode, password, data_dir, pool, repository, max_running, reading, compression, bytes_per_sec, created"
 )
 
 func siteFields(s *holdfast.Site) []any {
 	return []any{
 		idOf(&s.ID), &s.Account, &s.Host, &s.Slug, &s.Name, &s.Server.Host, &s.Server.Port, &s.Server.User, &s.Server.Database,
 		&s.Server.SSLMode, &s.Password, &s.DataDir, &s.Pool, idOf(&s.Repository), &s.MaxRunning,
-		&s.Reading, &s.Compression,
+		&s.Reading, &s.Compression, &s.BytesPerSec,
 		micros{&s.Created},
 	}
 }
@@ -51,7 +51,7 @@ func (r reader) Sites(ctx context.Context, a holdfast.AccountID) ([]holdfast.Sit
 
 // InsertSite makes a site.
 func (t tx) InsertSite(ctx context.Context, s *holdfast.Site) error {
-	n, err := t.s.insert(ctx, "INSERT INTO sites ("+siteColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", siteFields(s)...)
+	n, err := t.s.insert(ctx, "INSERT INTO sites ("+siteColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", siteFields(s)...)
 	if err != nil {
 		return taken(err, "site %q", s.Slug)
 	}
@@ -62,7 +62,7 @@ func (t tx) InsertSite(ctx context.Context, s *holdfast.Site) error {
 // UpdateSite writes everything but id and account.
 func (t tx) UpdateSite(ctx context.Context, s holdfast.Site) error {
 	args := append(siteFields(&s)[2:], s.ID, s.Account)
-	n, err := t.s.exec(ctx, "UPDATE sites SET ("+siteChanging+") = (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) WHERE id = ? AND account = ?", args...)
+	n, err := t.s.exec(ctx, "UPDATE sites SET ("+siteChanging+") = (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) WHERE id = ? AND account = ?", args...)
 	return changed(n, taken(err, "site %q", s.Slug), "site %d", s.ID)
 }
 

@@ -138,7 +138,7 @@ func makeFullRows(f *fixture) *fullRows {
 		site: holdfast.Site{
 			Account: f.account, Slug: "full", Name: "Größe", Server: holdfast.Server{Host: "h", Port: 65535, User: "u", Database: "d", SSLMode: "require"},
 			Password: []byte{1, 2, 3}, DataDir: "/d", Pool: "fast", MaxRunning: 2,
-			Reading: holdfast.ReadAll, Compression: holdfast.CompressMax, Created: at(8),
+			Reading: holdfast.ReadAll, Compression: holdfast.CompressMax, BytesPerSec: 1 << 40, Created: at(8),
 		},
 		job: holdfast.Job{
 			Account: f.account, Site: f.site.ID, Type: holdfast.JobRestore, Engine: holdfast.EnginePhysical, Name: "full", Description: "words\n",
@@ -302,7 +302,7 @@ func testUpdate(t *testing.T, f *fixture) {
 	rows.host.Name, rows.host.Address = "db3", "192.0.2.3"
 	rows.repository.Name, rows.repository.Password, rows.repository.Access, rows.repository.MaxRunning = "third", []byte{1}, nil, 4
 	rows.site.Name, rows.site.Password, rows.site.MaxRunning, rows.site.Repository = "other", nil, 9, 0
-	rows.site.Reading, rows.site.Compression = holdfast.ReadTrust, holdfast.CompressOff
+	rows.site.Reading, rows.site.Compression, rows.site.BytesPerSec = holdfast.ReadTrust, holdfast.CompressOff, 0
 	rows.job.Description, rows.job.Priority, rows.job.Restore, rows.job.Annotations, rows.job.Deleted = "", 5, nil, nil, time.Time{}
 	rows.job.ETL.Definition, rows.job.ETL.Recurrence = "", nil
 	rows.trigger.On, rows.trigger.RunType, rows.trigger.Active = holdfast.OnSucceeded, "", false
