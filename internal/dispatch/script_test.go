@@ -134,6 +134,11 @@ func (w *shelfWriter) Add(_ context.Context, f engine.File) error {
 	return c.Close()
 }
 
+// BuildOn finds nothing: the shelf has no files.
+func (*shelfWriter) BuildOn(_ context.Context, snapshot string) (worker.Delta, error) {
+	return nil, holdfast.Errorf(holdfast.CodeNotFound, "there is no snapshot %s", snapshot)
+}
+
 func (*shelfWriter) Flush(context.Context) error { return nil }
 func (*shelfWriter) AddedBytes() int64           { return 42 }
 func (*shelfWriter) LockGood() time.Duration     { return time.Minute }

@@ -64,8 +64,17 @@ type Backup struct {
 	Execution    holdfast.ExecutionID
 	Fence        holdfast.Fence
 	RunType      holdfast.RunType
-	Report       Report
-	Log          *slog.Logger // goes to the execution's log
+	// Base is the set that the sink builds on; nil: every file is read.
+	Base   *Base
+	Report Report
+	Log    *slog.Logger // goes to the execution's log
+}
+
+// Base is an earlier set of the same site, whose content the sink has.
+type Base struct {
+	Set    holdfast.SetID
+	Source Source
+	Result Result // of the backup that made it
 }
 
 // Restore asks for one backup set to be written to a directory.
@@ -107,11 +116,32 @@ type Result struct {
 	Warnings []string                `json:"warnings,omitempty"` // what was left out or is damaged; not empty: the outcome is WARNING
 	Damaged  string                  `json:"damaged,omitempty"`  // what in the set is damaged
 	Physical *holdfast.PhysicalFacts `json:"physical,omitempty"`
-	Kept     []Kept                  `json:"kept,omitempty"` // what a restore in place has moved aside
+	Reading  *Reading                `json:"reading,omitempty"` // of a physical backup
+	Kept     []Kept                  `json:"kept,omitempty"`    // what a restore in place has moved aside
 	Flows    []FlowResult            `json:"flows,omitempty"`
 	Rounds   int64                   `json:"rounds,omitempty"` // of a service
 	// Ignored are the properties of an ETL that no parameter names.
 	Ignored []string `json:"ignored,omitempty"`
+}
+
+// Reading is how a physical backup has read its files. The next backup decides by
+// it which files it need not read.
+type Reading struct {
+	Began     Moment `json:"began"`     // before the first file was looked at
+	Ended     Moment `json:"ended"`     // after the last one was read
+	Directory string `json:"directory"` // tells a data directory from one that was restored in its place
+	// Trusting counts the backups since the last one that read every file, this one
+	// included; zero: this one has read every file.
+	Trusting int   `json:"trusting"`
+	Files    int64 `json:"files_unread"`
+	Bytes    int64 `json:"bytes_unread"`
+}
+
+// Moment is a time by the clock of one machine.
+type Moment struct {
+	Time   time.Time     `json:"time"`
+	Boot   string        `json:"boot"`   // which start of the machine; empty: not known
+	Uptime time.Duration `json:"uptime"` // since then, in nanoseconds; no setting of the clock changes it
 }
 
 // Kept is a directory that a restore in place has moved aside.

@@ -27,6 +27,10 @@ type Node struct {
 	GID     uint32
 	Size    int64
 	Link    string // target of a symbolic link
+	// Inode and ChangeTime are a regular file's at the source, as stat told them
+	// before it was read; zero: not known.
+	Inode      uint64
+	ChangeTime time.Time
 }
 
 // File is a node with the means to read it.
@@ -41,6 +45,10 @@ type File struct {
 	// of 8192 up to the last byte, and are shown in any order from several
 	// goroutines. May be nil.
 	Inspect func(offset int64, block []byte) error
+	// Same reports whether the content is that of a regular file which has the same
+	// path in the set that the sink builds on: then the sink need not open the file.
+	// A sink that builds on none does not ask. May be nil.
+	Same func(base Node) bool
 	// Done is called once when the file is stored, or has vanished: Add's
 	// responsibility ends there. May be nil. It must not block.
 	Done func(FileResult)
@@ -50,6 +58,7 @@ type File struct {
 type FileResult struct {
 	Vanished bool
 	Size     int64 // bytes stored: Node.Size, or fewer when the file has shrunk
+	Unread   bool  // it was not opened: its content is the base's
 }
 
 // Sink takes the files of one backup set.

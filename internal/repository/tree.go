@@ -55,6 +55,7 @@ type nodeJSON struct {
 	GID        uint32     `json:"gid"`
 	User       string     `json:"user,omitempty"`
 	Group      string     `json:"group,omitempty"`
+	Inode      uint64     `json:"inode,omitempty"`
 	Size       uint64     `json:"size,omitempty"`
 	Link       string     `json:"linktarget,omitempty"`
 	LinkRaw    []byte     `json:"linktarget_raw,omitempty"` // when the target is not valid UTF-8
@@ -103,6 +104,8 @@ type node struct {
 	uid     uint32
 	gid     uint32
 	size    int64
+	inode   uint64    // zero: not known
+	changed time.Time // zero: not known
 	link    string
 	content []hash.ID
 	subtree hash.ID
@@ -121,6 +124,10 @@ func (j *nodeJSON) parse() (n node, err error) {
 			return n, holdfast.Errorf(holdfast.CodeInvalid, "file %q in a tree has a size of %d bytes", n.name, j.Size)
 		}
 		n.size, n.content = int64(j.Size), j.Content //nolint:gosec // checked above
+		n.inode = j.Inode
+		if j.ChangeTime != nil {
+			n.changed = *j.ChangeTime
+		}
 	case typeDir:
 		if j.Subtree == nil {
 			return n, holdfast.Errorf(holdfast.CodeInvalid, "directory %q in a tree has no tree of its own", n.name)
@@ -147,6 +154,7 @@ func (j *nodeJSON) parse() (n node, err error) {
 func (n node) engineNode(path string) engine.Node {
 	return engine.Node{
 		Path: path, Mode: n.mode, ModTime: n.modTime, UID: n.uid, GID: n.gid, Size: n.size, Link: n.link,
+		Inode: n.inode, ChangeTime: n.changed,
 	}
 }
 

@@ -164,6 +164,11 @@ func (t *treeWriter) node(name string, n engine.Node, content []hashid.ID) nodeJ
 	switch j.Type {
 	case typeFile:
 		j.Size = uint64(max(n.Size, 0)) //nolint:gosec // not negative
+		j.Inode = n.Inode
+		if !n.ChangeTime.IsZero() {
+			at := jsonTime(n.ChangeTime)
+			j.ChangeTime = &at
+		}
 		if j.Content = content; content == nil {
 			j.Content = []hashid.ID{} // null means that it is no file
 		}

@@ -76,10 +76,15 @@ func (r *run) backup(e engine.Engine, secrets wire.Secrets) (res engine.Result, 
 		}
 		err = errors.Join(err, closeErr)
 	}()
+	sink, err := r.buildOn(writer)
+	if err != nil {
+		return res, err
+	}
+	defer sink.close(r)
 	res, err = e.Backup(r.soft, engine.Backup{
 		Site: siteOf(r.order.Site, secrets.Site), Installation: r.order.Installation, Execution: r.order.Execution, Fence: r.order.Fence,
-		RunType: r.order.RunType, Report: &r.progress, Log: r.log,
-	}, writer)
+		RunType: r.order.RunType, Base: sink.base, Report: &r.progress, Log: r.log,
+	}, sink)
 	if err != nil {
 		return res, err
 	}

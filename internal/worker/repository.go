@@ -30,6 +30,9 @@ type Repository interface {
 // Writer stores one set.
 type Writer interface {
 	engine.Sink
+	// BuildOn returns a sink of the same set, which takes from an earlier one what has
+	// not changed. It is closed before the writer.
+	BuildOn(ctx context.Context, snapshot string) (Delta, error)
 	// AddedBytes is what was put into the repository so far.
 	AddedBytes() int64
 	// LockGood is for how long the lock is still good.
@@ -37,6 +40,16 @@ type Writer interface {
 	// Commit makes everything durable, calls intend with the id that the snapshot
 	// will have, and writes the snapshot when intend has returned nil.
 	Commit(ctx context.Context, c repository.Commit, intend func(ctx context.Context, snapshot string) error) (string, error)
+	Close() error
+}
+
+// Delta is a sink that builds on an earlier set.
+type Delta interface {
+	engine.Sink
+	// Base reads that set.
+	Base() engine.Source
+	// Err is why it could not be read any further; every file is read since then.
+	Err() error
 	Close() error
 }
 
@@ -96,3 +109,11 @@ func (r realRepository) RemoveSnapshot(ctx context.Context, snapshot string, tag
 type realWriter struct{ *repository.Writer }
 
 func (w realWriter) AddedBytes() int64 { return w.Stats().AddedBytes }
+
+func (w realWriter) BuildOn(ctx context.Context, snapshot string) (Delta, error) {
+	d, err := w.Writer.BuildOn(ctx, snapshot)
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}

@@ -141,6 +141,14 @@ func (w heldWriter) Add(ctx context.Context, f engine.File) error {
 	return w.Writer.Add(ctx, f)
 }
 
+func (w heldWriter) BuildOn(ctx context.Context, snapshot string) (worker.Delta, error) {
+	d, err := w.Writer.BuildOn(ctx, snapshot)
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
 func (w heldWriter) Flush(ctx context.Context) error {
 	w.gate.pass(ctx, "flush")
 	return w.Writer.Flush(ctx)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -25,6 +26,9 @@ type backup struct {
 	report  engine.Report
 	log     *slog.Logger
 	tempDir string
+	runType holdfast.RunType
+	base    *engine.Base
+	clock   func() engine.Moment
 	sink    engine.Sink
 	cancel  context.CancelCauseFunc
 
@@ -39,6 +43,9 @@ type backup struct {
 	stopped  stopped
 	label    pg.BackupLabel
 	in       *inspector
+	trust    *trust // nil: every file is read
+	future   string // a file that was changed at a time that is still to come
+	reading  engine.Reading
 	spool    *spool
 	owner    engine.Node // who owns the data directory: files of ours get the same
 	warnings []string
@@ -46,6 +53,8 @@ type backup struct {
 	mu         sync.Mutex // guards the fields below
 	totalFiles int64
 	totalBytes int64
+
+	filesUnread, bytesUnread atomic.Int64
 }
 
 // run takes the backup. The caller calls leave after it, whatever it returns.
@@ -133,13 +142,20 @@ func (b *backup) startBackup(ctx context.Context) (err error) {
 }
 
 // copyFiles copies everything but WAL; pg_control comes last.
-func (b *backup) copyFiles(ctx context.Context) error {
+func (b *backup) copyFiles(ctx context.Context) (err error) {
 	stop := b.session.watch(ctx, func(err error) { b.cancel(err) })
 	defer stop()
+	b.reading.Began = b.clock()
+	if b.reading.Directory, err = directoryMark(b.data.path); err != nil {
+		return err
+	}
 	count := b.walker(func(e entry) error {
 		if !e.node.Mode.IsDir() {
 			b.totalFiles++
 			b.totalBytes += e.node.Size
+		}
+		if e.node.ChangeTime.After(time.Now()) {
+			b.future = e.cluster
 		}
 		return nil
 	})
@@ -147,6 +163,9 @@ func (b *backup) copyFiles(ctx context.Context) error {
 		return err
 	}
 	b.total(1, pg.ControlFileSize)
+	if err := b.decideTrust(ctx); err != nil {
+		return err
+	}
 	files := b.walker(func(e entry) error { return b.add(ctx, e) })
 	if err := files.walk(ctx); err != nil {
 		return err
@@ -169,7 +188,11 @@ func (b *backup) copyFiles(ctx context.Context) error {
 	if err := b.addBytes(ctx, n, pg.ControlFile, content); err != nil {
 		return err
 	}
-	return b.sink.Flush(ctx)
+	if err := b.sink.Flush(ctx); err != nil {
+		return err
+	}
+	b.endReading(ctx)
+	return nil
 }
 
 func (b *backup) walker(visit func(entry) error) *walker {
@@ -192,6 +215,7 @@ func (b *backup) add(ctx context.Context, e entry) error {
 			return c.open(f, err)
 		},
 		Inspect: c.inspect,
+		Same:    b.same(e),
 		Done:    func(r engine.FileResult) { b.done(c, e.node, r) },
 	})
 }
@@ -218,7 +242,14 @@ func (b *backup) done(c *copied, n engine.Node, r engine.FileResult) {
 		b.report.Done(1, 0)
 		return
 	}
-	b.spool.add(c, n, r.Size)
+	if r.Unread {
+		b.spool.add(c.cluster, n, r.Size, b.trust.sums[c.cluster].crc)
+		b.filesUnread.Add(1)
+		b.bytesUnread.Add(r.Size)
+		b.report.Done(0, r.Size)
+	} else {
+		b.spool.add(c.cluster, n, r.Size, c.stored(r.Size))
+	}
 	b.stored(r)
 }
 
@@ -288,6 +319,7 @@ func (b *backup) finish(ctx context.Context) (engine.Result, error) {
 	}
 	res := engine.Result{
 		Started: b.started, Stopped: b.stopped.at, Bytes: b.in.bytes.Load(), Files: b.in.files.Load(), Physical: facts,
+		Reading: &b.reading,
 	}
 	damage, damaged := b.damage(ctx)
 	res.Warnings, res.Damaged = append(damage, b.warnings...), damaged

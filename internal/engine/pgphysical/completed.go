@@ -63,13 +63,18 @@ func (r *restore) hasReceipt() bool {
 	if err != nil {
 		return false
 	}
+	return newestReceipt(string(text)) == r.receipt()
+}
+
+// newestReceipt returns the last receipt in the text; empty: there is none.
+func newestReceipt(text string) string {
 	newest := ""
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, receiptPrefix) {
 			newest = strings.TrimSuffix(line, "\n")
 		}
 	}
-	return newest == r.receipt()
+	return newest
 }
 
 // hasLabel compares backup_label, which a server renames when it has read it, with

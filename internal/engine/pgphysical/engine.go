@@ -36,6 +36,8 @@ type Options struct {
 	// TempDir holds the manifest while a backup runs: about 150 bytes for each
 	// file of the cluster. Empty: the system's.
 	TempDir string
+	// Clock reads the clock of the machine; nil: it does. A test sets it back.
+	Clock func() engine.Moment
 	// Step is called at each step of a restore in place that outlives the process,
 	// with its name, so that a test can end the process there. Nil in production.
 	Step func(name string)
@@ -44,6 +46,7 @@ type Options struct {
 // Engine implements [engine.Engine] for whole clusters of PostgreSQL 13 to 18.
 type Engine struct {
 	tempDir string
+	clock   func() engine.Moment
 	step    func(string)
 }
 
@@ -54,7 +57,10 @@ func New(o Options) *Engine {
 	if o.Step == nil {
 		o.Step = func(string) {}
 	}
-	return &Engine{tempDir: o.TempDir, step: o.Step}
+	if o.Clock == nil {
+		o.Clock = moment
+	}
+	return &Engine{tempDir: o.TempDir, clock: o.Clock, step: o.Step}
 }
 
 // Backup copies the cluster's files into the sink. It needs to run on the
@@ -64,7 +70,7 @@ func (e *Engine) Backup(ctx context.Context, req engine.Backup, sink engine.Sink
 	defer cancel(nil)
 	b := &backup{
 		site: req.Site, by: ownerOf(req), fence: req.Fence, report: req.Report, log: req.Log, tempDir: e.tempDir,
-		sink: sink, cancel: cancel,
+		runType: req.RunType, base: req.Base, clock: e.clock, sink: sink, cancel: cancel,
 	}
 	res, err := b.run(inner)
 	b.leave(ctx)

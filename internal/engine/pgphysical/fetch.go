@@ -182,20 +182,26 @@ func (r *restore) trust(ctx context.Context) error {
 		return err
 	}
 	defer f.Close() //nolint:errcheck // read only
-	trusts := map[string]listed{}
-	_, err = pg.ReadManifest(f, func(m pg.ManifestFile) error {
-		if m.Algorithm == pg.AlgorithmCRC32C && len(m.Checksum) == 4 {
-			c := m.Checksum
-			trusts[m.Path] = listed{size: m.Size, crc: uint32(c[0]) | uint32(c[1])<<8 | uint32(c[2])<<16 | uint32(c[3])<<24}
-		}
-		return nil
-	})
+	sums, err := readSums(f, func(string) bool { return true })
 	if err != nil {
 		r.log.InfoContext(ctx, "the set's manifest cannot be read: everything is fetched again", "error", err)
 		return nil
 	}
-	r.trusts = trusts
+	r.trusts = sums
 	return nil
+}
+
+// readSums reads what a manifest says of the files at the places that are wanted.
+func readSums(manifest io.Reader, wanted func(place string) bool) (map[string]listed, error) {
+	sums := map[string]listed{}
+	_, err := pg.ReadManifest(manifest, func(m pg.ManifestFile) error {
+		if m.Algorithm == pg.AlgorithmCRC32C && len(m.Checksum) == 4 && wanted(m.Path) {
+			c := m.Checksum
+			sums[m.Path] = listed{size: m.Size, crc: uint32(c[0]) | uint32(c[1])<<8 | uint32(c[2])<<16 | uint32(c[3])<<24}
+		}
+		return nil
+	})
+	return sums, err
 }
 
 // trusted reports whether an earlier attempt has written the file whole: its

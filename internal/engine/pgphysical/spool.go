@@ -31,13 +31,12 @@ func newSpool(dir string, version pg.Version, systemIdentifier uint64) (*spool, 
 }
 
 // add lists a stored file.
-func (s *spool) add(c *copied, n engine.Node, size int64) {
-	sum := pg.ChecksumCRC32C(c.stored(size))
+func (s *spool) add(place string, n engine.Node, size int64, crc uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.w.Add(pg.ManifestFile{
-		Path: c.cluster, Size: size, Modified: n.ModTime,
-		Algorithm: pg.AlgorithmCRC32C, Checksum: sum,
+		Path: place, Size: size, Modified: n.ModTime,
+		Algorithm: pg.AlgorithmCRC32C, Checksum: pg.ChecksumCRC32C(crc),
 	})
 }
 

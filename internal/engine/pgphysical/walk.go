@@ -213,6 +213,9 @@ func node(place string, fi fs.FileInfo) engine.Node {
 	}
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
 		n.UID, n.GID = st.Uid, st.Gid
+		if fi.Mode().IsRegular() {
+			n.Inode, n.ChangeTime = st.Ino, changeTime(st)
+		}
 	}
 	return n
 }
