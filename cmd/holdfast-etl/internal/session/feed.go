@@ -55,10 +55,11 @@ type feed struct {
 
 	mu     sync.Mutex // held by the thread that takes rows; guards the fields below
 	file   *os.File
-	picked []int  // the columns that the statement needs; nil: it has not begun
-	rest   []byte // was read, and is of the next rows
-	within bool   // the header of a COPY was read, and its trailer was not
-	ended  bool   // nothing comes any more
+	scans  [][]int // the columns that each reader in the engine's plan needs, by its number
+	reader int64   // the number of the one that reads; -1: none has begun
+	rest   []byte  // was read, and is of the next rows
+	within bool    // the header of a COPY was read, and its trailer was not
+	ended  bool    // nothing comes any more
 	fault  error
 }
 
@@ -91,7 +92,7 @@ func (f *feed) open() (token int64, done func() error) {
 
 // newFeed is the feed of a relation's pipe, which it takes.
 func newFeed(rel *relation, threads int, longest int64) (*feed, error) {
-	f := &feed{relation: rel.name, columns: rel.columns, threads: threads, longest: longest}
+	f := &feed{relation: rel.name, columns: rel.columns, threads: threads, longest: longest, reader: -1}
 	for _, c := range rel.columns {
 		d, err := decoderOf(c.Type)
 		if err != nil {
@@ -182,6 +183,13 @@ func guarded(run func() error) (err error) {
 	return run()
 }
 
+// held is a number that the engine keeps for us, and frees.
+func held(n int64) unsafe.Pointer {
+	kept := (*int64)(C.malloc(8))
+	*kept = n
+	return unsafe.Pointer(kept)
+}
+
 //export holdfast_feed_bind
 func holdfast_feed_bind(info unsafe.Pointer) {
 	b := mapping.BindInfo{Ptr: info}
@@ -199,9 +207,7 @@ func holdfast_feed_bind(info unsafe.Pointer) {
 			mapping.DestroyLogicalType(&t)
 		}
 		mapping.BindSetCardinality(b, manyRows, false)
-		kept := (*int64)(C.malloc(8))
-		*kept = token
-		mapping.BindSetBindData(b, unsafe.Pointer(kept), C.free)
+		mapping.BindSetBindData(b, held(token), C.free)
 		return nil
 	})
 	if err != nil {
@@ -222,7 +228,8 @@ func holdfast_feed_init(info unsafe.Pointer) {
 			picked[k] = int(mapping.InitGetColumnIndex(i, mapping.IdxT(k)))
 		}
 		mapping.InitSetMaxThreads(i, mapping.IdxT(f.threads))
-		return f.begin(picked)
+		mapping.InitSetInitData(i, held(f.scanned(picked)), C.free)
+		return nil
 	})
 	if err != nil {
 		mapping.InitSetError(i, err.Error())
@@ -237,22 +244,33 @@ func holdfast_feed_read(info, chunk unsafe.Pointer) {
 		if err != nil {
 			return err
 		}
-		return f.fill(mapping.DataChunk{Ptr: chunk})
+		return f.fill(*(*int64)(mapping.FunctionGetInitData(i)), mapping.DataChunk{Ptr: chunk})
 	})
 	if err != nil {
 		mapping.FunctionSetError(i, err.Error())
 	}
 }
 
-// begin notes which columns the statement needs. A feed is read once.
-func (f *feed) begin(picked []int) error {
+// scanned returns a number for who is going to read these columns. The engine may ask
+// for several, of which one reads.
+func (f *feed) scanned(columns []int) int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.picked != nil {
-		return f.spoil(holdfast.Errorf(holdfast.CodeInvalid, "the SQL reads the streamed relation %s more often than once", f.relation).WithHint("keep the relation"))
+	f.scans = append(f.scans, columns)
+	return int64(len(f.scans) - 1)
+}
+
+// begin returns the columns of a reader. A feed is read once.
+func (f *feed) begin(reader int64) ([]int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.reader < 0 {
+		f.reader = reader
 	}
-	f.picked = picked
-	return nil
+	if f.reader != reader {
+		return nil, f.spoil(holdfast.Errorf(holdfast.CodeInvalid, "the SQL reads the streamed relation %s more often than once", f.relation).WithHint("keep the relation"))
+	}
+	return f.scans[reader], nil
 }
 
 // spoil keeps the first fault. The caller holds the lock.
@@ -268,7 +286,11 @@ func (f *feed) spoil(err error) error {
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
 // fill makes the next rows a chunk of the engine's. No rows are the end.
-func (f *feed) fill(chunk mapping.DataChunk) error {
+func (f *feed) fill(reader int64, chunk mapping.DataChunk) error {
+	picked, err := f.begin(reader)
+	if err != nil {
+		return err
+	}
 	b := batches.Get().(*batch)
 	defer func() {
 		if cap(b.raw) <= maxKept {
@@ -278,7 +300,7 @@ func (f *feed) fill(chunk mapping.DataChunk) error {
 	if err := f.take(b); err != nil {
 		return err
 	}
-	for k, column := range f.picked {
+	for k, column := range picked {
 		if column < 0 || column >= len(f.columns) { // the engine asks for no more than the number of rows
 			continue
 		}

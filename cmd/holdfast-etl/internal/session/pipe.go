@@ -289,17 +289,30 @@ func (s *Session) readsTwice(ctx context.Context, q query) (bool, error) {
 	return true, nil
 }
 
+// plan counts the operators of a query's plan that read pipes, and finds those that
+// repeat others. Where not all rows are wanted, the engine may read again what it would
+// else keep, so it is asked for both.
+func (s *Session) plan(ctx context.Context, q query) (scans int, recursive bool, err error) {
+	for _, statement := range []string{q.text("*"), q.text("*") + " LIMIT 1"} {
+		n, r, err := s.planOf(ctx, statement, q.args)
+		if err != nil {
+			return 0, false, err
+		}
+		scans, recursive = max(scans, n), recursive || r
+	}
+	return scans, recursive, nil
+}
+
 // node is an operator of a plan.
 type node struct {
 	Name     string `json:"name"`
 	Children []node `json:"children"`
 }
 
-// plan counts the operators of a query's plan that read pipes, and finds those that
-// repeat others.
-func (s *Session) plan(ctx context.Context, q query) (scans int, recursive bool, err error) {
+// planOf is plan for a statement.
+func (s *Session) planOf(ctx context.Context, statement string, args []any) (scans int, recursive bool, err error) {
 	var key, text string
-	if err := s.db.QueryRowContext(ctx, "EXPLAIN (FORMAT JSON) "+q.text("*"), q.args...).Scan(&key, &text); err != nil {
+	if err := s.db.QueryRowContext(ctx, "EXPLAIN (FORMAT JSON) "+statement, args...).Scan(&key, &text); err != nil {
 		return 0, false, err
 	}
 	var plan []node
