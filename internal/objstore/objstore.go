@@ -6,12 +6,16 @@ package objstore
 import (
 	"context"
 	"io"
+	"time"
 )
 
 // Info describes an object.
 type Info struct {
 	Name string
 	Size int64
+	// Modified is when it was written, to the second, by the store's clock; zero: the
+	// store was not asked.
+	Modified time.Time
 }
 
 // Bucket is a flat space of named objects. All methods may be called from

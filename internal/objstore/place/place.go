@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	iofs "io/fs"
 	"log/slog"
 	"os"
@@ -62,6 +63,34 @@ func OpenVersions(location string, access holdfast.ObjectAccess, log *slog.Logge
 		return nil, err
 	}
 	return retry.WrapVersions(b, retry.Options{Log: log}), nil
+}
+
+// Store is a bucket that takes objects of any size, too.
+type Store struct {
+	objstore.Bucket
+	uploads *retry.Uploads
+}
+
+// Upload puts an object that need not fit into memory. An object of that name is
+// overwritten.
+func (s *Store) Upload(ctx context.Context, name string, content io.ReaderAt, size int64) error {
+	return s.uploads.Upload(ctx, name, content, size)
+}
+
+// OpenStore is Open for a location in an object store.
+func OpenStore(location string, access holdfast.ObjectAccess, log *slog.Logger) (*Store, error) {
+	l, err := holdfast.ParseLocation(location)
+	if err != nil {
+		return nil, err
+	}
+	if !l.InStore() {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s is no bucket of an object store", l).WithHint("use s3:https://HOST/BUCKET/PREFIX")
+	}
+	b, err := open(l, access)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{Bucket: patient(b, access, log), uploads: retry.WrapParts(b, retry.Options{Log: log})}, nil
 }
 
 func open(l holdfast.Location, access holdfast.ObjectAccess) (*s3.Bucket, error) {

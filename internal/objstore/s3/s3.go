@@ -72,14 +72,34 @@ func (b *Bucket) Put(ctx context.Context, name string, data []byte) error {
 	if err := begin(ctx, name); err != nil {
 		return err
 	}
-	sum := md5.Sum(data) //nolint:gosec // as above
-	o := minio.PutObjectOptions{ContentType: "application/octet-stream", StorageClass: b.cfg.StorageClass, ServerSideEncryption: b.sse, DisableContentSha256: !b.cfg.Plain}
+	r := bytes.NewReader(data)
+	sum, err := sumOf(r)
+	if err != nil {
+		return err
+	}
+	o := b.putOptions()
 	o.SetMatchETagExcept("*")
-	_, err := b.core.PutObject(ctx, b.cfg.Bucket, b.key(name), bytes.NewReader(data), int64(len(data)), base64.StdEncoding.EncodeToString(sum[:]), "", o)
+	_, err = b.core.PutObject(ctx, b.cfg.Bucket, b.key(name), r, int64(len(data)), sum, "", o)
 	if err = b.failure(ctx, err, name); isRetained(err) {
 		return objstore.Exists(name) // what is under retention is there
 	}
 	return err
+}
+
+func (b *Bucket) putOptions() minio.PutObjectOptions {
+	return minio.PutObjectOptions{
+		ContentType: "application/octet-stream", StorageClass: b.cfg.StorageClass, ServerSideEncryption: b.sse, DisableContentSha256: !b.cfg.Plain,
+	}
+}
+
+// sumOf is the MD5 of what is sent, as its header has it.
+func sumOf(r io.ReadSeeker) (string, error) {
+	h := md5.New() //nolint:gosec // as above
+	if _, err := io.Copy(h, r); err != nil {
+		return "", err
+	}
+	_, err := r.Seek(0, io.SeekStart)
+	return base64.StdEncoding.EncodeToString(h.Sum(nil)), err
 }
 
 // Get implements [objstore.Bucket].
@@ -152,7 +172,7 @@ func (b *Bucket) Stat(ctx context.Context, name string) (objstore.Info, error) {
 	if err != nil {
 		return objstore.Info{}, b.failure(ctx, err, name)
 	}
-	return objstore.Info{Name: name, Size: info.Size}, nil
+	return objstore.Info{Name: name, Size: info.Size, Modified: seconds(info.LastModified)}, nil
 }
 
 // List implements [objstore.Bucket]. A server that lists in another order is
@@ -181,12 +201,15 @@ func (b *Bucket) List(ctx context.Context, prefix string, fn func(objstore.Info)
 				WithHint("use a general purpose bucket")
 		}
 		last = name
-		if err := fn(objstore.Info{Name: name, Size: o.Size}); err != nil {
+		if err := fn(objstore.Info{Name: name, Size: o.Size, Modified: seconds(o.LastModified)}); err != nil {
 			return err
 		}
 	}
 	return context.Cause(ctx)
 }
+
+// seconds is a time as all calls tell it: a listing has fractions that a HEAD leaves out.
+func seconds(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 
 // possible reports whether any object's name can begin with the prefix. Servers that
 // keep objects in directories refuse the others in their own ways.
