@@ -97,7 +97,7 @@ func (r *Repository) Check(ctx context.Context, o CheckOptions) (_ CheckResult, 
 			err = errors.Join(err, l.release(ctx))
 		}()
 	}
-	for _, step := range []func(context.Context) error{c.checkConfig, c.checkKeys, c.checkSnapshots, c.checkIndex, c.checkPacks, c.checkTrees} {
+	for _, step := range []func(context.Context) error{c.checkConfig, c.checkKeys, c.checkMarks, c.checkSnapshots, c.checkIndex, c.checkPacks, c.checkTrees} {
 		if err := step(ctx); err != nil {
 			return CheckResult{}, err
 		}
@@ -117,6 +117,7 @@ type checker struct {
 
 	index      *index.Index
 	sizes      map[hash.ID]int64 // of the packs that are there
+	condemned  map[hash.ID]bool  // packs that a prune may delete
 	unindexed  []packJob         // packs that no index object names
 	looseIndex *index.Index      // of these packs
 	anyBad     atomic.Bool       // bad is not empty
@@ -260,6 +261,32 @@ func (c *checker) checkKeys(ctx context.Context) error {
 	return err
 }
 
+// checkMarks reads the records of prunes. One that names packs that are gone already
+// is no finding: the next prune removes it.
+func (c *checker) checkMarks(ctx context.Context) error {
+	unreadable := func(k kind, what, hint string) func(hash.ID, error) error {
+		return func(id hash.ID, err error) error {
+			kind, err2 := broken(ctx, err)
+			if err2 == nil {
+				c.report(Finding{Kind: kind, Object: k.name(id), What: fmt.Sprintf("%s: %v", what, err), Hint: hint})
+			}
+			return err2
+		}
+	}
+	marks, err := c.marks(ctx, unreadable(kindMark(), "which packs it condemns is not known", "the next prune condemns them anew: holdfast repository prune"))
+	if err != nil {
+		return err
+	}
+	c.condemned = map[hash.ID]bool{}
+	for _, m := range marks {
+		for _, id := range m.Packs {
+			c.condemned[id] = true
+		}
+	}
+	_, err = c.sentencesOr(ctx, unreadable(kindSentence(), "which packs a prune was deleting is not known, so nothing can be backed up or pruned", hintSentence))
+	return err
+}
+
 // checkSnapshots reads the snapshots first: whatever they need was stored, and
 // indexed, before.
 func (c *checker) checkSnapshots(ctx context.Context) error {
@@ -351,6 +378,9 @@ func (c *checker) finish() CheckResult {
 	every.Or(&every, &c.more.affected)
 	var gone []CheckedSnapshot
 	for _, f := range c.findings {
+		if f.pruned && f.Places == 0 {
+			continue // nobody needed it
+		}
 		every.Or(&every, &f.affected)
 		gone = append(gone, f.Affected...) // snapshots that cannot be read
 		if f.affected.Sign() != 0 {

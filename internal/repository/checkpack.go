@@ -166,7 +166,7 @@ func (p *packReader) missing(ctx context.Context, j packJob) error {
 	if err2 != nil {
 		return err2
 	}
-	p.badPack(j.id, Finding{Kind: kind, What: "the index names it: " + err.Error()}, true)
+	p.badPack(j.id, Finding{Kind: kind, What: "the index names it: " + err.Error()}, true).pruned = kind == FindingMissing && p.condemned[j.id]
 	return nil
 }
 
@@ -178,7 +178,7 @@ func (p *packReader) loose(ctx context.Context, j packJob) error {
 		if err2 != nil {
 			return err2
 		}
-		if kind != FindingMissing && !p.others {
+		if kind != FindingMissing && !p.others && !p.condemned[j.id] {
 			p.report(Finding{
 				Kind: FindingUnused, Object: packName(j.id), What: fmt.Sprintf("no index object names it, and its header cannot be read: %v", err),
 				Hint: "an interrupted backup leaves such packs; when other findings say that blobs are lost, bring it back from a copy of the repository",
@@ -274,8 +274,8 @@ func (p *packReader) read(ctx context.Context, j packJob, want int64) error {
 		if err2 != nil {
 			return err2
 		}
-		if kind == FindingMissing { // removed since it was listed: nobody removes what others need
-			p.badPack(j.id, Finding{Kind: kind, What: err.Error()}, true)
+		if kind == FindingMissing { // removed since it was listed: a prune removes what nobody needs
+			p.badPack(j.id, Finding{Kind: kind, What: err.Error()}, true).pruned = p.condemned[j.id]
 			return nil
 		}
 		v.err = err

@@ -239,10 +239,10 @@ func (c *checker) attribute(graph treeGraph) {
 // others write, such packs are on their way into the index.
 func (c *checker) unneeded() {
 	for id, f := range c.loosePacks {
-		if f == nil && !c.others {
+		if f == nil && !c.others && !c.condemned[id] {
 			c.report(Finding{
 				Kind: FindingUnused, Object: packName(id), What: "no index object names it, and no snapshot needs it",
-				Hint: "an interrupted backup leaves such packs; they only take room",
+				Hint: "an interrupted backup leaves such packs; they only take room, until a prune: holdfast repository prune",
 			})
 		}
 	}

@@ -27,7 +27,8 @@ type Commit struct {
 // snapshot. An error after intend leaves open whether the snapshot exists; its
 // id is returned with it.
 //
-// A writer whose lock was lost refuses with CodeConflict.
+// A writer whose lock was lost, or to whom a prune has not listened, refuses with
+// CodeConflict: before the snapshot, or, with the snapshot's id, after it.
 func (w *Writer) Commit(ctx context.Context, c Commit, intend func(ctx context.Context, snapshotID string) error) (string, error) {
 	if err := w.end(); err != nil {
 		return "", err
@@ -47,6 +48,9 @@ func (w *Writer) Commit(ctx context.Context, c Commit, intend func(ctx context.C
 	if err := w.lock.check(ctx); err != nil {
 		return "", w.fail(err)
 	}
+	if err := w.refuseSentenced(ctx); err != nil {
+		return "", w.fail(err)
+	}
 	if err := intend(ctx, id.String()); err != nil {
 		return "", w.fail(err)
 	}
@@ -56,10 +60,23 @@ func (w *Writer) Commit(ctx context.Context, c Commit, intend func(ctx context.C
 	if err := w.repo.put(ctx, kindSnapshot(), id, sealed); err != nil {
 		return id.String(), w.fail(err)
 	}
-	if err := w.lockGood(); err != nil { // frozen while it was put: what it names may be gone
+	if err := w.unharmed(ctx); err != nil { // frozen while it was put: what it names may be gone
 		return id.String(), w.fail(err)
 	}
 	return id.String(), nil
+}
+
+// unharmed makes sure that what the writer counts on is there, and stays: the
+// snapshot is durable, so whoever sentences packs from now on sees it. The order
+// matters: a sentence that was carried out is gone, and so are its packs. Source:
+// docs/format/prune.md.
+func (w *Writer) unharmed(ctx context.Context) error {
+	for _, look := range []func(context.Context) error{w.refuseSentenced, w.refuseMissing, w.lock.check} {
+		if err := look(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // end refuses further files.

@@ -55,4 +55,5 @@ const maxFindings = 10_000
 type finding struct {
 	Finding
 	affected big.Int // a bit for each snapshot
+	pruned   bool    // of a condemned pack that has gone meanwhile: it is one only if something needs it
 }

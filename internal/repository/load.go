@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -28,11 +29,20 @@ func refuseDamaged(_ hash.ID, err error) error { return err }
 
 // loadWholeIndex reads every index object and leaves out the packs that are not
 // there, or not whole: a writer that took their blobs for known would make a set
-// that does not restore. missing is called for each of them.
+// that does not restore. missing is called for each of them. Condemned packs are left
+// out, too: they may be gone tomorrow. The caller has a lock already, so that whoever
+// condemns packs from now on sees it.
 func (r *Repository) loadWholeIndex(ctx context.Context, missing func(hash.ID)) (*index.Index, error) {
 	return r.loadIndexOf(ctx, func(ctx context.Context) (packFilter, error) {
+		condemned, err := r.condemned(ctx)
+		if err != nil {
+			return nil, err
+		}
 		sizes, err := r.packSizes(ctx)
 		return func(p index.Pack) bool {
+			if condemned[p.ID] {
+				return false
+			}
 			if end := p.End(); sizes[p.ID] < end {
 				missing(p.ID)
 				return false
@@ -46,25 +56,26 @@ func (r *Repository) loadWholeIndex(ctx context.Context, missing func(hash.ID)) 
 type packFilter func(index.Pack) bool
 
 // loadIndexOf makes the filter after it has listed the index objects: every pack
-// that they name was there then.
+// that they name was there then. It lists them until nothing is new: an object that was
+// replaced meanwhile may have been hidden from one listing together with its
+// replacement.
 func (r *Repository) loadIndexOf(ctx context.Context, filter func(context.Context) (packFilter, error), damaged func(hash.ID, error) error) (*index.Index, error) {
 	x := index.New()
 	loaded := map[hash.ID]bool{}
-	for range maxIndexPasses {
+	for pass := range maxIndexPasses {
 		ids, err := list(ctx, r.bucket, kindIndex())
 		if err != nil {
 			return nil, err
+		}
+		if pass > 0 && !slices.ContainsFunc(ids, func(id hash.ID) bool { return !loaded[id] }) {
+			return x, nil
 		}
 		take, err := filter(ctx)
 		if err != nil {
 			return nil, err
 		}
-		gone, err := r.loadIndexes(ctx, x, ids, loaded, take, damaged)
-		if err != nil {
+		if err := r.loadIndexes(ctx, x, ids, loaded, take, damaged); err != nil {
 			return nil, err
-		}
-		if !gone {
-			return x, nil
 		}
 	}
 	return nil, holdfast.Errorf(holdfast.CodeUnavailable, "the repository's index keeps changing while it is read")
@@ -74,9 +85,11 @@ const maxIndexPasses = 5
 
 const hintIndex = "make the index anew from the packs: restic rebuild-index"
 
+// loadIndexes reads the index objects that are not loaded yet, and notes those that
+// are then; what has disappeared is not.
 func (r *Repository) loadIndexes(
 	ctx context.Context, x *index.Index, ids []hash.ID, loaded map[hash.ID]bool, take packFilter, damaged func(hash.ID, error) error,
-) (gone bool, err error) {
+) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(runtime.GOMAXPROCS(0), 2))
 	missing := make([]bool, len(ids))
@@ -113,16 +126,15 @@ func (r *Repository) loadIndexes(
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return false, err
+		return err
 	}
 	if ctx.Err() != nil {
-		return false, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 	for i, id := range ids {
-		gone = gone || missing[i]
 		loaded[id] = !missing[i]
 	}
-	return gone, nil
+	return nil
 }
 
 // packSizes returns the size of every pack that is there.

@@ -311,3 +311,10 @@ func (l *lock) remove(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// is reports whether a lock object is of this session.
+func (l *lock) is(body lockJSON) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.body.Holder == body.Holder && l.body.Generation == body.Generation && l.body.Hostname == body.Hostname && l.body.PID == body.PID
+}

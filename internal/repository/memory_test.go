@@ -14,12 +14,12 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/objstore/mem"
 )
 
-// forgetful keeps no packs.
+// forgetful keeps of packs only that they were there.
 type forgetful struct{ objstore.Bucket }
 
 func (f forgetful) Put(ctx context.Context, name string, data []byte) error {
 	if strings.HasPrefix(name, "data/") {
-		return context.Cause(ctx)
+		data = data[:1]
 	}
 	return f.Bucket.Put(ctx, name, data)
 }

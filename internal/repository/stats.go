@@ -22,6 +22,7 @@ type Usage struct {
 	LogicalBytes int64
 
 	Packs       int
+	Condemned   PackCount // of the packs, those that a prune will delete
 	Blobs       int   // pieces of files and directories; one that lies in two packs counts twice
 	UniqueBytes int64 // of their content
 	BlobBytes   int64 // of them as they are stored, compressed and sealed
@@ -75,6 +76,9 @@ func (r *Repository) Stats(ctx context.Context) (_ Usage, err error) {
 	if err != nil {
 		return Usage{}, err
 	}
+	if s.Condemned, err = r.countCondemned(ctx); err != nil {
+		return Usage{}, err
+	}
 	if s.StoredBytes, err = r.storedBytes(ctx); err != nil {
 		return Usage{}, err
 	}
@@ -82,6 +86,21 @@ func (r *Repository) Stats(ctx context.Context) (_ Usage, err error) {
 		return Usage{}, err
 	}
 	return s, nil
+}
+
+// countCondemned counts the packs that are condemned and still there.
+func (r *Repository) countCondemned(ctx context.Context) (n PackCount, err error) {
+	condemned, err := r.condemned(ctx)
+	if err != nil || len(condemned) == 0 {
+		return n, err
+	}
+	sizes, err := r.packSizes(ctx)
+	for id := range condemned {
+		if size, there := sizes[id]; there {
+			n.add(size)
+		}
+	}
+	return n, err
 }
 
 // storedBytes adds up the objects. Locks are not the repository's.

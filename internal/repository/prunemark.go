@@ -1,0 +1,197 @@
+package repository
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/repository/hash"
+)
+
+// The records of prunes. Source: docs/format/prune.md.
+func kindMark() kind     { return kind{"mark", "holdfast/condemned/", 256 << 20} }
+func kindSentence() kind { return kind{"sentence", "holdfast/sentenced/", 256 << 20} }
+
+// recordVersion is the version of marks and sentences that we write, and the newest
+// that we read.
+const recordVersion = 1
+
+// mark says which packs shall go.
+type mark struct {
+	Version int       `json:"version"`
+	Time    time.Time `json:"time"`
+	Packs   []hash.ID `json:"packs"`
+	Seen    *seen     `json:"seen,omitempty"` // nil: nobody has looked yet who holds a lock
+}
+
+// seen says who held a lock when the mark was durable already.
+type seen struct {
+	Time     time.Time `json:"time"`
+	Sessions []session `json:"sessions"`
+}
+
+// sentence says which packs somebody is deleting.
+type sentence struct {
+	Version int       `json:"version"`
+	Time    time.Time `json:"time"`
+	Packs   []hash.ID `json:"packs"`
+}
+
+func checkRecord(version int, packs []hash.ID) error {
+	if version != recordVersion {
+		return holdfast.Errorf(holdfast.CodeForbidden, "a newer version of holdfast prunes this repository: its records have version %d", version).
+			WithHint("upgrade holdfast")
+	}
+	for _, id := range packs {
+		if id.IsZero() {
+			return holdfast.Errorf(holdfast.CodeInvalid, "the record names a pack without an id")
+		}
+	}
+	return nil
+}
+
+// marks loads every mark. damaged decides about one that cannot be read.
+func (r *Repository) marks(ctx context.Context, damaged func(hash.ID, error) error) (map[hash.ID]mark, error) {
+	return loadRecords(ctx, r, kindMark(), func(m mark) error { return checkRecord(m.Version, m.Packs) }, damaged)
+}
+
+// sentences loads every sentence. One that cannot be read is an error: which packs
+// somebody is deleting is not known then.
+func (r *Repository) sentences(ctx context.Context) (map[hash.ID]sentence, error) {
+	return r.sentencesOr(ctx, func(_ hash.ID, err error) error {
+		return holdfast.Wrap(holdfast.CodeInvalid, err, "which packs a prune is deleting is not known").WithHint("%s", hintSentence)
+	})
+}
+
+const hintSentence = "when no prune is running, remove this object from the repository, and prune again"
+
+func (r *Repository) sentencesOr(ctx context.Context, damaged func(hash.ID, error) error) (map[hash.ID]sentence, error) {
+	return loadRecords(ctx, r, kindSentence(), func(s sentence) error { return checkRecord(s.Version, s.Packs) }, damaged)
+}
+
+// loadRecords loads all records of a kind. One that disappears was replaced, so the
+// list is read until nothing is new.
+func loadRecords[T any](ctx context.Context, r *Repository, k kind, check func(T) error, damaged func(hash.ID, error) error) (map[hash.ID]T, error) {
+	bad := map[hash.ID]bool{}
+	known := map[hash.ID]T{}
+	for range maxIndexPasses {
+		ids, err := list(ctx, r.bucket, k)
+		if err != nil {
+			return nil, err
+		}
+		found, again := map[hash.ID]T{}, false
+		for _, id := range ids {
+			if v, ok := known[id]; ok || bad[id] {
+				if ok {
+					found[id] = v
+				}
+				continue
+			}
+			again = true
+			v, err := loadRecord[T](ctx, r, k, id)
+			if err == nil {
+				err = check(v)
+			}
+			switch holdfast.ErrorCode(err) {
+			case "":
+				found[id] = v
+			case holdfast.CodeNotFound:
+			case holdfast.CodeInvalid:
+				if err := damaged(id, err); err != nil {
+					return nil, err
+				}
+				bad[id] = true
+			default:
+				return nil, err
+			}
+		}
+		if known = found; !again {
+			return known, nil
+		}
+	}
+	return nil, holdfast.Errorf(holdfast.CodeUnavailable, "the repository's %ss keep changing while they are read", k.word)
+}
+
+func loadRecord[T any](ctx context.Context, r *Repository, k kind, id hash.ID) (v T, err error) {
+	data, err := r.load(ctx, k, id)
+	if err == nil {
+		if err = json.Unmarshal(data, &v); err != nil {
+			err = holdfast.Wrap(holdfast.CodeInvalid, err, "%s %s is not the JSON of one", k.word, id)
+		}
+	}
+	return v, err
+}
+
+// ignoreDamaged leaves out a mark that cannot be read: its packs are condemned by
+// nobody, and should somebody delete them all the same, a commit sees that.
+func ignoreDamaged(hash.ID, error) error { return nil }
+
+// condemned returns the packs that nobody may count on for anything new.
+func (r *Repository) condemned(ctx context.Context) (map[hash.ID]bool, error) {
+	all, err := r.marks(ctx, ignoreDamaged)
+	if err != nil {
+		return nil, err
+	}
+	packs := map[hash.ID]bool{}
+	for _, m := range all {
+		for _, id := range m.Packs {
+			packs[id] = true
+		}
+	}
+	return packs, nil
+}
+
+// putRecord stores a record and returns its id.
+func putRecord(ctx context.Context, r *Repository, k kind, v any) (hash.ID, error) {
+	plain, err := json.Marshal(v)
+	if err != nil {
+		return hash.ID{}, fmt.Errorf("encode a %s: %w", k.word, err)
+	}
+	return r.save(ctx, k, plain)
+}
+
+// refuseSentenced is what whoever commits asks before and after the snapshot is
+// there: whether somebody deletes a pack that they know.
+func (w *Writer) refuseSentenced(ctx context.Context) error {
+	all, err := w.repo.sentences(ctx)
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	known := map[hash.ID]bool{}
+	for _, id := range w.index.PackIDs() {
+		known[id] = true
+	}
+	for _, s := range all {
+		for _, id := range s.Packs {
+			if known[id] {
+				return errPruned(id)
+			}
+		}
+	}
+	return nil
+}
+
+// refuseMissing looks whether every pack that the writer knows is there.
+func (w *Writer) refuseMissing(ctx context.Context) error {
+	sizes, err := w.repo.packSizes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range w.index.PackIDs() {
+		if sizes[id] == 0 {
+			return errPruned(id)
+		}
+	}
+	return nil
+}
+
+func errPruned(id hash.ID) error {
+	return holdfast.Wrap(holdfast.CodeConflict, errGone, "pack %s was deleted from the repository while the backup ran", id).
+		WithHint("run the job again; what it has stored is kept")
+}
+
+// errGone is in the tree of the error of a commit that was too late.
+var errGone = errors.New("a prune took the backup for dead")
