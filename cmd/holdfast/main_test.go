@@ -242,6 +242,16 @@ func TestChooseSet(t *testing.T) {
 			t.Errorf("%s: got %v, want %s", ref, err, want)
 		}
 	}
+	rest := offlineSet{Snapshot: "ffffffff0000", Set: "1004", Repaired: "eeee"}
+	both := append([]offlineSet{rest, {Snapshot: "ffffffff1111", Set: "1003", Repaired: "aaaaaaaabbbb"}}, sets...)
+	for ref, want := range map[string]string{"latest": "aaaaaaaabbbb", "1003": "aaaaaaaabbbb", "ffffffff0": "ffffffff0000"} {
+		if got, err := chooseSet(both, ref, ""); err != nil || got.Snapshot != want {
+			t.Errorf("%s, with what a repair has left: got %v, %v, want snapshot %s", ref, got, err, want)
+		}
+	}
+	if _, err := chooseSet(both, "1004", ""); holdfast.ErrorCode(err) != holdfast.CodeNotFound || !strings.Contains(holdfast.ErrorHint(err), "ffffffff0000") {
+		t.Errorf("what a repair has left: got %v", err)
+	}
 	if _, err := chooseSet(nil, "latest", ""); holdfast.ErrorCode(err) != holdfast.CodeNotFound {
 		t.Errorf("an empty repository: got %v", err)
 	}

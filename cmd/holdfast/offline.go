@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -33,7 +34,8 @@ type offlineSet struct {
 	RunType  string    `json:"run_type,omitempty"`
 	Time     time.Time `json:"time"`
 	Hostname string    `json:"hostname"`
-	Damaged  bool      `json:"damaged,omitempty"` // something in it was known to be bad when it was taken
+	Damaged  bool      `json:"damaged,omitempty"`       // something in it was known to be bad when it was taken, or is lost
+	Repaired string    `json:"repaired_from,omitempty"` // the snapshot of which this is what is left
 }
 
 // restoreOffline restores with nothing but the recovery kit and the repository.
@@ -54,7 +56,10 @@ func (a *app) restoreOffline(ctx context.Context, in restoreFlags, ref string) e
 		return a.print(sets, "SET SITE RUN-TYPE TAKEN HOST SNAPSHOT STATE", func(row func(...any)) {
 			for _, s := range sets {
 				state := "good"
-				if s.Damaged {
+				switch {
+				case s.Repaired != "":
+					state = "INCOMPLETE"
+				case s.Damaged:
 					state = "DAMAGED"
 				}
 				row(s.Set, s.Site, s.RunType, s.Time, s.Hostname, s.Snapshot[:min(16, len(s.Snapshot))], state)
@@ -171,6 +176,7 @@ func offlineSets(all []repository.Snapshot) []offlineSet {
 		o.From, _ = s.Tag("installation")
 		o.RunType, _ = s.Tag("run_type")
 		_, o.Damaged = s.Tag(worker.DamagedTag)
+		o.Repaired, _ = s.Tag(repository.RepairedFromTag)
 		sets = append(sets, o)
 	}
 	return sets
@@ -180,12 +186,19 @@ func offlineSets(all []repository.Snapshot) []offlineSet {
 // latest; with a site only among that site's. A repository may hold sets of
 // several sites, and of several installations, which all count from 1001: one that
 // may not be the one that is meant is refused. Of sets that an installation gave
-// one id the newest counts: the others are what dead attempts left.
+// one id the newest counts: the others are what dead attempts left. What a repair has
+// left of a set is meant by the id of its snapshot alone: nobody shall take it for the
+// set.
 func chooseSet(sets []offlineSet, ref, site string) (offlineSet, error) {
 	var found []offlineSet
+	rest := "" // a snapshot that is what is left
 	for _, s := range sets {
 		byID := ref == "latest" || s.Set == ref
 		if site != "" && s.Site != site || !byID && (len(ref) < 8 || !strings.HasPrefix(s.Snapshot, ref)) {
+			continue
+		}
+		if byID && s.Repaired != "" {
+			rest = cmp.Or(rest, s.Snapshot)
 			continue
 		}
 		if byID && len(found) > 0 && found[0].Site == s.Site && found[0].From == s.From {
@@ -194,6 +207,9 @@ func chooseSet(sets []offlineSet, ref, site string) (offlineSet, error) {
 		found = append(found, s)
 	}
 	switch {
+	case len(found) == 0 && rest != "":
+		return offlineSet{}, holdfast.Errorf(holdfast.CodeNotFound, "the repository has no whole backup set %q: only what a repair has left of it", ref).
+			WithHint("that is INCOMPLETE; to have it all the same, name its snapshot: %s", rest[:min(len(rest), 16)])
 	case len(found) == 0:
 		return offlineSet{}, holdfast.Errorf(holdfast.CodeNotFound, "the repository has no backup set %q", ref).
 			WithHint("see: holdfast restore --offline --kit FILE list")
@@ -238,6 +254,9 @@ func (a *app) writeOffline(ctx context.Context, in restoreFlags, repo *repositor
 		}
 	}()
 	damage := worker.Damage(ctx, reader)
+	if damage == "" && set.Repaired != "" {
+		damage = "the backup set is INCOMPLETE: it is what was left after its repository was damaged"
+	}
 	began := time.Now()
 	report := a.newOfflineReport()
 	result, err := physicalEngine().Restore(ctx, engine.Restore{

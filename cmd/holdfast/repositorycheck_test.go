@@ -89,6 +89,12 @@ func (s *shelf) file(text string) string {
 // how to open it, and returns its exit code and what it wrote.
 func (s *shelf) run(args ...string) (code int, out, errs string) {
 	s.t.Helper()
+	return s.runAll(append([]string{"repository"}, args...)...)
+}
+
+// runAll is run for any command.
+func (s *shelf) runAll(args ...string) (code int, out, errs string) {
+	s.t.Helper()
 	if !strings.Contains(strings.Join(args, " "), "--password-file") {
 		args = append(args, "--kit", s.kit)
 	}
@@ -106,7 +112,7 @@ func (s *shelf) run(args ...string) (code int, out, errs string) {
 		s.t.Fatal(err)
 	}
 	defer func() { _ = null.Close() }()
-	code = run(append([]string{"repository"}, args...), null, files[0], files[1])
+	code = run(args, null, files[0], files[1])
 	var texts [2]string
 	for i, f := range files {
 		b, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<20))

@@ -140,9 +140,11 @@ func (a *app) pickSnapshots(ctx context.Context, p *openedRepository, refs []str
 				found = append(found, s)
 			}
 		}
-		if len(found) != 1 {
-			return nil, holdfast.Errorf(holdfast.CodeNotFound, "%q means %d snapshots of the %s", ref, len(found), p.title()).
-				WithHint("give the number of a backup set, or the first 8 digits or more of a snapshot's id; see: holdfast set list")
+		switch {
+		case len(found) == 0:
+			return nil, err
+		case len(found) > 1:
+			return nil, holdfast.Errorf(holdfast.CodeInvalid, "%d snapshots begin with %q", len(found), ref).WithHint("give more of the id")
 		}
 		out = append(out, found[0])
 	}

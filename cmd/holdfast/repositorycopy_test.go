@@ -29,7 +29,7 @@ func TestRepositoryCopyCommand(t *testing.T) {
 	s.want(2, "which backup sets", "copy", "1001", "--all", "--to-kit", far.kit)
 	s.want(2, "which repository", "copy", "1001")
 	s.want(2, "--to-repository", "copy", "1001", "--to-password-file", s.file("service"))
-	s.want(4, `"1002" means 0 snapshots`, "copy", "1002", "--to-kit", far.kit)
+	s.want(4, `no backup set "1002"`, "copy", "1002", "--to-kit", far.kit)
 	if err := os.Remove(s.object("data/*")); err != nil {
 		t.Fatal(err)
 	}

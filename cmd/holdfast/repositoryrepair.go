@@ -11,7 +11,7 @@ import (
 )
 
 func (a *app) repositoryRepairCommand() *cobra.Command {
-	return group("repair", "Make a damaged repository usable again", a.repairIndexCommand())
+	return group("repair", "Make a damaged repository usable again", a.repairIndexCommand(), a.repairSnapshotsCommand())
 }
 
 // repairIndexReport is what repair index prints as JSON.

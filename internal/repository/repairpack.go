@@ -117,11 +117,17 @@ func (x *indexRepair) examine(ctx context.Context, p *packReader, j packJob) err
 		}
 	default:
 		f := &packFate{bad: true, what: what}
+		left := map[blobName]bool{}
 		for _, b := range whole.blobs {
-			if slices.Contains(v.bad, b.Offset) {
-				f.lost = append(f.lost, b)
-			} else {
+			if !slices.Contains(v.bad, b.Offset) {
 				f.good = append(f.good, b)
+				left[blobName{b.ID, b.Type}] = true
+			}
+		}
+		for _, b := range slices.Concat(whole.blobs, j.blobs) { // of the index, too: the header may be another pack's
+			if name := (blobName{b.ID, b.Type}); !left[name] {
+				f.lost = append(f.lost, b)
+				left[name] = true
 			}
 		}
 		x.decide(j.id, f)

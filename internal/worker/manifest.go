@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -30,13 +31,14 @@ type SetManifest struct {
 	Parent       holdfast.SetID       `json:"parent,omitempty"` // the set before it in its chain
 	Created      time.Time            `json:"created"`          // by this worker's clock
 	Result       engine.Result        `json:"result"`
+	Repaired     *Repaired            `json:"repaired,omitempty"` // nil: the set is as it was taken
 }
 
 // maxManifest bounds what is read of a SetFile, in bytes.
 const maxManifest = 16 << 20
 
-// DamagedTag is the key of the snapshot's tag that a damaged set has, so that a
-// list of snapshots shows it.
+// DamagedTag is the key of the snapshot's tag that a damaged set has, or one that has
+// lost something since, so that a list of snapshots shows it.
 const DamagedTag = "damaged"
 
 func damagedTag(res engine.Result) []string {
@@ -46,7 +48,7 @@ func damagedTag(res engine.Result) []string {
 	return []string{DamagedTag + "=yes"}
 }
 
-// Damage says what is known to be damaged in a set, as a warning for whoever
+// Damage says what is known to be damaged in a set, or missing, as a warning for whoever
 // restores it; empty when nothing is, or when the set does not say. A set that
 // cannot tell is no reason not to restore it: that is a warning, too.
 func Damage(ctx context.Context, src engine.Source) string {
@@ -62,8 +64,12 @@ func Damage(ctx context.Context, src engine.Source) string {
 	if err := json.Unmarshal(b, &m); err != nil {
 		return untold + SetFile + " is not valid"
 	}
-	if m.Result.Damaged == "" {
-		return ""
+	var all []string
+	if m.Repaired != nil {
+		all = append(all, m.Repaired.warning())
 	}
-	return "the backup set was damaged when it was taken: " + m.Result.Damaged
+	if m.Result.Damaged != "" {
+		all = append(all, "the backup set was damaged when it was taken: "+m.Result.Damaged)
+	}
+	return strings.Join(all, "; ")
 }
