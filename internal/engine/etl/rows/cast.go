@@ -105,7 +105,9 @@ func convert(from, to Column) (converter, error) {
 		return appending(decode), nil
 	case f.kind == exact && t.kind == exact:
 		return rescale(modifierOf(to), decode), nil
-	case f.kind == whole && (t.kind == whole || t.kind == inexact || t.kind == exact),
+	case f.kind == whole && t.kind == whole:
+		return appending(resizeInt(sizeOf(from), sizeOf(to))), nil
+	case f.kind == whole && (t.kind == inexact || t.kind == exact),
 		f.kind == exact && t.kind == inexact,
 		f.kind == document && t.kind == document:
 		return through(f.text, decode), nil
@@ -151,6 +153,20 @@ func sizeOf(c Column) int {
 		return 4
 	}
 	return 8
+}
+
+// resizeInt returns how an integer of one size becomes one of another.
+func resizeInt(from, to int) func(dst, value []byte) ([]byte, error) {
+	return func(dst, value []byte) ([]byte, error) {
+		n, _ := intOf(value)
+		switch {
+		case len(value) != from:
+			return dst, errLength
+		case !fits(n, to):
+			return dst, errIntRange
+		}
+		return appendInt(dst, n, to), nil
+	}
 }
 
 // through converts by way of the text.
