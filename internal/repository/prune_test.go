@@ -427,7 +427,6 @@ func TestLeftPacksArePruned(t *testing.T) {
 	compare(t, readSet(t, g.r, kept), gardenSet(1))
 }
 
-
 // readAll reads every file of the reader's set.
 func readAll(rd *Reader) (map[string]*memFile, error) {
 	files := map[string]*memFile{}

@@ -23,10 +23,10 @@ type Usage struct {
 
 	Packs       int
 	Condemned   PackCount // of the packs, those that a prune will delete
-	Blobs       int   // pieces of files and directories; one that lies in two packs counts twice
-	UniqueBytes int64 // of their content
-	BlobBytes   int64 // of them as they are stored, compressed and sealed
-	StoredBytes int64 // of all objects of the repository
+	Blobs       int       // pieces of files and directories; one that lies in two packs counts twice
+	UniqueBytes int64     // of their content
+	BlobBytes   int64     // of them as they are stored, compressed and sealed
+	StoredBytes int64     // of all objects of the repository
 }
 
 // Dedup is how many times the stored pieces are used.
