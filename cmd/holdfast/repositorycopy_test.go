@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -30,7 +31,7 @@ func TestRepositoryCopyCommand(t *testing.T) {
 	s.want(2, "which repository", "copy", "1001")
 	s.want(2, "--to-repository", "copy", "1001", "--to-password-file", s.file("service"))
 	s.want(4, `no backup set "1002"`, "copy", "1002", "--to-kit", far.kit)
-	if err := os.Remove(s.object("data/*")); err != nil {
+	if err := os.RemoveAll(filepath.Join(s.dir, "data")); err != nil {
 		t.Fatal(err)
 	}
 	s.want(2, "missing", "copy", "1001", "--to-kit", newShelf(t).kit)

@@ -57,7 +57,7 @@ func TestRepositoryRepairSnapshotsCommand(t *testing.T) {
 		if !got.Repaired[0].Nothing {
 			break
 		}
-		s.want(3, "nothing is left of it", "repair", "snapshots", "--forget")
+		s.want(3, "nothing is left of it; it stays", "repair", "snapshots")
 		if err := os.Rename(pack+".aside", pack); err != nil {
 			t.Fatal(err)
 		}

@@ -147,8 +147,10 @@ func (r repairSnapshotsReport) text(title string, served bool) string {
 			line("        and %d more; -o json names all", more)
 		}
 		switch {
+		case s.Nothing && s.New == "":
+			line("        nothing is left of it; it stays, in case somebody brings back what is lost, unless --forget is given")
 		case s.Nothing:
-			line("        nothing is left of it; it stays, in case somebody brings back what is lost")
+			line("        nothing is left of it: snapshot %s is empty", s.New)
 		case r.DryRun:
 			line("        a snapshot of what is left would be made")
 		case s.There:

@@ -118,6 +118,7 @@ type checker struct {
 	index      *index.Index
 	sizes      map[hash.ID]int64 // of the packs that are there
 	condemned  map[hash.ID]bool  // packs that a prune may delete
+	noted      map[hash.ID]bool  // packs that a repair has found damaged, and left out of the index
 	unindexed  []packJob         // packs that no index object names
 	looseIndex *index.Index      // of these packs
 	anyBad     atomic.Bool       // bad is not empty
@@ -282,6 +283,9 @@ func (c *checker) checkMarks(ctx context.Context) error {
 		for _, id := range m.Packs {
 			c.condemned[id] = true
 		}
+	}
+	if c.noted, err = c.damagedPacks(ctx); err != nil {
+		return err
 	}
 	_, err = c.sentencesOr(ctx, unreadable(kindSentence(), "which packs a prune was deleting is not known, so nothing can be backed up or pruned", hintSentence))
 	return err

@@ -172,6 +172,15 @@ func (p *packReader) missing(ctx context.Context, j packJob) error {
 
 // loose checks a pack that no index object names: its header says what it holds.
 func (p *packReader) loose(ctx context.Context, j packJob) error {
+	if p.noted[j.id] {
+		if !p.condemned[j.id] {
+			p.report(Finding{
+				Kind: FindingUnused, Object: packName(j.id), What: "a repair has found it damaged: what was good in it lies elsewhere, and no index object names it",
+				Hint: "it only takes room, until a prune; when somebody has brought back the whole one: holdfast repository repair index",
+			})
+		}
+		return nil
+	}
 	blobs, err := p.header(ctx, j)
 	if err != nil {
 		kind, err2 := broken(ctx, err)
@@ -222,9 +231,10 @@ func (p *packReader) header(ctx context.Context, j packJob) ([]pack.Blob, error)
 // A writer stores again what only a missing pack had; one that is there, and bad, it
 // takes for whole.
 const (
-	hintMissingPack = "bring it back from a copy of the repository; without one, back up again: what the source still has is stored anew"
-	hintDamagedPack = "bring it back from a copy of the repository; without one, restore what is still needed of the affected sets, " +
-		"move this object out of the repository, and back up again: what the source still has is stored anew"
+	hintMissingPack = "bring it back from a copy of the repository; without one: holdfast repository repair index; " +
+		"then back up again: what the source still has is stored anew"
+	hintDamagedPack = "bring it back from a copy of the repository; without one: holdfast repository repair index --read-data, which saves what is good in it; " +
+		"then back up again: what the source still has is stored anew"
 )
 
 // badPack notes what is wrong with a pack: once, by what was seen first.

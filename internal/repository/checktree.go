@@ -203,7 +203,8 @@ func (c *checker) nameless(what string) *finding {
 	if c.lost[what] == nil {
 		c.lost[what] = c.keep(Finding{
 			Kind: FindingLost, Object: kindPack().prefix, What: what,
-			Hint: "bring lost packs and index objects back from a copy of the repository; else back up again",
+			Hint: "bring lost packs and index objects back from a copy of the repository; else back up again, and see what is lost for good: " +
+				"holdfast repository repair snapshots --dry-run",
 		})
 	}
 	return c.lost[what]

@@ -68,8 +68,9 @@ func replaced(tag string, by []string) bool {
 	return false
 }
 
-// putSnapshot makes durable what was added and what is in the index, and then puts a
-// snapshot that needs nothing else. The writer may be used further.
+// putSnapshot makes durable what was added, and then puts a snapshot that needs nothing
+// but that, and what is in the index, with the same looks around as Commit. The writer
+// may be used further.
 func (w *Writer) putSnapshot(ctx context.Context, plain []byte) (string, error) {
 	if err := w.flush(ctx); err != nil {
 		return "", err
@@ -81,11 +82,15 @@ func (w *Writer) putSnapshot(ctx context.Context, plain []byte) (string, error) 
 	if err := w.lock.check(ctx); err != nil {
 		return "", w.fail(err)
 	}
+	if err := w.refuseSentenced(ctx); err != nil {
+		return "", w.fail(err)
+	}
 	if err := w.repo.put(ctx, kindSnapshot(), id, sealed); err != nil {
 		return "", w.fail(err)
 	}
-	if err := w.lockGood(); err != nil { // frozen while it was put: what it names may be gone
-		return "", w.fail(err)
+	if err := w.unharmed(ctx); err != nil { // nobody knows of it yet, so nobody misses it
+		err = fmt.Errorf("snapshot %s may not be whole, and was taken away again: %w", id, err)
+		return "", w.fail(joinFirst(err, w.repo.remove(context.WithoutCancel(ctx), kindSnapshot(), id)))
 	}
 	return id.String(), nil
 }

@@ -83,7 +83,7 @@ func (r *Repository) loadIndexOf(ctx context.Context, filter func(context.Contex
 
 const maxIndexPasses = 5
 
-const hintIndex = "make the index anew from the packs: restic rebuild-index"
+const hintIndex = "make the index anew from the packs: holdfast repository repair index"
 
 // loadIndexes reads the index objects that are not loaded yet, and notes those that
 // are then; what has disappeared is not.

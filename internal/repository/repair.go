@@ -4,41 +4,53 @@ import (
 	"context"
 	"log/slog"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/repository/hash"
+	"github.com/holdfast-backup/holdfast/internal/repository/index"
 )
 
 // repairing is what the holder of a repair's lock is called, after its machine.
 const repairing = "repair"
 
 // lockToRepair takes a shared lock. Backups and restores go on beside a repair, but
-// two repairs keep each other out: each might rely on an object that the other one
-// replaces.
+// repairs and prunes keep each other out: each might rely on an object that the other
+// one replaces.
 func (r *Repository) lockToRepair(ctx context.Context) (*lock, error) {
 	host, _ := os.Hostname() // for people
 	l, err := r.takeLock(ctx, host+"/"+repairing, host, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
-	// Ours is there already: of two at once, one at least sees the other.
-	if err := r.refuseSecondRepair(ctx, l.current()); err != nil {
+	if err := r.refuseMaintenance(ctx, l.current()); err != nil {
 		return nil, joinFirst(err, l.release(ctx))
 	}
 	return l, nil
 }
 
-func (r *Repository) refuseSecondRepair(ctx context.Context, own hash.ID) error {
-	all, err := r.Locks(ctx)
-	if err != nil {
+// lockToRehearse takes a lock for a dry run, which keeps nobody out.
+func (r *Repository) lockToRehearse(ctx context.Context) (*lock, error) {
+	return r.lockToRead(ctx, "rehearsal")
+}
+
+// refuseSentenced refuses while a prune deletes packs of the index, or was deleting
+// them when it died: they may go at any time.
+func (r *Repository) refuseSentenced(ctx context.Context, x *index.Index) error {
+	all, err := r.sentences(ctx)
+	if err != nil || len(all) == 0 {
 		return err
 	}
-	for _, l := range all {
-		if l.ID != own.String() && l.Stale == "" && strings.HasSuffix(l.Holder, "/"+repairing) {
-			return holdfast.Errorf(holdfast.CodeConflict, "process %d on %s repairs the repository, since %s", l.PID, l.Hostname, l.Time.UTC().Format(time.RFC3339)).
-				WithHint("wait until it has finished; if that process is gone, run: holdfast repository unlock")
+	known := map[hash.ID]bool{}
+	for _, id := range x.PackIDs() {
+		known[id] = true
+	}
+	for _, s := range all {
+		for _, id := range s.Packs {
+			if known[id] {
+				return holdfast.Errorf(holdfast.CodeConflict, "a prune is deleting packs, such as %s, or was interrupted", id).
+					WithHint("run it to its end first: holdfast repository prune")
+			}
 		}
 	}
 	return nil
@@ -70,4 +82,14 @@ func kindDamaged() kind { return kind{"note on a damaged pack", "holdfast/damage
 type damagedPack struct {
 	Time time.Time `json:"time"`
 	What string    `json:"what"`
+}
+
+// damagedPacks returns the packs that a repair has found damaged.
+func (r *Repository) damagedPacks(ctx context.Context) (map[hash.ID]bool, error) {
+	ids, err := list(ctx, r.bucket, kindDamaged())
+	noted := map[hash.ID]bool{}
+	for _, id := range ids {
+		noted[id] = true
+	}
+	return noted, err
 }

@@ -83,7 +83,7 @@ func (r *Repository) RepairIndex(ctx context.Context, o RepairIndexOptions) (_ R
 	}
 	var l *lock
 	if o.DryRun {
-		l, err = r.lockToRead(ctx, repairing)
+		l, err = r.lockToRehearse(ctx)
 	} else {
 		l, err = r.lockToRepair(ctx)
 	}
@@ -121,6 +121,7 @@ type indexRepair struct {
 	before  map[hash.ID]int64
 	sizes   map[hash.ID]int64
 	noted   map[hash.ID]bool // packs that were found damaged before
+	going   map[hash.ID]bool // packs that a prune was deleting
 
 	mu       sync.Mutex // guards the fields below
 	verdicts map[hash.ID]*packFate
@@ -242,12 +243,19 @@ func (x *indexRepair) refuseEmpty() error {
 		WithHint("look below %s: is everything mounted that belongs there?", kindPack().prefix)
 }
 
-// readNotes lists the packs that were found damaged before.
+// readNotes lists the packs that were found damaged before, and those that a prune was
+// deleting: it may go on with that whenever it wakes up.
 func (x *indexRepair) readNotes(ctx context.Context) error {
-	notes, err := list(ctx, x.bucket, kindDamaged())
-	x.noted = map[hash.ID]bool{}
-	for _, id := range notes {
-		x.noted[id] = true
+	var err error
+	if x.noted, err = x.damagedPacks(ctx); err != nil {
+		return err
+	}
+	sentences, err := x.sentences(ctx)
+	x.going = map[hash.ID]bool{}
+	for _, s := range sentences {
+		for _, id := range s.Packs {
+			x.going[id] = true
+		}
 	}
 	return err
 }
@@ -278,7 +286,7 @@ func (x *indexRepair) lookAtLoose(ctx context.Context) error {
 	}
 	var loose []packJob
 	for id, size := range x.before {
-		if !named[id] {
+		if !named[id] && !x.going[id] { // the next prune adopts what is left of its own
 			loose = append(loose, packJob{id: id, size: size})
 		}
 	}

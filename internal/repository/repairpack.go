@@ -198,10 +198,11 @@ type blobName struct {
 	t  pack.Type
 }
 
-// elsewhere reports whether a pack that stays in the index as it is has the blob.
+// elsewhere reports whether a pack that stays, and is in the index as it is, has the
+// blob.
 func (x *indexRepair) elsewhere(b pack.Blob) bool {
 	for _, l := range x.index.Lookup(nil, b.ID, b.Type) {
-		if x.verdicts[l.Pack] == nil {
+		if x.verdicts[l.Pack] == nil && !x.going[l.Pack] {
 			return true
 		}
 	}

@@ -51,7 +51,7 @@ type RepairedSnapshot struct {
 	Lost      []LostNode
 	New       string // id of the one with what is left; empty: in a dry run, or nothing is left
 	There     bool   // an earlier repair has made it
-	Nothing   bool   // nothing is left: its root directory is lost
+	Nothing   bool   // nothing is left: its root directory is lost. Only who forgets it gets a new one, which is empty
 	Forgotten bool   // the snapshot was removed
 }
 
@@ -78,7 +78,7 @@ func (r *Repository) RepairSnapshots(ctx context.Context, o RepairSnapshotsOptio
 		Repository: r, shown: &checker{options: CheckOptions{Progress: o.Progress}}, options: o, trees: map[hash.ID]*treeState{},
 	}
 	if o.DryRun {
-		l, err := r.lockToRead(ctx, repairing)
+		l, err := r.lockToRehearse(ctx)
 		if err != nil {
 			return s.result, err
 		}
@@ -91,7 +91,7 @@ func (r *Repository) RepairSnapshots(ctx context.Context, o RepairSnapshotsOptio
 			return s.result, err
 		}
 		defer func() { err = errors.Join(err, s.writer.Close()) }()
-		if err := r.refuseSecondRepair(ctx, s.writer.lock.current()); err != nil {
+		if err := r.refuseMaintenance(ctx, s.writer.lock.current()); err != nil {
 			return s.result, err
 		}
 	}
@@ -132,6 +132,11 @@ type treeEdge struct {
 func (s *snapshotRepair) run(ctx context.Context) error {
 	if err := s.loadLeft(ctx); err != nil {
 		return err
+	}
+	if s.writer != nil {
+		if err := s.refuseSentenced(ctx, s.index); err != nil {
+			return err
+		}
 	}
 	chosen, err := s.choose(ctx)
 	if err != nil {
@@ -314,7 +319,7 @@ func (s *snapshotRepair) lost(id hash.ID, dir string) []LostNode {
 func (s *snapshotRepair) repair(ctx context.Context, from Snapshot) (err error) {
 	done := RepairedSnapshot{Snapshot: from, Nothing: s.trees[from.Tree].lost, Lost: s.lost(from.Tree, "")}
 	defer func() { s.result.Repaired = append(s.result.Repaired, done) }()
-	if done.Nothing || s.options.DryRun {
+	if s.options.DryRun || done.Nothing && !s.options.Forget {
 		return nil
 	}
 	notice, err := s.notice(ctx, done)
@@ -349,6 +354,11 @@ func (s *snapshotRepair) repair(ctx context.Context, from Snapshot) (err error) 
 		return nil
 	}
 	if err := w.lock.check(ctx); err != nil {
+		return w.fail(err)
+	}
+	// The new one is there, and no prune is deleting what it needs: so each that
+	// begins to from now on sees it.
+	if err := s.refuseSentenced(ctx, s.index); err != nil {
 		return w.fail(err)
 	}
 	if err := s.RemoveSnapshot(ctx, from.ID); err != nil {
