@@ -139,6 +139,8 @@ func (*shelfWriter) BuildOn(_ context.Context, snapshot string) (worker.Delta, e
 	return nil, holdfast.Errorf(holdfast.CodeNotFound, "there is no snapshot %s", snapshot)
 }
 
+func (*shelfWriter) Compress(holdfast.Compression) {}
+
 func (*shelfWriter) Flush(context.Context) error { return nil }
 func (*shelfWriter) AddedBytes() int64           { return 42 }
 func (*shelfWriter) LockGood() time.Duration     { return time.Minute }

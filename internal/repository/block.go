@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
 	"github.com/holdfast-backup/holdfast/internal/repository/compress"
 	"github.com/holdfast-backup/holdfast/internal/repository/crypt"
@@ -94,16 +95,20 @@ func (in *input) shorten(end int64) {
 // blockWorker is the memory of one worker.
 type blockWorker struct {
 	*Writer
-	codec  compress.Codec
-	blocks [hash.Lanes][]byte
-	four   hash.Four
-	frame  []byte
+	codec   compress.Codec
+	sampler *compress.Sampler
+	effort  effort
+	blocks  [hash.Lanes][]byte
+	four    hash.Four
+	frame   []byte
+	second  []byte // a frame of another level; made when first used
 }
 
 // work does tasks until there will be no more. When the writer has failed it
 // only lets go of the files.
 func (w *Writer) work(ctx context.Context) {
 	b := blockWorker{Writer: w, codec: compress.New(), frame: make([]byte, 0, compress.Bound(blockSize))}
+	b.sampler = compress.NewSampler(b.codec)
 	for l := range b.blocks {
 		b.blocks[l] = make([]byte, blockSize)
 	}
@@ -193,18 +198,48 @@ func (b *blockWorker) store(ctx context.Context, in *input, i int, id hash.ID, b
 
 // storeBlob compresses and packs a blob that was claimed.
 func (b *blockWorker) storeBlob(ctx context.Context, blob pack.Blob, content []byte) error {
-	if b.repo.compresses() {
-		frame, err := b.codec.Encode(b.frame, content)
-		if err != nil {
-			return fmt.Errorf("compress: %w", err)
-		}
-		if len(frame) < len(content) {
-			blob.Raw = uint32(len(content)) //nolint:gosec // at most blockSize
-			content = frame
-		}
+	frame, err := b.compress(content)
+	if err != nil {
+		return fmt.Errorf("compress: %w", err)
+	}
+	if frame != nil {
+		blob.Raw = uint32(len(content)) //nolint:gosec // at most blockSize
+		content = frame
 	}
 	blob.Length = uint32(len(content) + crypt.Overhead) //nolint:gosec // at most blockSize and a little
 	return b.packer.seal(ctx, blob, content)
+}
+
+// compress returns the frame of a block; nil: it is stored as it is.
+func (b *blockWorker) compress(block []byte) ([]byte, error) {
+	c := b.packer.compression
+	if !b.repo.compresses() || c == holdfast.CompressOff || b.sampler.Hopeless(block) {
+		return nil, nil
+	}
+	begun := b.repo.clock.now()
+	frame, err := b.codec.Encode(b.frame, block)
+	if err != nil {
+		return nil, err
+	}
+	if l := b.effort.level(c, begun); l != compress.Fast {
+		if b.second == nil {
+			b.second = make([]byte, 0, compress.Bound(blockSize))
+		}
+		// Pages of very regular tables get larger with more effort.
+		harder, err := b.codec.EncodeLevel(b.second, block, l)
+		if err != nil {
+			return nil, err
+		}
+		if len(harder) < len(frame) {
+			frame = harder
+		}
+	}
+	now := b.repo.clock.now()
+	b.effort.took(now.Sub(begun), now)
+	if len(frame) >= len(block) {
+		return nil, nil
+	}
+	return frame, nil
 }
 
 // readBlock fills the block, shows it to the inspector and hashes it, slice by

@@ -34,6 +34,8 @@ type packer struct {
 	uploads chan *openPack
 	running gauge // packs that were begun and are not durable yet
 
+	compression holdfast.Compression // set before the first file; empty: the default
+
 	mu   sync.Mutex // guards the fields below
 	open [pack.Tree + 1]*openPack
 

@@ -76,6 +76,7 @@ func (r *run) backup(e engine.Engine, secrets wire.Secrets) (res engine.Result, 
 		}
 		err = errors.Join(err, closeErr)
 	}()
+	writer.Compress(r.order.Site.Compression)
 	sink, err := r.buildOn(writer)
 	if err != nil {
 		return res, err

@@ -33,6 +33,8 @@ type Writer interface {
 	// BuildOn returns a sink of the same set, which takes from an earlier one what has
 	// not changed. It is closed before the writer.
 	BuildOn(ctx context.Context, snapshot string) (Delta, error)
+	// Compress says how hard to compress; it is called before the first Add.
+	Compress(c holdfast.Compression)
 	// AddedBytes is what was put into the repository so far.
 	AddedBytes() int64
 	// LockGood is for how long the lock is still good.

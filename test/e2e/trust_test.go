@@ -63,4 +63,14 @@ func TestDeltaReadsOnlyWhatHasChanged(t *testing.T) {
 	if n := r.unreadBytes(all); n != 0 {
 		t.Errorf("the site wants everything read, and %d bytes were not", n)
 	}
+
+	// The other setting of a site's backups.
+	pg.Exec(t, "", "CREATE TABLE plain AS SELECT i, repeat('x', 500) AS v FROM generate_series(1, 20000) i")
+	r.want(0, "site", "update", "berlin", "--compression", "off")
+	off, _ := run("delta")
+	var set chained
+	r.ask(&set, "set", "show", fmt.Sprint(off.Set))
+	if set.Added < 10_000_000 {
+		t.Errorf("without compression, a table of 10 MB added %d bytes", set.Added)
+	}
 }

@@ -13,7 +13,11 @@ type libzstd struct{ ctx zstd.Ctx }
 func newCodec() Codec { return libzstd{zstd.NewCtx()} }
 
 func (c libzstd) Encode(dst, src []byte) ([]byte, error) {
-	return c.ctx.CompressLevel(dst, src, level)
+	return c.EncodeLevel(dst, src, Fast)
+}
+
+func (c libzstd) EncodeLevel(dst, src []byte, l Level) ([]byte, error) {
+	return c.ctx.CompressLevel(dst, src, int(l))
 }
 
 func (c libzstd) Decode(dst, src []byte) (int, error) {
@@ -31,6 +35,6 @@ func (c libzstd) Decode(dst, src []byte) (int, error) {
 	return c.ctx.DecompressInto(dst, src)
 }
 
-func newWriter(w io.Writer) io.WriteCloser { return zstd.NewWriterLevel(w, level) }
+func newWriter(w io.Writer) io.WriteCloser { return zstd.NewWriterLevel(w, int(Fast)) }
 
 func newReader(r io.Reader) (io.ReadCloser, error) { return zstd.NewReader(r), nil }

@@ -5,16 +5,22 @@ package compress
 
 import "io"
 
-// level is the level of everything we write. Measured: lower ones save little
-// time and cost much room, higher ones cost more time than a full backup has.
-const level = 1
+// Level is how hard to compress, as zstd numbers it: from 1 to 19.
+type Level int
+
+// Fast is the level of everything that nobody wants otherwise. Measured: lower ones
+// save little time and cost much room, higher ones cost more time than a full backup
+// has.
+const Fast Level = 1
 
 // A Codec compresses and decompresses whole blobs. It keeps its working memory
 // between calls, so it belongs to one goroutine.
 type Codec interface {
 	// Encode compresses src into dst's capacity, which should be at least
-	// Bound(len(src)), and returns the frame.
+	// Bound(len(src)), with the level Fast, and returns the frame.
 	Encode(dst, src []byte) ([]byte, error)
+	// EncodeLevel is Encode with another level.
+	EncodeLevel(dst, src []byte, l Level) ([]byte, error)
 	// Decode decompresses the frame src into dst and returns the bytes used. A
 	// frame that holds more than len(dst) is an error.
 	Decode(dst, src []byte) (int, error)

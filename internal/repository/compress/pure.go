@@ -12,26 +12,39 @@ import (
 const maxWindow = 128 << 20
 
 type pure struct {
-	enc *zstd.Encoder
-	dec *zstd.Decoder
+	encs map[zstd.EncoderLevel]*zstd.Encoder // made when first used
+	dec  *zstd.Decoder
 }
 
 func newCodec() Codec {
-	enc, _ := zstd.NewWriter(nil, encoderOptions()...) // fails for bad options only
 	dec, _ := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true))
-	return pure{enc, dec}
+	return pure{map[zstd.EncoderLevel]*zstd.Encoder{}, dec}
 }
 
-func encoderOptions() []zstd.EOption {
+func encoderOptions(l zstd.EncoderLevel) []zstd.EOption {
 	return []zstd.EOption{
-		zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)),
+		zstd.WithEncoderLevel(l),
 		zstd.WithEncoderConcurrency(1),
 		zstd.WithEncoderCRC(false),
 	}
 }
 
 func (c pure) Encode(dst, src []byte) ([]byte, error) {
-	return c.enc.EncodeAll(src, dst[:0]), nil
+	return c.EncodeLevel(dst, src, Fast)
+}
+
+// EncodeLevel takes the nearest of the four levels that the implementation has.
+func (c pure) EncodeLevel(dst, src []byte, l Level) ([]byte, error) {
+	near := zstd.EncoderLevelFromZstd(int(l))
+	enc := c.encs[near]
+	if enc == nil {
+		var err error
+		if enc, err = zstd.NewWriter(nil, encoderOptions(near)...); err != nil {
+			return nil, err
+		}
+		c.encs[near] = enc
+	}
+	return enc.EncodeAll(src, dst[:0]), nil
 }
 
 func (c pure) Decode(dst, src []byte) (int, error) {
@@ -43,7 +56,7 @@ func (c pure) Decode(dst, src []byte) (int, error) {
 }
 
 func newWriter(w io.Writer) io.WriteCloser {
-	enc, _ := zstd.NewWriter(w, encoderOptions()...) // fails for bad options only
+	enc, _ := zstd.NewWriter(w, encoderOptions(zstd.EncoderLevelFromZstd(int(Fast)))...) // fails for bad options only
 	return enc
 }
 
