@@ -72,7 +72,7 @@ var layers = map[string][]string{
 
 	"internal/engine/etl": {
 		"", "internal/engine", "internal/engine/etl/bind", "internal/engine/etl/definition", "internal/engine/etl/duck", "internal/engine/etl/rows",
-		"internal/engine/pgsession",
+		"internal/engine/pgsession", "internal/objstore", "internal/objstore/place",
 	},
 	"internal/engine/etl/rows":          {"", "internal/engine/etl/definition", "internal/engine/etl/jsonline"},
 	"internal/engine/etl/jsonline":      domain,

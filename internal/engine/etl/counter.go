@@ -41,7 +41,7 @@ func (p *Pipeline) Counters(ctx context.Context, req engine.ETL) ([]engine.FlowC
 		if f.plan.Load.Output == nil {
 			continue
 		}
-		if err := f.outputCounters(found); err != nil {
+		if err := f.outputCounters(ctx, found); err != nil {
 			return nil, err
 		}
 	}
@@ -160,14 +160,14 @@ func (p *Pipeline) SetCounter(ctx context.Context, req engine.ETL, name, extract
 		}
 	}
 	if f.plan.Load.Output != nil {
-		return f.setOutputCounter(extract, value)
+		return f.setOutputCounter(ctx, extract, value)
 	}
 	return f.setCounter(ctx, extract, value)
 }
 
 // outputCounters reads the counters of a flow into files.
-func (f *flow) outputCounters(into map[[2]string]engine.FlowCounter) error {
-	o, err := f.openOutput(false)
+func (f *flow) outputCounters(ctx context.Context, into map[[2]string]engine.FlowCounter) error {
+	o, err := f.lookAtOutput(ctx)
 	if err != nil || o == nil {
 		return err
 	}
@@ -178,10 +178,22 @@ func (f *flow) outputCounters(into map[[2]string]engine.FlowCounter) error {
 	return nil
 }
 
+// lookAtOutput opens what the flow has written, to look at it; nil: nothing is there.
+func (f *flow) lookAtOutput(ctx context.Context) (*output, error) {
+	if f.bucket() == nil {
+		return f.openOutput(false)
+	}
+	b, err := f.openBucketOutput(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return b.output, nil
+}
+
 // setOutputCounter writes a counter into the newest version's manifest. An
-// execution that runs meanwhile commits the counter that it found.
-func (f *flow) setOutputCounter(extract, value string) error {
-	o, err := f.openOutput(false)
+// execution that runs meanwhile finds it changed, and starts anew from there.
+func (f *flow) setOutputCounter(ctx context.Context, extract, value string) error {
+	o, err := f.lookAtOutput(ctx)
 	if err != nil {
 		return err
 	}
@@ -196,6 +208,13 @@ func (f *flow) setOutputCounter(extract, value string) error {
 			WithHint("run the ETL once, or let the extract say where to start")
 	}
 	defer o.close()
+	if f.bucket() != nil {
+		b, err := f.openBucketOutput(ctx)
+		if err != nil {
+			return err
+		}
+		return b.setCounter(ctx, extract, value)
+	}
 	return o.setCounter(extract, value)
 }
 

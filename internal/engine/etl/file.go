@@ -124,9 +124,12 @@ func (f *flow) openFiles(ctx context.Context, in *definition.Input, counter stri
 		}
 	}()
 	present := []string{in.Extract.File.Path}
-	if c.URL != "" {
+	switch {
+	case c.URL != "":
 		files, err = f.fetch(ctx, c.URL, in, known)
-	} else {
+	case c.Bucket != nil:
+		files, present, err = f.fetchObjects(ctx, *c.Bucket, in, known)
+	default:
 		files, present, err = f.e.openMatching(c.Directory, in.Extract.File.Path, known)
 	}
 	if err == nil && len(files) == 0 && !byFile {

@@ -40,6 +40,9 @@ func newFlow(e *execution, plan *definition.Flow) *flow {
 	to := "site " + c.Site + ", table " + plan.Load.Table
 	if plan.Load.Output != nil {
 		to = strings.TrimSuffix(c.Directory, "/") + "/" + plan.Load.Output.Path
+		if c.Bucket != nil {
+			to = shownIn(*c.Bucket, plan.Load.Output.Path)
+		}
 	}
 	return &flow{e: e, plan: plan, toldOf: map[string]bool{}, result: engine.FlowResult{Flow: plan.Load.Name, Target: to}}
 }

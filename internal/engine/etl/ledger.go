@@ -40,7 +40,7 @@ func (e *execution) claim(ctx context.Context) error {
 	if err := e.endSessions(ctx); err != nil {
 		return err
 	}
-	if err := e.claimOutputs(); err != nil {
+	if err := e.claimOutputs(ctx); err != nil {
 		return err
 	}
 	e.p.step("claim")

@@ -20,6 +20,44 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/engine"
 )
 
+// versions is where a flow writes: a directory, or a prefix in a bucket.
+type versions interface {
+	// mayWrite is [engine.ErrStale] when it is no longer ours.
+	mayWrite(ctx context.Context) error
+	// done reports whether the execution has written its version before, with an
+	// earlier fence.
+	done() bool
+	// values are the counters' values in the newest version.
+	values(ctx context.Context) (map[string]string, error)
+	// begin makes room for the next version.
+	begin(ctx context.Context) (*version, error)
+	// commit makes a version that is finished the newest one.
+	commit(ctx context.Context, v *version) error
+	// prune removes versions beyond those that stay.
+	prune(ctx context.Context) error
+	close()
+}
+
+// inDirectory is an output as versions.
+type inDirectory struct{ *output }
+
+func (d inDirectory) mayWrite(context.Context) error             { return d.output.mayWrite() }
+func (d inDirectory) begin(context.Context) (*version, error)    { return d.output.begin() }
+func (d inDirectory) commit(_ context.Context, v *version) error { return v.commit() }
+
+// openVersions opens where the flow writes.
+func (f *flow) openVersions(ctx context.Context) (versions, error) {
+	if f.bucket() != nil {
+		return f.openBucketOutput(ctx)
+	}
+	open := func() (*output, error) { return f.openOutput(true) }
+	if f.e.req.Simulate {
+		open = f.openSimulated
+	}
+	o, err := open()
+	return inDirectory{o}, err
+}
+
 // output is the directory of a flow's versions.
 type output struct {
 	f     *flow
@@ -169,19 +207,15 @@ func (o *output) done() bool {
 	return true
 }
 
-// writeFiles does the one unit of a flow whose target is a directory.
+// writeFiles does the one unit of a flow that writes files.
 func (f *flow) writeFiles(ctx context.Context) (err error) {
-	open := func() (*output, error) { return f.openOutput(true) }
-	if f.e.req.Simulate {
-		open = f.openSimulated
-	}
-	o, err := open()
+	o, err := f.openVersions(ctx)
 	if err != nil {
 		return err
 	}
 	defer o.close()
 	if !f.e.req.Simulate {
-		if err := o.mayWrite(); err != nil {
+		if err := o.mayWrite(ctx); err != nil {
 			return err
 		}
 	}
@@ -202,13 +236,13 @@ func (f *flow) writeFiles(ctx context.Context) (err error) {
 		return nil
 	}
 	f.e.req.Report.Phase("load")
-	v, err := o.begin()
+	v, err := o.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer v.drop()
 	defer func() { // who has taken the version away is the reason, whatever failed
-		if err != nil && !f.e.req.Simulate && !errors.Is(err, engine.ErrStale) && errors.Is(o.mayWrite(), engine.ErrStale) {
+		if err != nil && !f.e.req.Simulate && !errors.Is(err, engine.ErrStale) && errors.Is(o.mayWrite(ctx), engine.ErrStale) {
 			err = fmt.Errorf("%w: %w", engine.ErrStale, err)
 		}
 	}()
@@ -226,7 +260,7 @@ func (f *flow) writeFiles(ctx context.Context) (err error) {
 	f.e.p.step("booked")
 	s := state{units: f.result.Units + 1, done: true, read: f.result.Read + c.read, loaded: f.result.Loaded + c.loaded, rejected: f.result.Rejected + c.rejected}
 	if !f.e.req.Simulate {
-		if err := v.commit(); err != nil {
+		if err := o.commit(ctx, v); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package etl
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -249,26 +250,37 @@ func (o *output) take(name string) error {
 // claim makes the directory ours. [engine.ErrStale] when another execution has
 // claimed it after ours had, or our fence is closed.
 func (o *output) claim() error {
-	req, now := o.f.e.req, time.Now().UTC()
-	return o.change(func(c claims) (changed bool, err error) {
-		mine, known := c.Executions[req.Execution]
-		if known && mine.Closed >= req.Fence {
-			return false, engine.ErrStale
+	return o.change(func(c claims) (changed bool, err error) { return c.claim(o.f.e.req, time.Now().UTC()) })
+}
+
+// claim makes the execution and its fence those that may write.
+func (c claims) claim(req engine.ETL, now time.Time) (changed bool, err error) {
+	mine, known := c.Executions[req.Execution]
+	if known && mine.Closed >= req.Fence {
+		return false, engine.ErrStale
+	}
+	changed = !known || mine.Closed < req.Fence-1
+	for id, x := range c.Executions {
+		switch {
+		case id == req.Execution:
+		case x.Closed < math.MaxInt64:
+			c.Executions[id] = claimed{Closed: math.MaxInt64, Updated: now}
+			changed = true
+		case now.Sub(x.Updated) > closedKept:
+			delete(c.Executions, id)
 		}
-		changed = !known || mine.Closed < req.Fence-1
-		for id, x := range c.Executions {
-			switch {
-			case id == req.Execution:
-			case x.Closed < math.MaxInt64:
-				c.Executions[id] = claimed{Closed: math.MaxInt64, Updated: now}
-				changed = true
-			case now.Sub(x.Updated) > closedKept:
-				delete(c.Executions, id)
-			}
-		}
-		c.Executions[req.Execution] = claimed{Closed: req.Fence - 1, Updated: now}
-		return changed, nil
-	})
+	}
+	c.Executions[req.Execution] = claimed{Closed: req.Fence - 1, Updated: now}
+	return changed, nil
+}
+
+// release closes the fence, and lower ones of its execution.
+func (c claims) release(req engine.ETL, now time.Time) (changed bool) {
+	if x, known := c.Executions[req.Execution]; known && x.Closed >= req.Fence {
+		return false
+	}
+	c.Executions[req.Execution] = claimed{Closed: req.Fence, Updated: now}
+	return true
 }
 
 // mayWrite is [engine.ErrStale] when the directory is no longer ours.
@@ -308,8 +320,8 @@ func (o *output) writing() (bool, error) {
 	return false, nil
 }
 
-// claimOutputs claims the directories that the flows write.
-func (e *execution) claimOutputs() error {
+// claimOutputs claims the directories and buckets that the flows write to.
+func (e *execution) claimOutputs(ctx context.Context) error {
 	if e.req.Simulate {
 		return nil
 	}
@@ -317,38 +329,49 @@ func (e *execution) claimOutputs() error {
 		if f.plan.Load.Output == nil {
 			continue
 		}
-		o, err := f.openOutput(true)
-		if err != nil {
-			return err
-		}
-		err = o.claim()
-		o.close()
-		if err != nil {
+		if err := f.claimOutput(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// closeOutput closes the fence of an execution that has ended without its engine: it
-// can neither claim nor write, and what it was writing is taken away.
-func (f *flow) closeOutput() error {
-	req := f.e.req
-	if req.Simulate {
-		return nil
+func (f *flow) claimOutput(ctx context.Context) error {
+	if f.bucket() != nil {
+		o, err := f.openBucketOutput(ctx)
+		if err != nil {
+			return err
+		}
+		return o.claim(ctx)
 	}
 	o, err := f.openOutput(true)
 	if err != nil {
 		return err
 	}
 	defer o.close()
-	return o.change(func(c claims) (changed bool, err error) {
-		if x, known := c.Executions[req.Execution]; known && x.Closed >= req.Fence {
-			return false, nil
+	return o.claim()
+}
+
+// closeOutput closes the fence of an execution that has ended without its engine: it
+// can neither claim nor write, and what it was writing is taken away.
+func (f *flow) closeOutput(ctx context.Context) error {
+	req := f.e.req
+	if req.Simulate {
+		return nil
+	}
+	if f.bucket() != nil {
+		o, err := f.openBucketOutput(ctx)
+		if err != nil {
+			return err
 		}
-		c.Executions[req.Execution] = claimed{Closed: req.Fence, Updated: time.Now().UTC()}
-		return true, nil
-	})
+		return o.release(ctx)
+	}
+	o, err := f.openOutput(true)
+	if err != nil {
+		return err
+	}
+	defer o.close()
+	return o.change(func(c claims) (changed bool, err error) { return c.release(req, time.Now().UTC()), nil })
 }
 
 // mayMake fails when the directory could not be made, or written to. Nothing is

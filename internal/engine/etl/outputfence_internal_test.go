@@ -99,7 +99,7 @@ func TestCloseRace(t *testing.T) {
 			released.f.e.plan.Definition.Connections = map[string]definition.Connection{"lake": {Directory: dir}}
 			released.f.e.req.Roots = []string{dir}
 			released.f.plan.Load.Connection, released.f.plan.Load.Output = "lake", &definition.Output{Path: "."}
-			closing = released.f.closeOutput
+			closing = func() error { return released.f.closeOutput(t.Context()) }
 		}
 		begun, pauses := make(chan struct{}), 0
 		pause := func() {

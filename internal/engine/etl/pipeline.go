@@ -104,7 +104,7 @@ func (p *Pipeline) Release(ctx context.Context, req engine.ETL) error {
 	}
 	for _, f := range e.flows {
 		if f.plan.Load.Output != nil {
-			err = errors.Join(err, f.closeOutput())
+			err = errors.Join(err, f.closeOutput(ctx))
 		}
 	}
 	return err

@@ -29,6 +29,8 @@ type version struct {
 	dir     *os.Root
 	columns []engine.Column
 	file    written
+	// manifest says what it holds, once it is finished.
+	manifest manifest
 }
 
 // begin makes the directory of the next version. [engine.ErrStale] when it is not
@@ -90,6 +92,7 @@ func (v *version) finish(c counts, counters map[string]string) error {
 	if err != nil {
 		return err
 	}
+	v.manifest = m
 	return writeDurably(v.dir, manifestName, text, v.shown)
 }
 

@@ -83,10 +83,34 @@ type Parameter struct {
 
 // Connection is a place that rows come from or go to; exactly one field is set.
 type Connection struct {
-	Site      string `json:"site,omitempty"`      // slug of a site: its PostgreSQL server
-	Database  string `json:"database,omitempty"`  // with Site; default: the site's
-	Directory string `json:"directory,omitempty"` // absolute, below a root that the worker allows
-	URL       string `json:"url,omitempty"`       // http or https; for reading
+	Site      string  `json:"site,omitempty"`      // slug of a site: its PostgreSQL server
+	Database  string  `json:"database,omitempty"`  // with Site; default: the site's
+	Directory string  `json:"directory,omitempty"` // absolute, below a root that the worker allows
+	URL       string  `json:"url,omitempty"`       // http or https; for reading
+	Bucket    *Bucket `json:"bucket,omitempty"`    // in an object store
+}
+
+// Bucket is a place in an object store that speaks S3. Its keys are values of
+// parameters, whose properties are secret: a definition is no place for them.
+type Bucket struct {
+	Location     string `json:"location"`                // s3:https://host/bucket/prefix; http for a store on the worker's machine only
+	AccessKey    string `json:"access_key"`              // parameter that gives the id of the access key
+	SecretKey    string `json:"secret_key"`              // parameter that gives the access key's secret
+	SessionToken string `json:"session_token,omitempty"` // parameter that gives the token of temporary credentials
+	Region       string `json:"region,omitempty"`        // default: the store is asked
+	PathStyle    bool   `json:"path_style,omitempty"`    // the bucket stands in the path at Amazon's, too; elsewhere it always does
+	CA           string `json:"ca,omitempty"`            // certificates in PEM that the store's is checked with; default: the system's
+	StorageClass string `json:"storage_class,omitempty"` // of new objects; default: the bucket's
+	Encryption   string `json:"encryption,omitempty"`    // of new objects by the store: AES256, aws:kms, or aws:kms: and a key's id; default: the bucket's
+}
+
+// Parameters are those that the access takes, by what they give.
+func (b Bucket) Parameters() map[string]string {
+	all := map[string]string{"access_key": b.AccessKey, "secret_key": b.SecretKey}
+	if b.SessionToken != "" {
+		all["session_token"] = b.SessionToken
+	}
+	return all
 }
 
 // Extract is a relation that is read; exactly one of Table, Query and File is set.
@@ -104,13 +128,13 @@ type Extract struct {
 
 // File is what is read from files.
 type File struct {
-	Path   string  `json:"path"` // below the connection's directory or URL; *, ? and [] match in the last part, in a directory
+	Path   string  `json:"path"` // below the connection's directory, bucket or URL; *, ? and [] match in the last part, but not in a URL
 	Format Format  `json:"format"`
 	Header bool    `json:"header,omitempty"`    // of CSV: the first line names the columns, in any order
 	Comma  string  `json:"comma,omitempty"`     // of CSV: one character; default ","
 	Null   string  `json:"null_text,omitempty"` // of CSV: the unquoted text that means NULL; default: empty
 	Fields []Field `json:"fields"`              // in the file's order, or by name with a header
-	// MaxSize bounds one file that is fetched by HTTP; default 1 GiB.
+	// MaxSize bounds one file that is fetched by HTTP or from a bucket; default 1 GiB.
 	MaxSize Size `json:"max_size,omitempty"`
 }
 
@@ -276,9 +300,9 @@ type Load struct {
 	Update     []string `json:"update,omitempty"` // for upsert and merge; default: every column but the key
 }
 
-// Output is what is written to files: a new directory version for each execution.
+// Output is what is written to files: a new version for each execution.
 type Output struct {
-	Path    string `json:"path"` // directory below the connection's
+	Path    string `json:"path"` // directory below the connection's, or prefix in its bucket
 	Format  Format `json:"format"`
 	MaxKept int    `json:"max_kept,omitempty"` // versions that stay; 0: all
 }

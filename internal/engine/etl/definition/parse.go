@@ -82,7 +82,7 @@ func (d *Definition) fill() {
 		if e.File.Format == FormatCSV {
 			orElse(&e.File.Comma, defaultComma)
 		}
-		if d.Connections[e.Connection].URL != "" {
+		if c := d.Connections[e.Connection]; c.URL != "" || c.Bucket != nil {
 			orElse(&e.File.MaxSize, defaultMaxSize)
 		}
 	}

@@ -97,8 +97,8 @@ func TestFaults(t *testing.T) {
 		{"a property twice", "today}", "today}\n  night: {type: date, property: ¦day}", `parameters.night.property: is "day", which gives the parameter day already`},
 
 		// Connections.
-		{"no place", "shop: {site: shop}", "¦shop: {database: shop}", "connections.shop: has none of site, directory or url: give one"},
-		{"two places", "{site: shop}", "{site: shop, directory: ¦/srv}", "connections.shop.directory: stands beside site: give exactly one of site, directory or url"},
+		{"no place", "shop: {site: shop}", "¦shop: {database: shop}", "connections.shop: has none of site, directory, url or bucket: give one"},
+		{"two places", "{site: shop}", "{site: shop, directory: ¦/srv}", "connections.shop.directory: stands beside site: give exactly one of site, directory, url or bucket"},
 		{"a site's name", "{site: shop}", "{site: ¦the shop}", `connections.shop.site: is "the shop": write the site's name, as in its URL`},
 		{"a database without a site", "/srv/lake", "/srv/lake, database: ¦x", "connections.lake.database: is for a site only"},
 		{"a relative directory", "/srv/lake", "¦srv/lake", "connections.lake.directory: is not absolute: write the whole path, below one of the worker's ETL roots (--etl-root)"},
@@ -112,7 +112,7 @@ func TestFaults(t *testing.T) {
 		{"nothing to read", "    query: |\n      select * from orders\n      where day = :day\n", "", "extract[0]: has none of table, query or file: give one"},
 		{"a table and a query", "    query: |", "    table: orders\n    query: ¦|", "extract[0].query: stands beside table: give exactly one of table, query or file"},
 		{"a query of a directory", "connection: shop", "connection: ¦lake", "extract[0].connection: is no site: a table or query needs one"},
-		{"a file of a site", "connection: lake", "connection: ¦shop", "extract[1].connection: is a site: a file needs a directory or a URL"},
+		{"a file of a site", "connection: lake", "connection: ¦shop", "extract[1].connection: is a site: a file needs a directory, a bucket or a URL"},
 		{"a table's name", "    query: |\n      select * from orders\n      where day = :day\n", "    table: ¦a.b.c\n", "extract[0].table: has more than two parts: write schema.table, and names with dots in double quotes"},
 		{"columns of a query", "    query: |", "    columns: ¦[id]\n    query: |", "extract[0].columns: is for a table only"},
 		{"an undeclared parameter", "query: |\n      select * from orders\n      where day = :day", "query: ¦|\n      select * from orders\n      where day = :dya", "extract[0].query: SQL, line 2, column 13: the definition declares no parameter dya (declare it below parameters; in the slice of an array put a space behind the colon)"},
@@ -120,10 +120,10 @@ func TestFaults(t *testing.T) {
 		{"two statements", "query: |\n      select * from orders\n      where day = :day", "query: ¦select 1; select 2", "extract[0].query: SQL, line 1, column 9: a step is one statement (make a step of each statement, without semicolons)"},
 		{"a statement that breaks out", "query: |\n      select * from orders\n      where day = :day", "query: ¦select 1) union (select 2", "extract[0].query: SQL, line 1, column 9: ) closes nothing"},
 		{"a relative path that climbs", "rates/*.csv", "../*.csv", "extract[1].file.path: is not in its shortest form: leave out . and .. and doubled slashes"},
-		{"a pattern in a directory's name", "rates/*.csv", "*/rates.csv", "extract[1].file.path: has *, ? or [] where it cannot match: they do in the last part of a path in a directory"},
+		{"a pattern in a directory's name", "rates/*.csv", "*/rates.csv", "extract[1].file.path: has *, ? or [] where it cannot match: they do in the last part of a path in a directory or a bucket"},
 		{"a CSV's comma in Parquet", "format: csv", `format: parquet, comma: ¦";"`, "extract[1].file.comma: is for format: csv only"},
 		{"a comma of two", "format: csv", `format: csv, comma: ¦"||"`, `extract[1].file.comma: is "||": write one character of ASCII that is no letter, digit, dot, quote or backslash`},
-		{"a limit for a file in a directory", "format: csv", "format: csv, max_size: ¦1GiB", "extract[1].file.max_size: is for files that are fetched by HTTP only"},
+		{"a limit for a file in a directory", "format: csv", "format: csv, max_size: ¦1GiB", "extract[1].file.max_size: is for files that are fetched by HTTP or from a bucket only"},
 		{"no fields", "fields: [{name: day, type: date}, {name: rate, type: numeric}]", "fields: ¦[]", "extract[1].file.fields: is empty: name the columns and their types"},
 		{"a field's type", "type: numeric", "type: ¦varchar2", `extract[1].file.fields[1].type: is no type that is known here: "varchar2"; write one of PostgreSQL's, such as text, bigint, numeric(18,6), timestamptz or text[]`},
 		{"a type's modifier", "type: numeric", `type: ¦"text(3)"`, "extract[1].file.fields[1].type: takes no modifier in parentheses"},
@@ -170,7 +170,7 @@ func TestFaults(t *testing.T) {
 		{"a key of an append", "mode: upsert", "mode: append", "load[0].key: is for mode: upsert and mode: merge only"},
 		{"an update of the key", "key: [id]", "key: [id], update: [qty, ¦id]", `load[0].update[1]: is "id", which is part of the key`},
 		{"a table in a directory", "connection: dwh, table", "connection: ¦lake, table", "load[0].connection: is no site: a table needs one"},
-		{"an output into a site", "from: latest, connection: dwh, table: mart.orders, mode: upsert, key: [id]", "from: priced, connection: ¦dwh, output: {path: a, format: csv}", "load[0].connection: is no directory: an output needs one"},
+		{"an output into a site", "from: latest, connection: dwh, table: mart.orders, mode: upsert, key: [id]", "from: priced, connection: ¦dwh, output: {path: a, format: csv}", "load[0].connection: is no directory and no bucket: an output needs one"},
 		{"an output of JSON", "from: latest, connection: dwh, table: mart.orders, mode: upsert, key: [id]", "from: priced, connection: lake, output: {path: a, format: ¦json}", "load[0].output.format: is json: an output may be csv or parquet"},
 		{"an output of a step in the target", "from: latest, connection: dwh, table: mart.orders, mode: upsert, key: [id]", "from: ¦latest, connection: lake, output: {path: a, format: csv}", "load[0].from: is a step in the target, which only a load into a table has"},
 		{"a table of the server's", "mart.orders", "¦pg_catalog.pg_class", "load[0].table: is in a schema of the server's own"},
@@ -322,7 +322,7 @@ extract:
 load:
   - {from: a, connection: dwh, table: a.b.c, mode: upsert, kye: [id]}
   - {from: a, connection: dwh, table: pg_catalog.x}
-`, `line 3, column 52: connections.dwh.databse: is not known here: the keys are site, database, directory, url
+`, `line 3, column 52: connections.dwh.databse: is not known here: the keys are site, database, directory, url, bucket
 line 3, column 83: connections.lake.directory: is not absolute: write the whole path, below one of the worker's ETL roots (--etl-root)
 line 4, column 19: parameters.day.type: is missing
 line 4, column 20: parameters.day.tpye: is not known here: the keys are type, default, required, enum, property
@@ -348,7 +348,7 @@ line 6, column 1: conections: is not known here: the keys are apiVersion, name, 
 		},
 		{
 			"references beside a connection", strings.NewReplacer("{site: shop}", "{siet: shop}", "from: latest", "from: latets").Replace(sound),
-			`line 7, column 10: connections.shop.siet: is not known here: the keys are site, database, directory, url
+			`line 7, column 10: connections.shop.siet: is not known here: the keys are site, database, directory, url, bucket
 line 28, column 12: load[0].from: is "latets", which is no relation: those are orders, rates, clean, masked, priced, latest`, unmended,
 		},
 		{

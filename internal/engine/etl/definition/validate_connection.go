@@ -18,7 +18,7 @@ func (v *validator) connections() {
 		if !v.name(at, name) {
 			continue
 		}
-		if !v.exactlyOne(at, choice{"site", c.Site != ""}, choice{"directory", c.Directory != ""}, choice{"url", c.URL != ""}) {
+		if !v.exactlyOne(at, choice{"site", c.Site != ""}, choice{"directory", c.Directory != ""}, choice{"url", c.URL != ""}, choice{"bucket", c.Bucket != nil}) {
 			continue
 		}
 		switch {
@@ -29,6 +29,8 @@ func (v *validator) connections() {
 			if err := checkDirectory(c.Directory); err != nil {
 				v.fault(at+".directory", "%v", err)
 			}
+		case c.Bucket != nil:
+			v.bucket(at+".bucket", *c.Bucket)
 		default:
 			if err := checkURL(c.URL); err != nil {
 				v.fault(at+".url", "%v", err)
@@ -51,6 +53,45 @@ func (v *validator) site(at string, c Connection) {
 		v.fault(at+".database", "%v", err)
 	}
 }
+
+// bucket checks a place in an object store. The store is asked when it is used.
+func (v *validator) bucket(at string, b Bucket) {
+	l, err := holdfast.ParseLocation(b.Location)
+	switch {
+	case err != nil:
+		v.fault(at+".location", "is no place in an object store: %s; %s", holdfast.ErrorMessage(err), holdfast.ErrorHint(err))
+	case !l.InStore():
+		v.fault(at+".location", "is a directory: write s3:https://HOST/BUCKET/PREFIX")
+	}
+	for _, key := range sorted(b.Parameters()) {
+		v.secret(at+"."+key, b.Parameters()[key])
+	}
+	access := holdfast.ObjectAccess{
+		AccessKey: "x", SecretKey: holdfast.NewSecret("x"), Region: b.Region, CA: b.CA, StorageClass: b.StorageClass, Encryption: b.Encryption,
+	}
+	if err := access.Validate(); err != nil {
+		v.fault(at, "cannot be used: %s", holdfast.ErrorMessage(err))
+	}
+}
+
+// secret checks a parameter whose value is a secret: it comes from a property that is
+// sealed where it is kept, and not from the text of the definition.
+func (v *validator) secret(at, name string) {
+	p, ok := v.d.Parameters[name]
+	switch {
+	case !ok && v.unread("parameters"):
+	case !ok:
+		v.fault(at, "is %q, which is no parameter: the value stands in a property of the run configuration", shorten(name))
+	case p.Type != typeText:
+		v.fault(at, "is %q, a parameter of type %s: it has to be text", name, shorten(p.Type))
+	case p.Default != nil || len(p.Enum) > 0:
+		v.fault(at, "is %q, a parameter whose values stand in the definition: leave out default and enum", name)
+	case !holdfast.SecretProperty(propertyOf(name, p)):
+		v.fault(at, "is %q, a parameter whose property %s is no secret by its name: let it contain secret or token, or end in key", name, shorten(propertyOf(name, p)))
+	}
+}
+
+func propertyOf(name string, p Parameter) string { return cmp.Or(p.Property, name) }
 
 func checkDirectory(dir string) error {
 	switch {
@@ -118,8 +159,8 @@ func (v *validator) connection(at, name string) (Connection, bool) {
 // that is not needs no more faults elsewhere.
 func (c Connection) sound() bool {
 	places := 0
-	for _, p := range []string{c.Site, c.Directory, c.URL} {
-		if p != "" {
+	for _, given := range []bool{c.Site != "", c.Directory != "", c.URL != "", c.Bucket != nil} {
+		if given {
 			places++
 		}
 	}

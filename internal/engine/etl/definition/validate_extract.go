@@ -27,7 +27,7 @@ func (v *validator) extract(at string, e Extract) {
 	switch {
 	case e.File != nil:
 		if known && c.Site != "" {
-			v.fault(at+".connection", "is a site: a file needs a directory or a URL")
+			v.fault(at+".connection", "is a site: a file needs a directory, a bucket or a URL")
 		}
 		v.file(at+".file", *e.File, c)
 	default:
@@ -69,8 +69,8 @@ func (v *validator) file(at string, f File, c Connection) {
 	}
 	switch {
 	case f.MaxSize == 0:
-	case c.URL == "":
-		v.fault(at+".max_size", "is for files that are fetched by HTTP only")
+	case c.URL == "" && c.Bucket == nil:
+		v.fault(at+".max_size", "is for files that are fetched by HTTP or from a bucket only")
 	default:
 		v.size(at+".max_size", f.MaxSize, 1, maxTemp)
 	}
@@ -132,7 +132,7 @@ func checkPath(p string, glob bool) error {
 	dir, last := path.Split(p)
 	switch {
 	case strings.ContainsAny(dir, "*?[]") || !glob && strings.ContainsAny(last, "*?[]"):
-		return errors.New("has *, ? or [] where it cannot match: they do in the last part of a path in a directory")
+		return errors.New("has *, ? or [] where it cannot match: they do in the last part of a path in a directory or a bucket")
 	case strings.HasPrefix(last, ".") && glob:
 		return errors.New("is that of a hidden file")
 	}

@@ -62,8 +62,8 @@ func (v *validator) keys(at string, l Load) {
 }
 
 func (v *validator) output(at string, l Load, c Connection, known bool) {
-	if known && c.Directory == "" {
-		v.fault(at+".connection", "is no directory: an output needs one")
+	if known && c.Directory == "" && c.Bucket == nil {
+		v.fault(at+".connection", "is no directory and no bucket: an output needs one")
 	}
 	o := *l.Output
 	if err := checkPath(o.Path, false); err != nil {
