@@ -274,7 +274,7 @@ func (a *app) printExecution(e native.Execution) error {
 		}
 		res := etlResult(e)
 		for _, f := range res.Flows {
-			row("flow "+f.Flow, fmt.Sprintf("read %d, loaded %d, rejected %d rows: %s", f.Read, f.Loaded, f.Rejected, f.Target))
+			row("flow "+f.Flow, fmt.Sprintf("read %d, loaded %d, deleted %d, rejected %d rows: %s", f.Read, f.Loaded, f.Deleted, f.Rejected, f.Target))
 		}
 		if len(res.Ignored) > 0 {
 			row("ignored", strings.Join(res.Ignored, ", "))

@@ -167,8 +167,12 @@ func (f *flow) unit(ctx context.Context, conn *pgx.Conn, t *target) (more bool, 
 	}
 	f.work = w
 	var c counts
+	had := false
 	if !w.nothing {
 		f.e.req.Report.Phase("load")
+		if had, err = f.had(ctx, tx, t); err != nil {
+			return false, err
+		}
 		if c, err = f.load(ctx, tx, t, w.feed); err != nil {
 			return false, err
 		}
@@ -184,6 +188,9 @@ func (f *flow) unit(ctx context.Context, conn *pgx.Conn, t *target) (more bool, 
 		return false, nil
 	}
 	if err := f.checkEmpty(c); err != nil {
+		return false, err
+	}
+	if err := f.checkEmptied(c, had); err != nil {
 		return false, err
 	}
 	f.e.p.step("loaded")

@@ -31,7 +31,7 @@ type Definition struct {
 	Load              []Load                `json:"load"`
 	Batch             Batch                 `json:"batch,omitzero"`
 	Resources         Resources             `json:"resources,omitzero"`
-	Empty             Severity              `json:"empty,omitempty"` // when nothing is read in all; default: ok
+	Empty             Severity              `json:"empty,omitempty"` // when nothing is read in all; left out: ok, but a load that would delete all that its target has for that is an error
 }
 
 // Mode is how executions follow each other.

@@ -63,7 +63,6 @@ func orElse[T comparable](field *T, value T) {
 func (d *Definition) fill() {
 	orElse(&d.Mode, ModeBatch)
 	orElse(&d.UnknownProperties, UnknownIgnore)
-	orElse(&d.Empty, SeverityOK)
 	orElse(&d.Resources.Memory, defaultMemory)
 	orElse(&d.Resources.Temp, defaultTemp)
 	if d.Service != nil {

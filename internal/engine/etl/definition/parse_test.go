@@ -406,7 +406,7 @@ func TestParseDefaults(t *testing.T) {
 	for what, c := range map[string]struct{ got, want any }{
 		"mode":               {d.Mode, definition.ModeBatch},
 		"unknown_properties": {d.UnknownProperties, definition.UnknownIgnore},
-		"empty":              {d.Empty, definition.SeverityOK},
+		"empty":              {d.Empty, definition.Severity("")},
 		"memory":             {d.Resources.Memory, definition.Size(512 << 20)},
 		"temp":               {d.Resources.Temp, definition.Size(20 << 30)},
 		"property":           {d.Parameters["day"].Property, "day"},
