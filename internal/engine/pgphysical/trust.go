@@ -204,11 +204,11 @@ func directoryMark(path string) (string, error) {
 		return "", readError(err, path)
 	}
 	h := sha256.New()
-	fmt.Fprintln(h, idOf(fi).ino)
+	_, _ = fmt.Fprintln(h, idOf(fi).ino) // a hash takes everything
 	label := filepath.Join(path, "backup_label.old")
 	if fi, err = os.Lstat(label); err == nil && fi.Mode().IsRegular() {
 		n := node("", fi)
-		fmt.Fprintf(h, "%d %d %d\n", n.Inode, n.Size, n.ChangeTime.UnixNano())
+		_, _ = fmt.Fprintf(h, "%d %d %d\n", n.Inode, n.Size, n.ChangeTime.UnixNano())
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", readError(err, label)
 	}
@@ -216,6 +216,6 @@ func directoryMark(path string) (string, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", readError(err, filepath.Join(path, autoConf))
 	}
-	fmt.Fprintln(h, newestReceipt(string(text)))
+	_, _ = fmt.Fprintln(h, newestReceipt(string(text)))
 	return fmt.Sprintf("%x", h.Sum(nil)[:16]), nil
 }
