@@ -8,19 +8,20 @@ import (
 
 // usageReport is what stats prints as JSON.
 type usageReport struct {
-	Repository   string  `json:"repository"` // the id in its config
-	Location     string  `json:"location"`
-	Snapshots    int     `json:"snapshots"`
-	Files        int64   `json:"files"`
-	LogicalBytes int64   `json:"logical_bytes"`
-	Packs        int     `json:"packs"`
-	Blobs        int     `json:"blobs"`
-	UniqueBytes  int64   `json:"unique_bytes"`
-	BlobBytes    int64   `json:"blob_bytes"`
-	StoredBytes  int64   `json:"stored_bytes"`
-	Dedup        float64 `json:"deduplication"`
-	Compression  float64 `json:"compression"`
-	Total        float64 `json:"total"`
+	Repository   string    `json:"repository"` // the id in its config
+	Location     string    `json:"location"`
+	Snapshots    int       `json:"snapshots"`
+	Files        int64     `json:"files"`
+	LogicalBytes int64     `json:"logical_bytes"`
+	Packs        int       `json:"packs"`
+	Condemned    packCount `json:"condemned"`
+	Blobs        int       `json:"blobs"`
+	UniqueBytes  int64     `json:"unique_bytes"`
+	BlobBytes    int64     `json:"blob_bytes"`
+	StoredBytes  int64     `json:"stored_bytes"`
+	Dedup        float64   `json:"deduplication"`
+	Compression  float64   `json:"compression"`
+	Total        float64   `json:"total"`
 }
 
 func (a *app) repositoryStatsCommand() *cobra.Command {
@@ -40,7 +41,7 @@ func (a *app) repositoryStatsCommand() *cobra.Command {
 			return err
 		}
 		v := usageReport{
-			Repository: p.ID(), Location: p.location, Snapshots: s.Snapshots, Files: s.Files, LogicalBytes: s.LogicalBytes, Packs: s.Packs, Blobs: s.Blobs,
+			Repository: p.ID(), Location: p.location, Snapshots: s.Snapshots, Files: s.Files, LogicalBytes: s.LogicalBytes, Packs: s.Packs, Condemned: newPackCount(s.Condemned), Blobs: s.Blobs,
 			UniqueBytes: s.UniqueBytes, BlobBytes: s.BlobBytes, StoredBytes: s.StoredBytes,
 			Dedup: s.Dedup(), Compression: s.Compression(), Total: s.Total(),
 		}
@@ -51,6 +52,9 @@ func (a *app) repositoryStatsCommand() *cobra.Command {
 			row("restores to", fmt.Sprintf("%s in %d files", size(s.LogicalBytes), s.Files))
 			row("unique", fmt.Sprintf("%s in %d pieces", size(s.UniqueBytes), s.Blobs))
 			row("compressed", fmt.Sprintf("%s in %d packs", size(s.BlobBytes), s.Packs))
+			if c := s.Condemned; c.Packs > 0 {
+				row("condemned", fmt.Sprintf("%s in %d packs", size(c.Bytes), c.Packs))
+			}
 			row("stored", size(s.StoredBytes))
 			row("deduplication", fmt.Sprintf("%.2f", v.Dedup))
 			row("compression", fmt.Sprintf("%.2f", v.Compression))
