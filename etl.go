@@ -111,6 +111,35 @@ type ETLRun struct {
 	Version int `json:"version,omitempty"`
 }
 
+// ETLStart is what an execution of an ETL has started with. It has it until it has
+// ended, at each of its starts, whatever becomes of its job and sites meanwhile: what
+// an earlier start has committed is known by names that the definition gives.
+type ETLStart struct {
+	Spec    ETLSpec           // the job's, of its run configurations the active one alone
+	Servers map[SiteID]Server // of Spec.Sites; their passwords are the sites' own at any time
+}
+
+// StartOf is what an execution of the ETL starts with now. CodeInvalid when no run
+// configuration is active.
+func (s ETLSpec) StartOf(sites []Site) (ETLStart, error) {
+	active := s.Active()
+	if active == nil {
+		return ETLStart{}, errNoActive()
+	}
+	start := ETLStart{
+		Spec:    ETLSpec{Service: s.Service, Definition: s.Definition, Sites: s.Sites, Configurations: []RunConfiguration{*active}},
+		Servers: make(map[SiteID]Server, len(sites)),
+	}
+	for _, site := range sites {
+		start.Servers[site.ID] = site.Server
+	}
+	return start, nil
+}
+
+func errNoActive() error {
+	return Errorf(CodeInvalid, "no active run configuration").WithHint("activate one of the run configurations of the ETL")
+}
+
 // ETLTask is an ETL as a worker is asked about it.
 type ETLTask struct {
 	Job        Job               // with its ETL; without an id it is not stored yet
@@ -150,7 +179,7 @@ func (s ETLSpec) RunOf(properties map[string]string, removed []string, simulate 
 // configuration is active, or one of the values is still sealed.
 func (s ETLSpec) PropertiesOf(r ETLRun) (map[string]string, error) {
 	if s.Active() == nil {
-		return nil, Errorf(CodeInvalid, "no active run configuration").WithHint("activate one of the run configurations of the ETL")
+		return nil, errNoActive()
 	}
 	m := s.merged(r)
 	delete(m, PropertySimulation)

@@ -159,7 +159,7 @@ func (d *Dispatcher) start(ctx context.Context, tx store.Tx, w holdfast.Worker, 
 			return e, orderParts{}, err
 		}
 	}
-	e, err := simulateAtStart(ctx, tx, e)
+	e, err := keepStart(ctx, tx, e)
 	if err != nil {
 		return e, orderParts{}, err
 	}

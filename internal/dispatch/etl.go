@@ -23,22 +23,44 @@ type etlParts struct {
 	sites      []holdfast.Site
 }
 
-// etlOf reads what the ETL of an execution does now. CodeInvalid when it cannot
-// run: a site is gone, or no run configuration is active.
+// etlOf reads what the ETL of an execution does: what it has started with, or before
+// that, what its job does now. CodeInvalid when it cannot run: a site is gone, or no
+// run configuration is active.
 func etlOf(ctx context.Context, r store.Reader, e holdfast.Execution) (p etlParts, err error) {
-	j, err := r.Job(ctx, e.Account, e.Job)
+	start, err := r.ETLStart(ctx, e.ID)
+	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
+		start, err = startNow(ctx, r, e)
+	}
 	if err != nil {
-		return p, fmt.Errorf("read job %d: %w", e.Job, err)
+		return p, fmt.Errorf("read what execution %d does: %w", e.ID, err)
 	}
-	if j.ETL == nil || e.ETL == nil {
-		return p, holdfast.Errorf(holdfast.CodeInvalid, "job %d does not say what its ETL does", e.Job).WithHint("give it a definition")
-	}
-	p.spec = *j.ETL
+	p.spec = start.Spec
 	if p.sites, err = sitesOf(ctx, r, e.Account, p.spec.Sites); err != nil {
 		return p, err
 	}
+	for i := range p.sites {
+		if server, ok := start.Servers[p.sites[i].ID]; ok {
+			p.sites[i].Server = server
+		}
+	}
 	p.properties, err = p.spec.PropertiesOf(*e.ETL)
 	return p, err
+}
+
+// startNow is what the execution would start with now.
+func startNow(ctx context.Context, r store.Reader, e holdfast.Execution) (holdfast.ETLStart, error) {
+	j, err := r.Job(ctx, e.Account, e.Job)
+	if err != nil {
+		return holdfast.ETLStart{}, fmt.Errorf("read job %d: %w", e.Job, err)
+	}
+	if j.ETL == nil || e.ETL == nil {
+		return holdfast.ETLStart{}, holdfast.Errorf(holdfast.CodeInvalid, "job %d does not say what its ETL does", e.Job).WithHint("give it a definition")
+	}
+	sites, err := sitesOf(ctx, r, e.Account, j.ETL.Sites)
+	if err != nil {
+		return holdfast.ETLStart{}, err
+	}
+	return j.ETL.StartOf(sites)
 }
 
 func sitesOf(ctx context.Context, r store.Reader, a holdfast.AccountID, ids []holdfast.SiteID) ([]holdfast.Site, error) {
@@ -61,8 +83,8 @@ func sitesOf(ctx context.Context, r store.Reader, a holdfast.AccountID, ids []ho
 // the property of the run configuration has it by now: it gets its other properties
 // of that one, too. One that was asked for as a simulation stays one once it waits
 // for its turn.
-func simulateAsOf(ctx context.Context, tx store.Tx, j holdfast.Job, e holdfast.Execution) (holdfast.Execution, error) {
-	run := j.ETL.RunOf(e.ETL.Properties, e.ETL.Removed, false)
+func simulateAsOf(ctx context.Context, tx store.Tx, spec holdfast.ETLSpec, e holdfast.Execution) (holdfast.Execution, error) {
+	run := spec.RunOf(e.ETL.Properties, e.ETL.Removed, false)
 	if run.Simulate == e.ETL.Simulate || !run.Simulate && e.State != holdfast.StatePlanned {
 		return e, nil
 	}
@@ -75,19 +97,26 @@ func simulateAsOf(ctx context.Context, tx store.Tx, j holdfast.Job, e holdfast.E
 	return e, nil
 }
 
-// simulateAtStart is simulateAsOf for an execution that a worker is to have.
-func simulateAtStart(ctx context.Context, tx store.Tx, e holdfast.Execution) (holdfast.Execution, error) {
+// keepStart keeps what an execution that a worker is to have for the first time
+// starts with. Where that cannot be said its order says what is wrong.
+func keepStart(ctx context.Context, tx store.Tx, e holdfast.Execution) (holdfast.Execution, error) {
 	if e.ETL == nil {
 		return e, nil
 	}
-	j, err := tx.Job(ctx, e.Account, e.Job)
-	if holdfast.ErrorCode(err) == holdfast.CodeNotFound || err == nil && j.ETL == nil {
-		return e, nil // its order says what is wrong
+	if _, err := tx.ETLStart(ctx, e.ID); holdfast.ErrorCode(err) != holdfast.CodeNotFound {
+		return e, err // it has started before
+	}
+	start, err := startNow(ctx, tx, e)
+	if code := holdfast.ErrorCode(err); code == holdfast.CodeNotFound || code == holdfast.CodeInvalid {
+		return e, nil
 	}
 	if err != nil {
-		return e, fmt.Errorf("read job %d: %w", e.Job, err)
+		return e, err
 	}
-	return simulateAsOf(ctx, tx, j, e)
+	if e, err = simulateAsOf(ctx, tx, start.Spec, e); err != nil {
+		return e, err
+	}
+	return e, tx.KeepETLStart(ctx, e.ID, start)
 }
 
 // wireETL is the part of a message that says what an ETL does.
@@ -196,34 +225,41 @@ func (d *Dispatcher) forgive(ctx context.Context, tx store.Tx, w watch) error {
 // failedBefore reports whether failures of the execution are counted.
 func failedBefore(e holdfast.Execution) bool { return e.Attempts+e.Retries+e.HandBacks > 0 }
 
+// leftBy is what is needed to end what a fence of an ETL that is to be closed without
+// its worker may have left; nil when that cannot be said. It is read before: at its
+// end an execution forgets what it has started with.
+func (d *Dispatcher) leftBy(ctx context.Context, r store.Reader, e holdfast.Execution) (*etlParts, error) {
+	if e.Type != holdfast.JobETL {
+		return nil, nil //nolint:nilnil // a backup's is asked for when it is released
+	}
+	p, err := etlOf(ctx, r, e)
+	if code := holdfast.ErrorCode(err); code == holdfast.CodeNotFound || code == holdfast.CodeInvalid {
+		d.log.WarnContext(ctx, "what an execution may have left on its servers cannot be released", "execution", int64(e.ID), "error", err)
+		return nil, nil //nolint:nilnil // the execution is moved on all the same
+	}
+	return &p, err
+}
+
 // releaseETL has a worker on the host of the job's site end what the execution left
-// on the servers of all its sites.
+// on the servers that it worked with.
 func (d *Dispatcher) releaseETL(ctx context.Context, r release) error {
+	if r.etl == nil {
+		return nil
+	}
 	var site holdfast.Site
-	var j holdfast.Job
-	var sites []holdfast.Site
 	err := d.view(ctx, func(tx store.Reader) (err error) {
-		if site, err = tx.Site(ctx, r.execution.Account, r.execution.Site); err != nil {
-			return err
-		}
-		if j, err = tx.Job(ctx, r.execution.Account, r.execution.Job); err != nil || j.ETL == nil {
-			return err
-		}
-		sites, err = sitesOf(ctx, tx, r.execution.Account, j.ETL.Sites)
+		site, err = tx.Site(ctx, r.execution.Account, r.execution.Site)
 		return err
 	})
-	if err != nil || j.ETL == nil || r.execution.ETL == nil {
+	if err != nil {
 		return err
 	}
 	c := wire.Command{
 		Kind: wire.CommandRelease, Installation: d.installation, Engine: r.execution.Engine, Execution: r.execution.ID, Fence: r.fence,
-		Job: j.ID, JobName: r.execution.JobName, ETL: wireETL(*j.ETL, sites),
+		Job: r.execution.Job, JobName: r.execution.JobName, ETL: wireETL(r.etl.spec, r.etl.sites),
 	}
-	properties, err := j.ETL.PropertiesOf(*r.execution.ETL)
-	if err != nil { // no run configuration is active any more
-		properties = nil
-	}
-	_, err = d.commandETL(ctx, site, sites, properties, releaseLimit, c)
+	c.ETL.Simulate = r.execution.ETL.Simulate
+	_, err = d.commandETL(ctx, site, r.etl.sites, r.etl.properties, releaseLimit, c)
 	return err
 }
 

@@ -37,7 +37,7 @@ func (d *Dispatcher) dueETL(ctx context.Context, tx store.Tx, e holdfast.Executi
 		skip, next = holdfast.SkipRefused, time.Time{}
 	}
 	if skip == holdfast.SkipNone {
-		if e, err = simulateAsOf(ctx, tx, j, e); err == nil {
+		if e, err = simulateAsOf(ctx, tx, *j.ETL, e); err == nil {
 			e, err = d.settle(ctx, tx, actorDispatch, holdfast.MoveDue, e, nil)
 		}
 	} else {

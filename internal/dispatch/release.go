@@ -17,6 +17,7 @@ import (
 type release struct {
 	execution holdfast.Execution
 	fence     holdfast.Fence
+	etl       *etlParts // of an ETL, see leftBy
 }
 
 const (
@@ -28,14 +29,14 @@ const (
 
 // release has a worker on the site's host end what the execution left on the
 // server, or on those of an ETL.
-func (d *Dispatcher) release(e holdfast.Execution, f holdfast.Fence) {
-	if e.Type == holdfast.JobRestore {
+func (d *Dispatcher) release(r release) {
+	if r.execution.Type == holdfast.JobRestore {
 		return
 	}
 	select {
-	case d.releases <- release{execution: e, fence: f}:
+	case d.releases <- r:
 	default:
-		d.log.Warn("what an execution left on its server is not released: too many wait", "execution", int64(e.ID))
+		d.log.Warn("what an execution left on its server is not released: too many wait", "execution", int64(r.execution.ID))
 	}
 }
 

@@ -242,6 +242,7 @@ var errNotSilent = errors.New("somebody else heard it")
 // act moves an execution on, by compare-and-set on its fence and beat.
 func (d *Dispatcher) act(ctx context.Context, a act) {
 	var prev, next holdfast.Execution
+	var left *etlParts
 	err := d.update(ctx, func(tx store.Tx) (err error) {
 		prev, err = tx.Execution(ctx, 0, a.watch.id)
 		if err != nil {
@@ -252,6 +253,9 @@ func (d *Dispatcher) act(ctx context.Context, a act) {
 		}
 		if a.move == holdfast.MoveSilence && (prev.Beat != a.watch.written && prev.Beat != a.watch.number || d.heardSince(a.watch)) {
 			return errNotSilent
+		}
+		if left, err = d.leftBy(ctx, tx, prev); err != nil {
+			return err
 		}
 		next, err = d.settle(ctx, tx, actorDispatch, a.move, prev, func(e *holdfast.Execution) { d.explain(a, e) })
 		return err
@@ -272,7 +276,7 @@ func (d *Dispatcher) act(ctx context.Context, a act) {
 		d.log.InfoContext(ctx, "execution moved on", "execution", int64(next.ID), "move", string(a.move),
 			"state", string(next.State), "outcome", string(next.Outcome), "fence", uint64(a.watch.fence))
 		d.cfg.Step("silence.committed")
-		d.closed(prev, next)
+		d.closed(prev, next, left)
 	}
 }
 
@@ -348,14 +352,14 @@ func keptBefore(e holdfast.Execution, last holdfast.Fence) string {
 }
 
 // closed follows a fence that we have closed without its worker.
-func (d *Dispatcher) closed(prev, next holdfast.Execution) {
+func (d *Dispatcher) closed(prev, next holdfast.Execution, left *etlParts) {
 	d.forget(prev.ID, prev.Fence)
 	// The worker may be alive after all: it should hear that it is outdated, or
 	// dead to us, before its next beat.
 	if next.State == holdfast.StateEnded {
 		d.push(prev.Worker, wire.Command{Kind: wire.CommandWish, Execution: prev.ID, Fence: prev.Fence, Wanted: holdfast.WantKill})
 	}
-	d.release(next, prev.Fence)
+	d.release(release{execution: next, fence: prev.Fence, etl: left})
 	d.Ring(next.Pool)
 	d.kickReaper()
 }

@@ -182,6 +182,9 @@ type Reader interface {
 	EndedSoAgain(ctx context.Context, e holdfast.Execution) (bool, error)
 	// ETLHistory returns what the history of an ETL job ends with.
 	ETLHistory(ctx context.Context, job holdfast.JobID) (ETLHistory, error)
+	// ETLStart returns what an execution of an ETL has started with; CodeNotFound
+	// before its first start, and when it has ended.
+	ETLStart(ctx context.Context, e holdfast.ExecutionID) (holdfast.ETLStart, error)
 	// LiveExecutions returns every execution in one of the states, by id.
 	LiveExecutions(ctx context.Context, states ...holdfast.State) ([]holdfast.Execution, error)
 	// LiveRestores lists the restores that have not ended, by id.
@@ -258,8 +261,8 @@ type Tx interface {
 
 	InsertSite(ctx context.Context, s *holdfast.Site) error
 	UpdateSite(ctx context.Context, s holdfast.Site) error
-	// DeleteSite is CodeConflict while it has jobs or backup sets, or an ETL names
-	// it.
+	// DeleteSite is CodeConflict while it has jobs or backup sets, an ETL names it, or
+	// an execution has started with it and has not ended.
 	DeleteSite(ctx context.Context, a holdfast.AccountID, id holdfast.SiteID) error
 
 	InsertRepository(ctx context.Context, r *holdfast.Repository) error
@@ -296,6 +299,9 @@ type Tx interface {
 	// must be higher than before, when the row still has prev's state, wish, fence
 	// and Version; else CodeConflict. No other move undoes it.
 	MoveETLRun(ctx context.Context, prev holdfast.Execution, next holdfast.ETLRun) error
+	// KeepETLStart keeps what an execution of an ETL starts with, until it has ended.
+	// CodeConflict when it has been kept before.
+	KeepETLStart(ctx context.Context, e holdfast.ExecutionID, start holdfast.ETLStart) error
 	// BeatExecution writes beat number and progress of a running execution with
 	// this fence; CodeConflict when it is not running or the fence is old.
 	BeatExecution(ctx context.Context, id holdfast.ExecutionID, f holdfast.Fence, beat uint64, p holdfast.Progress) error

@@ -87,6 +87,12 @@ func (o opening) ETLHistory(ctx context.Context, job holdfast.JobID) (store.ETLH
 	return h, err
 }
 
+func (o opening) ETLStart(ctx context.Context, e holdfast.ExecutionID) (holdfast.ETLStart, error) {
+	s, err := o.r.ETLStart(ctx, e)
+	o.box.openSpec(ctx, &s.Spec)
+	return s, err
+}
+
 func (o opening) LiveExecutions(ctx context.Context, states ...holdfast.State) ([]holdfast.Execution, error) {
 	all, err := o.r.LiveExecutions(ctx, states...)
 	return o.many(ctx, all, err)

@@ -129,8 +129,12 @@ func (b box) openJob(ctx context.Context, j *holdfast.Job) {
 	if j.ETL == nil {
 		return
 	}
-	for i := range j.ETL.Configurations {
-		c := &j.ETL.Configurations[i]
+	b.openSpec(ctx, j.ETL)
+}
+
+func (b box) openSpec(ctx context.Context, s *holdfast.ETLSpec) {
+	for i := range s.Configurations {
+		c := &s.Configurations[i]
 		c.Sealed = b.open(ctx, c.Properties, c.Sealed)
 	}
 }

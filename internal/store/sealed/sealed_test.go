@@ -135,9 +135,26 @@ func TestFilesHoldNoSecret(t *testing.T) {
 		if err := tx.UpdateJob(ctx, j); err != nil {
 			return err
 		}
+		start, err := j.ETL.StartOf(nil)
+		if err != nil {
+			return err
+		}
+		if err := tx.KeepETLStart(ctx, w.run.ID, start); err != nil {
+			return err
+		}
 		return tx.MoveETLRun(ctx, w.run, holdfast.ETLRun{Properties: map[string]string{"run_password": planted + "4"}, Version: 1})
 	})
 	j, e := w.read(t, s)
+	err := s.View(t.Context(), func(r store.Reader) error {
+		start, err := r.ETLStart(t.Context(), w.run.ID)
+		if err == nil && !reflect.DeepEqual(start.Spec.Configurations, j.ETL.Configurations) {
+			t.Errorf("start: got %v, want the run configuration of the job", start.Spec.Configurations)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	got, err := j.ETL.PropertiesOf(*e.ETL)
 	if want := map[string]string{"password": planted + "3", "run_password": planted + "4"}; err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, %v; want %v", got, err, want)

@@ -47,3 +47,12 @@ func (t tx) MoveETLRun(ctx context.Context, prev holdfast.Execution, next holdfa
 	}
 	return t.Tx.MoveETLRun(ctx, prev, *run)
 }
+
+func (t tx) KeepETLStart(ctx context.Context, e holdfast.ExecutionID, start holdfast.ETLStart) error {
+	spec, err := t.box.sealSpec(&start.Spec)
+	if err != nil {
+		return err
+	}
+	start.Spec = *spec
+	return t.Tx.KeepETLStart(ctx, e, start)
+}

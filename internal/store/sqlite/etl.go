@@ -75,3 +75,29 @@ func (t tx) MoveETLRun(ctx context.Context, prev holdfast.Execution, next holdfa
 	}
 	return errChanged(now, prev.Status)
 }
+
+// etlStart is a row of what an execution has started with.
+type etlStart struct {
+	spec    *holdfast.ETLSpec
+	servers map[holdfast.SiteID]holdfast.Server
+}
+
+func etlStartFields(s *etlStart) []any {
+	return []any{spec{&s.spec}, definition{&s.spec}, documentOf(&s.servers)}
+}
+
+// ETLStart returns what an execution has started with.
+func (r reader) ETLStart(ctx context.Context, e holdfast.ExecutionID) (holdfast.ETLStart, error) {
+	row, err := one(ctx, r.s, named("start of execution", e), etlStartFields, "SELECT etl, definition, servers FROM etl_starts WHERE execution = ?", e)
+	if err != nil {
+		return holdfast.ETLStart{}, err
+	}
+	return holdfast.ETLStart{Spec: *row.spec, Servers: row.servers}, nil
+}
+
+// KeepETLStart keeps what an execution starts with; a trigger forgets it at its end.
+func (t tx) KeepETLStart(ctx context.Context, e holdfast.ExecutionID, start holdfast.ETLStart) error {
+	row := etlStart{&start.Spec, start.Servers}
+	_, err := t.s.exec(ctx, "INSERT INTO etl_starts (execution, etl, definition, servers) VALUES (?,?,?,?)", append([]any{e}, etlStartFields(&row)...)...)
+	return taken(err, "start of execution %d", e)
+}

@@ -78,6 +78,7 @@ func readerCalls() map[string][]asked {
 		"LiveOfJob":              get(func(c ctx, r reader) (any, error) { return r.LiveOfJob(c, 1001) }),
 		"EndedSoAgain":           get(func(c ctx, r reader) (any, error) { return r.EndedSoAgain(c, ended) }),
 		"ETLHistory":             get(func(c ctx, r reader) (any, error) { return r.ETLHistory(c, etlJob) }),
+		"ETLStart":               get(func(c ctx, r reader) (any, error) { return r.ETLStart(c, 1001) }),
 		"LiveRestores":           get(func(c ctx, r reader) (any, error) { return r.LiveRestores(c, a) }),
 		"ExecutionByRequest":     get(func(c ctx, r reader) (any, error) { return r.ExecutionByRequest(c, 1001, "r") }),
 		"DuePlanned":             get(func(c ctx, r reader) (any, error) { return r.DuePlanned(c, farFuture(), 5) }),

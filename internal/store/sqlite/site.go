@@ -66,8 +66,8 @@ func (t tx) UpdateSite(ctx context.Context, s holdfast.Site) error {
 	return changed(n, taken(err, "site %q", s.Slug), "site %d", s.ID)
 }
 
-// DeleteSite removes a site that has no jobs, that no ETL names, with nothing under
-// way, and no backup sets but those whose every copy is deleted. The history of its
+// DeleteSite removes a site that has no jobs, that no ETL names or works with, with
+// nothing under way, and no backup sets but those whose every copy is deleted. The history of its
 // deleted jobs stays.
 func (t tx) DeleteSite(ctx context.Context, a holdfast.AccountID, id holdfast.SiteID) error {
 	site, err := t.Site(ctx, a, id)
@@ -80,6 +80,11 @@ func (t tx) DeleteSite(ctx context.Context, a holdfast.AccountID, id holdfast.Si
 			"ETL that names it", "take it out of their definitions, or delete them",
 			`SELECT count(*) FROM jobs j INDEXED BY jobs_account WHERE account = ? AND type = 'ETL' AND deleted IS NULL
 				AND EXISTS (SELECT 1 FROM json_each(j.etl, '$.sites') s WHERE s.value = ?)`,
+		},
+		{
+			"unfinished execution of an ETL that named it", "wait until they have ended, or stop them",
+			`SELECT count(*) FROM etl_starts k JOIN executions e ON e.id = k.execution WHERE e.account = ?
+				AND EXISTS (SELECT 1 FROM json_each(k.etl, '$.sites') s WHERE s.value = ?)`,
 		},
 		{
 			"unfinished execution", "wait until they have ended, or stop them",

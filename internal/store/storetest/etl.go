@@ -285,6 +285,48 @@ func testETLHistory(t *testing.T, f *fixture) {
 	history("of one that ran after the clock was set back", store.ETLHistory{Ended: last, Started: last, Finished: last})
 }
 
+func testETLStart(t *testing.T, f *fixture) {
+	paris := f.addSite(t, "paris", nil)
+	j := f.addETL(t, f.site, "etl", func(j *holdfast.Job) { j.ETL.Sites = append(j.ETL.Sites, paris.ID) })
+	e := f.add(t, j, func(e *holdfast.Execution) { e.ETL = fullRun() })
+	other := f.add(t, j, func(e *holdfast.Execution) { e.ETL = fullRun() })
+	want, err := j.ETL.StartOf([]holdfast.Site{f.site, paris})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(want.Servers) != 2 || len(want.Spec.Configurations) != 1 || want.Spec.Definition == "" {
+		t.Fatalf("got %+v, want two servers, the active run configuration and the definition", want)
+	}
+	none := func(what string, id holdfast.ExecutionID) {
+		t.Helper()
+		f.view(t, func(ctx context.Context, r store.Reader) error {
+			if got, err := r.ETLStart(ctx, id); holdfast.ErrorCode(err) != holdfast.CodeNotFound {
+				t.Errorf("start of %s: got %+v and error %v, want %s", what, got, err, holdfast.CodeNotFound)
+			}
+			return nil
+		})
+	}
+	keep := func(ctx context.Context, tx store.Tx) error { return tx.KeepETLStart(ctx, e.ID, want) }
+	none("one that has not started", e.ID)
+	f.update(t, keep)
+	f.refused(t, "another start", holdfast.CodeConflict, keep)
+	e = f.move(t, e, holdfast.MoveStart)
+	e = f.move(t, e, holdfast.MoveRetry)
+
+	j.ETL.Definition, j.ETL.Sites = "changed", []holdfast.SiteID{f.site.ID}
+	f.update(t, func(ctx context.Context, tx store.Tx) error { return tx.UpdateJob(ctx, j) })
+	f.view(t, func(ctx context.Context, r store.Reader) error {
+		same(t, "start of one whose job has changed", want)(r.ETLStart(ctx, e.ID))
+		return nil
+	})
+	none("another", other.ID)
+	deleteSite := func(ctx context.Context, tx store.Tx) error { return tx.DeleteSite(ctx, f.account, paris.ID) }
+	f.refused(t, "site that an execution has started with", holdfast.CodeConflict, deleteSite)
+	f.move(t, e, holdfast.MoveKill)
+	none("one that has ended", e.ID)
+	f.update(t, deleteSite)
+}
+
 func testMoveETLRun(t *testing.T, f *fixture) {
 	j := f.addETL(t, f.site, "etl", nil)
 	e := f.add(t, j, func(e *holdfast.Execution) { e.ETL = &holdfast.ETLRun{Service: true} })

@@ -64,6 +64,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		"executions that end alike":                  testEndedSoAgain,
 		"the history of an ETL":                      testETLHistory,
 		"properties move by compare-and-set":         testMoveETLRun,
+		"what an ETL starts with":                    testETLStart,
 		"services have slots of their own":           testServiceSlots,
 		"an error leaves no trace":                   testRollback,
 		"a panic leaves no trace":                    testPanic,
