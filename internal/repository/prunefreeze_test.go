@@ -177,8 +177,10 @@ func (g *garden) soundAfter(where string) {
 		g.t.Errorf("%s: check finds %+v", where, got.Findings)
 	}
 	g.prunings()
-	if got := check(g.t, g.r, CheckOptions{ReadData: true}); len(got.Findings) > 0 {
-		g.t.Errorf("%s: after all prunes check finds %+v", where, got.Findings)
+	for _, f := range check(g.t, g.r, CheckOptions{ReadData: true}).Findings {
+		if f.Kind != FindingTwice { // two that wrote the index at once: nothing is lost
+			g.t.Errorf("%s: after all prunes check finds %+v", where, f)
+		}
 	}
 	if g.dir != "" {
 		restic(g.t, g.dir, "check", "--read-data")
