@@ -209,7 +209,7 @@ var errNotParsed = errors.New("the definition has changed")
 func (s *Service) UpdateETL(ctx context.Context, actor holdfast.Actor, id holdfast.JobID, mutate func(*holdfast.Job) error) (holdfast.Job, error) {
 	parsed := map[string]*definition.Definition{}
 	for try := 1; ; try++ {
-		var text string
+		var text, before string
 		t := &turn{now: s.now()}
 		err := s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
 			*t = turn{now: t.now, by: actor.String()}
@@ -222,15 +222,25 @@ func (s *Service) UpdateETL(ctx context.Context, actor holdfast.Actor, id holdfa
 				return err
 			}
 			text = t.job.ETL.Definition
-			d, ok := parsed[text]
-			if !ok {
+			d := parsed[text]
+			if d == nil {
 				return errNotParsed
+			}
+			if before = old.ETL.Definition; d.Name != t.job.Name && before != text {
+				was, ok := parsed[before]
+				if text = before; !ok {
+					return errNotParsed
+				}
+				if was == nil || was.Name != d.Name {
+					return errOtherETL(d.Name, t.job)
+				}
 			}
 			return s.updateETL(ctx, tx, actor, old, d, t)
 		})
 		switch {
 		case errors.Is(err, errNotParsed) && try <= wishTries:
-			if parsed[text], err = definition.Parse([]byte(text)); err != nil {
+			d, err := definition.Parse([]byte(text))
+			if parsed[text] = d; err != nil && text != before {
 				return holdfast.Job{}, err
 			}
 		case holdfast.ErrorCode(err) == holdfast.CodeConflict && try < wishTries && t.raced:
@@ -242,6 +252,13 @@ func (s *Service) UpdateETL(ctx context.Context, actor holdfast.Actor, id holdfa
 			return t.job, nil
 		}
 	}
+}
+
+// errOtherETL says that a definition is that of another ETL by its name: it would load
+// other rows, and go on at the counters of flows that have the same names.
+func errOtherETL(name string, j holdfast.Job) error {
+	return holdfast.Errorf(holdfast.CodeInvalid, "the definition is of the name %q, and the ETL is %q", name, j.Name).
+		WithHint("name the ETL that it is of; if it is this one, write name: %s into the definition", j.Name)
 }
 
 // MayWriteETL tells whether the actor may write an ETL that it sees: nil, or

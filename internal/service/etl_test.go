@@ -142,7 +142,7 @@ func TestETLsThatCannotBeMade(t *testing.T) {
 	}{
 		{"no definition", r.admin, service.NewETL{}, holdfast.CodeInvalid, ""},
 		{"no YAML", r.admin, service.NewETL{Definition: "{"}, holdfast.CodeInvalid, ""},
-		{"an unknown site", r.admin, service.NewETL{Definition: definitionOf("x", "", "berlin", "oslo")}, holdfast.CodeNotFound, `connection "to" names the site "oslo"`},
+		{"an unknown site", r.admin, service.NewETL{Definition: definitionOf("orders", "", "berlin", "oslo")}, holdfast.CodeNotFound, `connection "to" names the site "oslo"`},
 		{"a site that is not covered", inBerlin, service.NewETL{Definition: definitionOf("x", "", "berlin", "paris")}, holdfast.CodeNotFound, `connection "to" names the site "paris"`},
 		{"a name that is taken", r.admin, service.NewETL{Name: "taken", Definition: berlinETL}, holdfast.CodeConflict, ""},
 		{"a long name", r.admin, service.NewETL{Name: strings.Repeat("n", 129), Definition: berlinETL}, holdfast.CodeInvalid, "129 characters"},
@@ -245,7 +245,7 @@ func TestUpdateETL(t *testing.T) {
 		{"no spec", r.admin, func(j *holdfast.Job) error { j.ETL = nil; return nil }, holdfast.CodeInvalid},
 		{"another type", r.admin, func(j *holdfast.Job) error { j.Type = holdfast.JobBackup; return nil }, holdfast.CodeInvalid},
 		{"another site", r.admin, func(j *holdfast.Job) error { j.Site = r.sites[1].ID; return nil }, holdfast.CodeInvalid},
-		{"an unknown site", r.admin, func(j *holdfast.Job) error { j.ETL.Definition = definitionOf("x", "", "oslo", "berlin"); return nil }, holdfast.CodeNotFound},
+		{"an unknown site", r.admin, func(j *holdfast.Job) error { j.ETL.Definition = definitionOf("orders", "", "oslo", "berlin"); return nil }, holdfast.CodeNotFound},
 		{"a foreign run configuration", r.admin, func(j *holdfast.Job) error { j.ETL.Configurations[0].ID = 5; return nil }, holdfast.CodeInvalid},
 		{"no run configuration", r.admin, func(j *holdfast.Job) error { j.ETL.Configurations = nil; return nil }, holdfast.CodeInvalid},
 		{"two active", r.admin, func(j *holdfast.Job) error { j.ETL.Configurations[0].Active = true; return nil }, holdfast.CodeInvalid},
