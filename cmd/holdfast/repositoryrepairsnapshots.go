@@ -135,7 +135,11 @@ func (r repairSnapshotsReport) text(title string, served bool) string {
 		line("UNREADABLE %s", cell(u))
 	}
 	for _, s := range r.Repaired {
-		line("LOST    of %s, snapshot %s, %s:", affected([]checkedSnapshot{s.checkedSnapshot}), short(s.Snapshot), lostWords(s.Lost))
+		title := affected([]checkedSnapshot{s.checkedSnapshot})
+		if s.Set != "" {
+			title += ", snapshot " + short(s.Snapshot)
+		}
+		line("LOST    of %s: %s", title, lostWords(s.Lost))
 		for _, l := range s.Lost[:min(len(s.Lost), shownLost)] {
 			if l.Directory {
 				line("        /%s: a directory, and all in it", cell(l.Path))

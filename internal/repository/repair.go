@@ -84,6 +84,16 @@ type damagedPack struct {
 	What string    `json:"what"`
 }
 
+// spoilt is broken for those who act on it: what the store does not give, for whatever
+// reason, is not given up.
+func spoilt(ctx context.Context, err error) (FindingKind, error) {
+	kind, err2 := broken(ctx, err)
+	if err2 == nil && kind == FindingUnreadable {
+		return "", err
+	}
+	return kind, err2
+}
+
 // damagedPacks returns the packs that a repair has found damaged.
 func (r *Repository) damagedPacks(ctx context.Context) (map[hash.ID]bool, error) {
 	ids, err := list(ctx, r.bucket, kindDamaged())

@@ -390,7 +390,12 @@ func TestForgetComesLast(t *testing.T) {
 func TestWhatMayPassIsNotLost(t *testing.T) {
 	t.Parallel()
 	d := newDamageRig(t)
-	for _, code := range []holdfast.Code{holdfast.CodeUnavailable, holdfast.CodeForbidden} {
+	for name := range d.objects {
+		if strings.HasPrefix(name, "snapshots/") && name != "snapshots/"+d.order[0] {
+			delete(d.objects, name) // fewer calls
+		}
+	}
+	for _, code := range []holdfast.Code{holdfast.CodeUnavailable, holdfast.CodeInternal} {
 		for _, op := range []fault.Op{fault.Get, fault.List} {
 			for n := 1; ; n++ {
 				b := d.bucket(t, "", nil)

@@ -117,7 +117,8 @@ type indexRepair struct {
 	good    func() error // why nothing may be written any more
 
 	objects []indexObject
-	index   *index.Index // what the objects say, and the headers of packs that they do not name
+	index   *index.Index    // what the objects say, and the headers of packs that they do not name
+	blobs   map[hash.ID]int // of the packs that the objects name, by all of them
 	before  map[hash.ID]int64
 	sizes   map[hash.ID]int64
 	noted   map[hash.ID]bool // packs that were found damaged before
@@ -131,8 +132,14 @@ type indexRepair struct {
 // indexObject is an index object that is there.
 type indexObject struct {
 	id    hash.ID
-	packs []hash.ID
+	packs []indexedPack
 	err   error // why it cannot be read
+}
+
+// indexedPack is a pack in an index object.
+type indexedPack struct {
+	id    hash.ID
+	blobs int
 }
 
 // packFate is what becomes of a pack that is not as the index says.
@@ -216,7 +223,7 @@ func (x *indexRepair) readObject(ctx context.Context, id hash.ID) (indexObject, 
 		})
 	}
 	if err != nil {
-		kind, err2 := broken(ctx, err)
+		kind, err2 := spoilt(ctx, err)
 		if err2 != nil {
 			return o, err2
 		}
@@ -227,7 +234,7 @@ func (x *indexRepair) readObject(ctx context.Context, id hash.ID) (indexObject, 
 		return o, nil
 	}
 	for _, p := range packs {
-		o.packs = append(o.packs, p.ID)
+		o.packs = append(o.packs, indexedPack{p.ID, len(p.Blobs)})
 		x.index.Add(p.ID, p.Blobs)
 	}
 	return o, nil
@@ -264,7 +271,9 @@ func (x *indexRepair) readNotes(ctx context.Context) error {
 func (x *indexRepair) lookAtNamed(ctx context.Context) error {
 	x.reads.phase("packs", int64(x.index.Packs()), 0)
 	each, wait := x.readers(ctx)
+	x.blobs = make(map[hash.ID]int, x.index.Packs())
 	err := x.index.ByPack(func(id hash.ID, blobs []pack.Blob) error {
+		x.blobs[id] = len(blobs)
 		size, there := x.sizes[id]
 		if there && size == pack.Size(blobs) && !x.noted[id] && !x.options.ReadHeaders && !x.options.ReadData {
 			x.reads.step(func(p *CheckProgress) { p.Done++ })
@@ -280,8 +289,8 @@ func (x *indexRepair) lookAtNamed(ctx context.Context) error {
 func (x *indexRepair) lookAtLoose(ctx context.Context) error {
 	named := map[hash.ID]bool{}
 	for _, o := range x.objects {
-		for _, id := range o.packs {
-			named[id] = true
+		for _, p := range o.packs {
+			named[p.id] = true
 		}
 	}
 	var loose []packJob
@@ -342,8 +351,8 @@ func (x *indexRepair) finish(ctx context.Context) (RepairIndexResult, error) {
 	for _, o := range objects {
 		why := x.stale(o, covered)
 		if why == "" {
-			for _, id := range o.packs {
-				covered[id] = true
+			for _, p := range o.packs {
+				covered[p.id] = true
 			}
 			r.Kept++
 			continue
@@ -388,13 +397,13 @@ func (x *indexRepair) stale(o indexObject, covered map[hash.ID]bool) string {
 		return holdfast.ErrorMessage(o.err)
 	}
 	missing, wrong, twice := 0, 0, 0
-	for _, id := range o.packs {
-		switch f := x.verdicts[id]; {
+	for _, p := range o.packs {
+		switch f := x.verdicts[p.id]; {
 		case f != nil && f.missing:
 			missing++
-		case f != nil:
+		case f != nil, p.blobs != x.blobs[p.id]: // or it names a part of it, and another object the rest
 			wrong++
-		case covered[id]:
+		case covered[p.id]:
 			twice++
 		}
 	}

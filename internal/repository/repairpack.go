@@ -29,7 +29,7 @@ func (x *indexRepair) named(ctx context.Context, p *packReader, j packJob, there
 			return nil
 		}
 		if err != nil {
-			if _, err2 := broken(ctx, err); err2 != nil {
+			if _, err2 := spoilt(ctx, err); err2 != nil {
 				return err2
 			}
 		}
@@ -39,7 +39,7 @@ func (x *indexRepair) named(ctx context.Context, p *packReader, j packJob, there
 
 // absent gives up a pack that is not there.
 func (x *indexRepair) absent(ctx context.Context, j packJob, err error) error {
-	kind, err2 := broken(ctx, err)
+	kind, err2 := spoilt(ctx, err)
 	if err2 != nil {
 		return err2
 	}
@@ -65,7 +65,7 @@ func (x *indexRepair) loose(ctx context.Context, p *packReader, j packJob) error
 
 // unreadable gives up a pack of which nobody knows what it holds.
 func (x *indexRepair) unreadable(ctx context.Context, j packJob, err error) error {
-	kind, err2 := broken(ctx, err)
+	kind, err2 := spoilt(ctx, err)
 	if err2 != nil {
 		return err2
 	}
@@ -84,7 +84,7 @@ func (x *indexRepair) examine(ctx context.Context, p *packReader, j packJob) err
 		if len(j.blobs) == 0 {
 			return x.unreadable(ctx, j, err)
 		}
-		if _, err2 := broken(ctx, err); err2 != nil {
+		if _, err2 := spoilt(ctx, err); err2 != nil {
 			return err2
 		}
 	}
@@ -94,7 +94,7 @@ func (x *indexRepair) examine(ctx context.Context, p *packReader, j packJob) err
 	}
 	v := packVerdict{size: j.size, want: pack.Size(whole.blobs)}
 	if err := p.stream(ctx, whole, &v); err != nil {
-		if _, err2 := broken(ctx, err); err2 != nil {
+		if _, err2 := spoilt(ctx, err); err2 != nil {
 			return err2
 		}
 		v.err = err
@@ -148,7 +148,7 @@ func (x *indexRepair) askAgain(ctx context.Context, j packJob, v *packVerdict) e
 			continue
 		}
 		if _, _, err := m.read(ctx, index.Location{Blob: b, Pack: j.id}); err != nil {
-			if _, err2 := broken(ctx, err); err2 != nil {
+			if _, err2 := spoilt(ctx, err); err2 != nil {
 				return err2
 			}
 			bad = append(bad, b.Offset)

@@ -188,7 +188,7 @@ func (s *snapshotRepair) choose(ctx context.Context) ([]Snapshot, error) {
 			s.all = append(s.all, one)
 			continue
 		}
-		kind, err2 := broken(ctx, err)
+		kind, err2 := spoilt(ctx, err)
 		if err2 != nil {
 			return nil, err2
 		}
@@ -261,7 +261,7 @@ func (s *snapshotRepair) readTree(ctx context.Context, id hash.ID, use func(pack
 		if err == nil {
 			return true, nil
 		}
-		if _, err2 := broken(ctx, err); err2 != nil {
+		if _, err2 := spoilt(ctx, err); err2 != nil {
 			return false, err2
 		}
 	}
@@ -381,7 +381,7 @@ func (s *snapshotRepair) notice(ctx context.Context, done RepairedSnapshot) ([]b
 	case holdfast.ErrorCode(err) == holdfast.CodeNotFound:
 		return nil, nil
 	case err != nil:
-		if _, err := broken(ctx, err); err != nil {
+		if _, err := spoilt(ctx, err); err != nil {
 			return nil, err
 		}
 		old = nil
