@@ -187,7 +187,7 @@ func (f *flow) unit(ctx context.Context, conn *pgx.Conn, t *target) (more bool, 
 	if w.nothing && f.e.service() {
 		return false, nil
 	}
-	if err := f.checkEmpty(c); err != nil {
+	if err := f.checkRead(ctx, c); err != nil {
 		return false, err
 	}
 	if err := f.checkEmptied(c, had); err != nil {
@@ -397,7 +397,8 @@ func (f *flow) byKey() bool {
 	return f.plan.Load.Mode == definition.LoadUpsert || f.plan.Load.Mode == definition.LoadMerge
 }
 
-// source returns the flow's transaction on a connection's database.
+// source returns the flow's transaction on a connection's database. It has locked all
+// that the flow reads there.
 func (f *flow) source(ctx context.Context, connection string) (*source, error) {
 	p := placeOf(f.e.plan.Definition.Connections[connection])
 	if s := f.sources[p]; s != nil {
@@ -408,5 +409,5 @@ func (f *flow) source(ctx context.Context, connection string) (*source, error) {
 		return nil, err
 	}
 	f.sources[p] = s
-	return s, nil
+	return s, f.hold(ctx, s, p)
 }

@@ -250,7 +250,7 @@ func (f *flow) writeFiles(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := f.checkEmpty(c); err != nil {
+	if err := f.checkRead(ctx, c); err != nil {
 		return err
 	}
 	f.e.p.step("loaded")

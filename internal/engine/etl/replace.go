@@ -254,7 +254,7 @@ func (s *swap) settle(ctx context.Context) error {
 }
 
 // finish puts the new table into the old one's place. From here readers wait for
-// the commit.
+// the commit. One with an older snapshot sees the new table without rows.
 func (s *swap) finish(ctx context.Context) error {
 	schema := definition.QuoteIdentifier(s.old.schema) + "."
 	all := []string{"DROP TABLE " + s.old.sql, "ALTER TABLE " + s.sql + " RENAME TO " + definition.QuoteIdentifier(s.old.table)}
@@ -269,8 +269,9 @@ func (s *swap) finish(ctx context.Context) error {
 	return nil
 }
 
-// empty removes all rows. The table stays locked until the transaction ends, so
-// that readers see the old rows or the new ones.
+// empty removes all rows. The table stays locked until the transaction ends, so that
+// readers see the old rows or the new ones; but for those whose snapshot is older than
+// the end and who had not locked the table: they see none. See [source.changed].
 func (f *flow) empty(ctx context.Context, tx pgx.Tx, t *target) error {
 	rows, err := tx.Query(ctx, `SELECT DISTINCT conrelid::regclass::text FROM pg_catalog.pg_constraint
 		WHERE contype = 'f' AND confrelid = $1 AND conrelid <> confrelid ORDER BY 1`, t.oid)
