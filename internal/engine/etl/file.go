@@ -159,7 +159,7 @@ func (f *flow) openFiles(ctx context.Context, in *definition.Input, counter stri
 // noFile tells of a path that matches nothing. It may be mistyped: no load empties
 // its target for that.
 func (f *flow) noFile(ctx context.Context, in *definition.Input) error {
-	if m := f.plan.Load.Mode; f.plan.Load.Output == nil && (m == definition.LoadReplace || m == definition.LoadMerge) {
+	if f.empties() {
 		return holdfast.Errorf(holdfast.CodeNotFound, "no file matches %s of extract %s, and flow %s would have emptied its target", in.Extract.File.Path, in.Extract.Name, f.plan.Load.Name).
 			WithHint("check the path; an empty file with the right columns empties the target, when the definition says empty: ok")
 	}

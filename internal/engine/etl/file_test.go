@@ -153,6 +153,12 @@ load: [{from: a, connection: dwh, table: a, mode: `+mode+`}]
 		return req
 	}
 	fail(t, order("replace"), holdfast.CodeNotFound, "*.cvs", "emptied")
+	written := order("append")
+	written.Definition = strings.Replace(written.Definition, "connection: dwh, table: a, mode: append", "connection: in, output: {path: out, format: csv}", 1)
+	fail(t, written, holdfast.CodeNotFound, "*.cvs", "emptied")
+	if versions, err := filepath.Glob(filepath.Join(root, "out/v*")); err != nil || len(versions) > 0 {
+		t.Errorf("got versions %q, %v", versions, err)
+	}
 	req := order("append", testkit.Allow("no file matches"))
 	req.Execution = 1002
 	if res := run(t, req); len(res.Warnings) == 0 || !strings.Contains(strings.Join(res.Warnings, "\n"), "no file matches") {

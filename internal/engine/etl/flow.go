@@ -268,11 +268,16 @@ func (f *flow) moved(before, after map[string]string) {
 	}
 }
 
-// checkEmpty keeps an empty extract from emptying a table where that counts as an
+// empties reports whether a load of nothing leaves readers nothing: it empties a table,
+// or writes a version without rows, with which good ones may go.
+func (f *flow) empties() bool {
+	return f.plan.Load.Output != nil || f.plan.Load.Mode == definition.LoadReplace || f.plan.Load.Mode == definition.LoadMerge
+}
+
+// checkEmpty keeps an empty extract from emptying the target where that counts as an
 // error.
 func (f *flow) checkEmpty(c counts) error {
-	mode := f.plan.Load.Mode
-	if c.read > c.rejected || f.e.plan.Definition.Empty != definition.SeverityError || mode != definition.LoadReplace && mode != definition.LoadMerge {
+	if c.read > c.rejected || f.e.plan.Definition.Empty != definition.SeverityError || !f.empties() {
 		return nil
 	}
 	return holdfast.Errorf(holdfast.CodeInvalid, "flow %s has read nothing that was not rejected, and its load would have emptied its target", f.plan.Load.Name).

@@ -176,6 +176,22 @@ load: [{from: a, connection: lake, output: {path: out/a, format: csv, max_kept: 
 
 // TestOutputThawed freezes an execution before its rename, lets the next fence
 // write the version, and thaws it.
+// What counts as an error leaves the good version where it is.
+func TestOutputEmpty(t *testing.T) {
+	t.Parallel()
+	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1), (2)")
+	root := t.TempDir()
+	req := toFiles(t, shop, root, "\nempty: error\nextract: [{name: a, connection: shop, table: a}]\nload: [{from: a, connection: lake, output: {path: a, format: csv, max_kept: 1}}]\n")
+	run(t, req)
+	shop.Exec(t, "", "DELETE FROM a")
+	req.Execution = 1002
+	fail(t, req, holdfast.CodeInvalid, "nothing", "emptied")
+	if got := entries(t, filepath.Join(root, "a")); got != "v000000001" {
+		t.Errorf("got %s, want the version with rows", got)
+	}
+}
+
 func TestOutputThawed(t *testing.T) {
 	t.Parallel()
 	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
