@@ -21,16 +21,15 @@ func (f *flow) loadByKey(ctx context.Context, tx pgx.Tx, t *target, m mapping, f
 	if err != nil {
 		return c, err
 	}
-	arrived := c.loaded
 	if c.loaded, err = f.putByKey(ctx, tx, t, m.columns, "pg_temp."+stage, &c); err != nil {
 		return c, err
 	}
-	c.duplicates = max(arrived-c.loaded, 0)
 	return c, drop(ctx, tx, stage)
 }
 
 // putByKey brings the rows of a temporary table into the target by key, and
-// returns how many were inserted or updated.
+// returns how many were inserted or updated. It counts what it deletes, and rows that
+// others of the same key have replaced.
 func (f *flow) putByKey(ctx context.Context, tx pgx.Tx, t *target, columns []string, from string, c *counts) (int64, error) {
 	load := f.plan.Load
 	for _, k := range slices.Concat(load.Key, load.Update) {
@@ -52,7 +51,13 @@ func (f *flow) putByKey(ctx context.Context, tx pgx.Tx, t *target, columns []str
 	f.e.p.step("staged")
 	n, err := execWithin(ctx, tx, put(from))
 	if isCode(err, "21000") { // cardinality_violation: two rows have one key
-		n, err = execWithin(ctx, tx, put(lastOfEach(load.Key, columns, from, t.nullsEqual)))
+		last := lastOfEach(load.Key, columns, from, t.nullsEqual)
+		// What is put may be less for other reasons: the target's triggers leave rows out.
+		sql := "SELECT (SELECT pg_catalog.count(*) FROM " + from + ") OPERATOR(pg_catalog.-) (SELECT pg_catalog.count(*) FROM " + last + ")"
+		if err := tx.QueryRow(ctx, sql).Scan(&c.duplicates); err != nil {
+			return 0, queryError(err, "count the rows that have one key")
+		}
+		n, err = execWithin(ctx, tx, put(last))
 	}
 	if err != nil {
 		return 0, queryError(err, "load rows into "+t.name)

@@ -58,6 +58,30 @@ batch: {rows: 300}
 		run(t, req)
 		same(t, p.shop, "SELECT DISTINCT id FROM k WHERE id IS NOT NULL UNION ALL SELECT * FROM k WHERE id IS NULL", p.dwh, "SELECT * FROM k")
 	})
+	t.Run("rows that the target leaves out are no duplicates", func(t *testing.T) {
+		p.dwh.Exec(t, "", `CREATE TABLE always (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY); INSERT INTO always OVERRIDING SYSTEM VALUE VALUES (3);
+			CREATE TABLE triggered (id int PRIMARY KEY, v int, w int); CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN CASE WHEN NEW.id % 2 = 1 THEN NEW END; END';
+			CREATE TRIGGER odd BEFORE INSERT ON triggered FOR EACH ROW EXECUTE FUNCTION odd()`)
+		for i, load := range []string{
+			"load: [{from: one, connection: dwh, table: always, mode: upsert, key: [id]}]",
+			"load: [{from: b, connection: dwh, table: triggered, mode: upsert, key: [id]}]",
+			"transform: [{name: c, in: target, over: b, sql: \"select * from b\"}]\nload: [{from: c, connection: dwh, table: triggered, mode: upsert, key: [id]}]",
+		} {
+			extract := "{name: b, connection: shop, table: b}"
+			if i == 0 {
+				extract = "{name: one, connection: shop, query: 'select id from b'}"
+			}
+			req := p.order(t, "\nextract: ["+extract+"]\n"+load+"\n")
+			req.Job = holdfast.JobID(1010 + i)
+			if res := run(t, req); len(res.Warnings) > 0 || res.Flows[0].Loaded == 10 {
+				t.Errorf("%s: got flow %+v and warnings %q", load, res.Flows[0], res.Warnings)
+			}
+		}
+		p.shop.Exec(t, "", "INSERT INTO b VALUES (1, 0, 0), (1, 1, 1), (2, 0, 0)")
+		req := p.order(t, "\nextract: [{name: b, connection: shop, table: b}]\nload: [{from: b, connection: dwh, table: triggered, mode: upsert, key: [id]}]\n", testkit.Expect("rows=3 .*same key"))
+		req.Job = 1014
+		run(t, req)
+	})
 	t.Run("without a unique index", func(t *testing.T) {
 		p.dwh.Exec(t, "", "CREATE TABLE n (id int, v int, w int); CREATE UNIQUE INDEX ON n (id, v); CREATE UNIQUE INDEX ON n (id) WHERE v > 0; CREATE UNIQUE INDEX ON n ((id + 1))")
 		req := p.order(t, "\nextract: [{name: b, connection: shop, table: b}]\nload: [{from: b, connection: dwh, table: n, mode: upsert, key: [id]}]\n")

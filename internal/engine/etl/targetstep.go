@@ -71,12 +71,7 @@ func (f *flow) makeStep(ctx context.Context, tx pgx.Tx, s definition.Step) error
 // loadFrom loads the rows of a temporary table.
 func (f *flow) loadFrom(ctx context.Context, tx pgx.Tx, t *target, m mapping, from string, c *counts) (err error) {
 	if f.byKey() {
-		var there int64
-		if err := tx.QueryRow(ctx, "SELECT pg_catalog.count(*) FROM "+from).Scan(&there); err != nil {
-			return queryError(err, "count the rows of "+from)
-		}
 		c.loaded, err = f.putByKey(ctx, tx, t, m.columns, from, c)
-		c.duplicates = max(there-c.loaded, 0)
 		return err
 	}
 	if f.plan.Load.Mode == definition.LoadReplace {
