@@ -223,6 +223,42 @@ batch: {rows: 10}
 	same(t, p.shop, "SELECT * FROM a", p.dwh, "SELECT * FROM a")
 }
 
+func TestCounterSetBetweenUnits(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	p.shop.Exec(t, "", "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 100)")
+	p.dwh.Exec(t, "", "CREATE TABLE a (id int)")
+	for i, c := range []struct{ set, counter, rows string }{
+		{"1000", "1000", "30"}, // beyond all that the execution's snapshot has
+		{"100", "100", "30"},
+		{"90", "100", "40"},
+		{"10", "100", "120"},
+	} {
+		p.dwh.Exec(t, "", "TRUNCATE a; DROP SCHEMA IF EXISTS holdfast_etl CASCADE")
+		req := p.order(t, "\nextract: [{name: a, connection: shop, table: a, incremental: {strategy: column, column: id}}]\nload: [{from: a, connection: dwh, table: a}]\nbatch: {rows: 30}\n")
+		req.Execution += holdfast.ExecutionID(i)
+		set := false
+		pipeline := etl.New(etl.Config{Step: func(name string) {
+			if name != "committed" || set {
+				return
+			}
+			set = true
+			if err := etl.New(etl.Config{}).SetCounter(context.Background(), req, "a", "a", c.set); err != nil {
+				t.Errorf("set the counter: %v", err)
+			}
+		}})
+		if _, err := pipeline.Run(t.Context(), req); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.dwh.Value(t, "", "SELECT value::json ->> 'column' FROM holdfast_etl.counter"); got != c.counter {
+			t.Errorf("set to %s: got counter %s, want %s", c.set, got, c.counter)
+		}
+		if got := p.dwh.Value(t, "", "SELECT count(*) FROM a"); got != c.rows {
+			t.Errorf("set to %s: got %s rows, want %s", c.set, got, c.rows)
+		}
+	}
+}
+
 func TestContextEnds(t *testing.T) {
 	t.Parallel()
 	p := startPair(t)

@@ -231,7 +231,8 @@ func (t *tracker) next(ctx context.Context, last *mark, rows int64) (interval, e
 		}
 		lower = t.compare(">", "from", *last)
 	}
-	if t.end == nil {
+	fresh := t.end == nil
+	if fresh {
 		if err := t.takeEnd(ctx, lower); err != nil {
 			return interval{}, err
 		}
@@ -260,6 +261,12 @@ func (t *tracker) next(ctx context.Context, last *mark, rows int64) (interval, e
 				return interval{}, err
 			}
 			upper = t.compare("<=", "upto", *m)
+		}
+	}
+	if i.last && !fresh {
+		// A person may have set the counter beyond the end meanwhile: it stays there.
+		if m, err := t.pick(ctx, conditions(lower, upper), " LIMIT 1"); err != nil || m == nil {
+			return interval{last: true}, err
 		}
 	}
 	i.sql = "SELECT * FROM (\n" + t.base + "\n) AS q" + conditions(lower, upper)
