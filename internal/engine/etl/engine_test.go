@@ -72,6 +72,18 @@ func TestValuesOfTheEngine(t *testing.T) {
 	}
 }
 
+// A role's settings change nothing of what the server reads.
+func TestValuesWithoutArrayNulls(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	p.shop.Exec(t, "", "CREATE TABLE a (id int PRIMARY KEY, t text[]); INSERT INTO a VALUES (1, ARRAY['x', NULL, 'NULL'])")
+	p.dwh.Exec(t, "", "CREATE TABLE a (id int PRIMARY KEY, t text[]); ALTER ROLE CURRENT_USER SET array_nulls = off")
+	mustRunEngine(t, p.order(t, "\nextract: [{name: a, connection: shop, table: a}]\ntransform: [{name: v, in: engine, sql: \"select * from a\"}]\nload: [{from: v, connection: dwh, table: a, mode: upsert, key: [id]}]\n"))
+	if got := p.dwh.Value(t, "", "SELECT t[2] IS NULL AND t[3] = 'NULL' FROM a"); got != "t" {
+		t.Errorf("got %q", p.dwh.Rows(t, "", "SELECT t, t[2] IS NULL FROM a"))
+	}
+}
+
 func TestEngine(t *testing.T) {
 	t.Parallel()
 	p := startPair(t)

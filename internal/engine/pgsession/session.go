@@ -90,7 +90,7 @@ func Connect(ctx context.Context, site engine.Site, o Options) (*pgx.Conn, error
 	_, err = conn.Exec(ctx, `SELECT pg_catalog.set_config(name, new, false) FROM pg_catalog.pg_settings JOIN (VALUES ('statement_timeout', '0'), ('lock_timeout', '0'),
 		('idle_in_transaction_session_timeout', '0'), ('idle_session_timeout', '0'), ('transaction_timeout', '0'),
 		('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'),
-		('DateStyle', 'ISO'), ('bytea_output', 'hex')) AS v(setting_name, new) ON name = setting_name
+		('DateStyle', 'ISO'), ('bytea_output', 'hex'), ('array_nulls', 'on')) AS v(setting_name, new) ON name = setting_name
 		UNION ALL SELECT pg_catalog.set_config(n, v, false) FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS s (n, v)`, names, values)
 	if err != nil {
 		Close(ctx, conn)
