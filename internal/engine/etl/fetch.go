@@ -147,8 +147,8 @@ func (i *idleReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// What is fetched, and what a simulation writes, is removed when it is closed; that
-// of a process that was killed, by a later one after this time.
+// What a simulation writes is removed when it is closed; that of a process that was
+// killed, by a later one after this time, and so is what earlier releases fetched.
 const (
 	fetchPrefix     = "holdfast-etl-fetch-"
 	simulatedPrefix = "holdfast-etl-simulated-"
@@ -168,13 +168,17 @@ func sweepTemp(dir, prefix string) {
 	}
 }
 
-// tempFile makes a file for what is fetched.
+// tempFile makes a file for what is fetched, or rejected. It has no name: nobody finds
+// it, and it lives as long as it is open.
 func (e *execution) tempFile() (*os.File, error) {
 	dir := e.p.temp()
 	sweepTemp(dir, fetchPrefix)
 	file, err := os.CreateTemp(dir, fetchPrefix)
 	if err != nil {
 		return nil, fileError(err, dir)
+	}
+	if err := os.Remove(file.Name()); err != nil {
+		return nil, errors.Join(fileError(err, dir), file.Close())
 	}
 	return file, nil
 }

@@ -46,7 +46,7 @@ type inputFile struct {
 	name string // below its connection
 	file *os.File
 	seen seenFile
-	// temporary files are removed when they are closed.
+	// temporary files have no name any more.
 	temporary bool
 }
 
@@ -268,9 +268,6 @@ func (s seenFiles) with(files []inputFile, present []string, stay int) seenFiles
 func closeFiles(files []inputFile) {
 	for _, f := range files {
 		_ = f.file.Close() // only read
-		if f.temporary {
-			_ = os.Remove(f.file.Name()) // a later fetch tries again
-		}
 	}
 }
 

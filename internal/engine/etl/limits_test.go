@@ -186,6 +186,32 @@ load: [{name: l`+strconv.Itoa(i)+`, from: x, connection: dwh, table: a}]
 	}
 }
 
+// What a worker holds of rejected rows has no name that could outlive it.
+func TestRejectsHaveNoName(t *testing.T) {
+	t.Parallel()
+	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	dwh.Exec(t, "", "CREATE TABLE a (id int)")
+	root, temp := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(root, "a.csv"), "1\nsecret\n")
+	req := fromFiles(t, dwh, "{directory: "+root+"}", `
+extract: [{name: a, connection: in, file: {path: a.csv, format: csv, fields: [{name: id, type: integer}]}, on_reject: {}}]
+load: [{from: a, connection: dwh, table: a}]
+`, testkit.Expect("rejected"))
+	req.Roots = []string{root}
+	var left []string
+	_, err := etl.New(etl.Config{TempDir: temp, Step: func(name string) {
+		if name == "loaded" {
+			left, _ = filepath.Glob(filepath.Join(temp, "*"))
+		}
+	}}).Run(t.Context(), req)
+	if err != nil || len(left) > 0 {
+		t.Errorf("got files %q, %v", left, err)
+	}
+	if got := dwh.Value(t, "", "SELECT raw FROM holdfast_etl.reject"); got != "secret" {
+		t.Errorf("got rejected row %q", got)
+	}
+}
+
 // What stands where the rows of a key go, and what its columns are called.
 func TestLoadByUnusualKeys(t *testing.T) {
 	t.Parallel()

@@ -3,7 +3,6 @@ package etl
 import (
 	"bufio"
 	"context"
-	"errors"
 	"io"
 	"os"
 	"strconv"
@@ -194,10 +193,10 @@ func (r *rejects) saw(rows int64) {
 	}
 }
 
-// close removes the file.
+// close gives up the file, which has no name.
 func (r *rejects) close() error {
 	if r == nil || r.file == nil {
 		return nil
 	}
-	return errors.Join(r.file.Close(), os.Remove(r.file.Name()))
+	return r.file.Close()
 }
