@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -174,8 +175,6 @@ load: [{from: a, connection: lake, output: {path: out/a, format: csv, max_kept: 
 	})
 }
 
-// TestOutputThawed freezes an execution before its rename, lets the next fence
-// write the version, and thaws it.
 // What counts as an error leaves the good version where it is.
 func TestOutputEmpty(t *testing.T) {
 	t.Parallel()
@@ -192,6 +191,38 @@ func TestOutputEmpty(t *testing.T) {
 	}
 }
 
+// Who gives the directory's name to another place while a flow works makes it write
+// there no more than before.
+func TestOutputStaysBelowItsRoot(t *testing.T) {
+	t.Parallel()
+	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
+	root, outside := t.TempDir(), t.TempDir()
+	req := toFiles(t, shop, root, "\nextract: [{name: a, connection: shop, table: a}]\nload: [{from: a, connection: lake, output: {path: a, format: csv}}]\n")
+	var during string
+	_, err := etl.New(etl.Config{Step: func(name string) {
+		switch name {
+		case "locked":
+			if err := errors.Join(os.Rename(filepath.Join(root, "a"), filepath.Join(root, "moved")), os.Symlink(outside, filepath.Join(root, "a"))); err != nil {
+				t.Error(err)
+			}
+		case "loaded":
+			during = entries(t, outside)
+		}
+	}}).Run(t.Context(), req)
+	if err != nil {
+		t.Error(err)
+	}
+	if during != "" || entries(t, outside) != "" {
+		t.Errorf("got %q outside, and %q at the end", during, entries(t, outside))
+	}
+	if got := entries(t, filepath.Join(root, "moved")); got != "v000000001" {
+		t.Errorf("got %q, want the version", got)
+	}
+}
+
+// TestOutputThawed freezes an execution before its rename, lets the next fence
+// write the version, and thaws it.
 func TestOutputThawed(t *testing.T) {
 	t.Parallel()
 	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})

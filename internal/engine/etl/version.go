@@ -38,16 +38,17 @@ type version struct {
 func (o *output) begin() (v *version, err error) {
 	req := o.f.e.req
 	v = &version{o: o, number: o.newest + 1, temp: fenced{req.Execution, req.Fence}.temp()}
-	place := o.shown
+	place, open := o.shown, func() (*os.Root, error) { return o.root.OpenRoot(".") } // not by a path, which may lead elsewhere by now
 	if req.Simulate {
 		place = o.f.e.p.temp()
+		open = func() (*os.Root, error) { return os.OpenRoot(place) }
 		sweepTemp(place, simulatedPrefix)
 		v.temp = fmt.Sprintf("%s%016x", simulatedPrefix, rand.Uint64())
 	} else if err := o.take(v.temp); err != nil { // of an earlier round
 		return nil, err
 	}
 	v.shown = path.Join(place, v.temp)
-	if v.home, err = os.OpenRoot(place); err != nil {
+	if v.home, err = open(); err != nil {
 		return nil, fileError(err, place)
 	}
 	if err = v.home.Mkdir(v.temp, 0o750); err == nil {
