@@ -92,15 +92,40 @@ func (a *app) etlSchemaCommand() *cobra.Command {
 	}
 }
 
-// properties turns name=value arguments into a map.
-func properties(list []string) (map[string]string, error) {
+// propertyFlags are properties; what is a secret comes from files: everybody on the
+// machine sees the arguments of a process.
+type propertyFlags struct{ values, files []string }
+
+func (p *propertyFlags) add(cmd *cobra.Command, use string) {
+	cmd.Flags().StringArrayVar(&p.values, "property", nil, propertyUse+use)
+	cmd.Flags().StringArrayVar(&p.files, "property-file", nil, "`name=file` of a property whose value, one line, is in a file (repeatable)")
+}
+
+// given reports whether the command was given any.
+func (p *propertyFlags) given(cmd *cobra.Command) bool {
+	return cmd.Flags().Changed("property") || cmd.Flags().Changed("property-file")
+}
+
+// read turns name=value and name=file arguments into a map.
+func (p *propertyFlags) read() (map[string]string, error) {
 	out := map[string]string{}
-	for _, s := range list {
+	for _, s := range p.values {
 		name, value, ok := strings.Cut(s, "=")
 		if !ok || name == "" {
 			return nil, holdfast.Errorf(holdfast.CodeInvalid, "property %q is not a name with a value", s).WithHint("write --property name=value")
 		}
 		out[name] = value
+	}
+	for _, s := range p.files {
+		name, file, ok := strings.Cut(s, "=")
+		if _, twice := out[name]; !ok || name == "" || file == "" || twice {
+			return nil, holdfast.Errorf(holdfast.CodeInvalid, "property %q is not a new name with a file", s).WithHint("write --property-file name=FILE, once for each name")
+		}
+		value, err := readSecret(file)
+		if err != nil {
+			return nil, err
+		}
+		out[name] = value.Reveal()
 	}
 	return out, nil
 }
@@ -112,9 +137,12 @@ const propertyUse = "`name=value` of a property (repeatable)"
 
 func (a *app) etlPreviewCommand() *cobra.Command {
 	var in native.NewPreview
-	var props []string
+	var props propertyFlags
 	preview := &cobra.Command{
 		Use: "preview FILE", Short: "Read the first rows of each relation of a definition, and change nothing", Args: args(1),
+		Long: "Preview reads at most the first 10,000 rows of each extract, and the first of several files, and makes every other\n" +
+			"relation of these: sums and joins are those of the sample. Rows that cannot be read are left out, and counted.\n" +
+			"NULL is no value; a text of these letters is shown as \"NULL\".",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
 			if in.Rows < 1 || in.Rows > maxPreview {
@@ -123,7 +151,7 @@ func (a *app) etlPreviewCommand() *cobra.Command {
 			if in.Definition, err = a.definitionFrom(args[0]); err != nil {
 				return err
 			}
-			if in.Properties, err = properties(props); err != nil {
+			if in.Properties, err = props.read(); err != nil {
 				return err
 			}
 			c, err := a.client()
@@ -137,9 +165,13 @@ func (a *app) etlPreviewCommand() *cobra.Command {
 			if a.output == "json" {
 				return printJSON(a.stdout, list)
 			}
+			_, _ = fmt.Fprintln(a.stderr, "This is made of a sample: at most 10,000 rows of each extract, and the first of several files.")
 			for i, r := range list {
 				if i > 0 {
 					_, _ = fmt.Fprintln(a.stdout)
+				}
+				if r.Rejected > 0 {
+					_, _ = fmt.Fprintf(a.stderr, "%s: rows that cannot be read are left out: %d of the sample; the first: %s\n", cell(r.Name), r.Rejected, cell(r.Reason))
 				}
 				if err := a.printRelation(r); err != nil {
 					return err
@@ -150,7 +182,7 @@ func (a *app) etlPreviewCommand() *cobra.Command {
 	}
 	preview.Flags().StringVar(&in.Site, "site", "", "`site` whose worker reads (default: that of the first load)")
 	preview.Flags().IntVar(&in.Rows, "rows", 10, "`number` of rows of each relation, up to 1000")
-	preview.Flags().StringArrayVar(&props, "property", nil, propertyUse)
+	props.add(preview, "")
 	return preview
 }
 
@@ -172,6 +204,10 @@ func (a *app) printRelation(r engine.Relation) error {
 					cells = append(cells, "NULL")
 					continue
 				}
+				if *v == "NULL" {
+					cells = append(cells, `"NULL"`)
+					continue
+				}
 				cells = append(cells, *v)
 			}
 			row(cells...)
@@ -181,7 +217,7 @@ func (a *app) printRelation(r engine.Relation) error {
 
 func (a *app) etlCreateCommand() *cobra.Command {
 	var in native.NewETL
-	var props []string
+	var props propertyFlags
 	var priority int
 	create := &cobra.Command{
 		Use: "create FILE", Short: "Create an ETL job from a definition", Args: args(1),
@@ -190,7 +226,7 @@ func (a *app) etlCreateCommand() *cobra.Command {
 			if in.Definition, err = a.definitionFrom(args[0]); err != nil {
 				return err
 			}
-			if in.Properties, err = properties(props); err != nil {
+			if in.Properties, err = props.read(); err != nil {
 				return err
 			}
 			in.Priority = changed(cmd, "priority", holdfast.Priority(priority))
@@ -209,13 +245,13 @@ func (a *app) etlCreateCommand() *cobra.Command {
 	f.StringVar(&in.Name, "name", "", "`name` of the job, unique in the site (default: the definition's)")
 	f.StringVar(&in.Site, "site", "", "`site` whose worker runs it (default: that of the first load)")
 	f.IntVar(&priority, "priority", int(holdfast.DefaultPriority), "`number` from 1 (runs first) to 5")
-	f.StringArrayVar(&props, "property", nil, propertyUse+" of its run configuration")
+	props.add(create, " of its run configuration")
 	return create
 }
 
 func (a *app) etlUpdateCommand() *cobra.Command {
 	var file string
-	var props []string
+	var props propertyFlags
 	var active, inactive bool
 	update := &cobra.Command{
 		Use: "update ETL", Short: "Change an ETL's definition or properties, activate or deactivate it: what no flag names stays", Args: args(1),
@@ -228,8 +264,8 @@ func (a *app) etlUpdateCommand() *cobra.Command {
 				}
 				in.Definition = &text
 			}
-			if cmd.Flags().Changed("property") {
-				p, err := properties(props)
+			if props.given(cmd) {
+				p, err := props.read()
 				if err != nil {
 					return err
 				}
@@ -252,7 +288,7 @@ func (a *app) etlUpdateCommand() *cobra.Command {
 		},
 	}
 	update.Flags().StringVar(&file, "definition", "", "`file` of the new definition")
-	update.Flags().StringArrayVar(&props, "property", nil, propertyUse+" of its active run configuration: these replace all")
+	props.add(update, " of its active run configuration: these replace all")
 	update.Flags().BoolVar(&active, "active", false, "what is planned runs")
 	update.Flags().BoolVar(&inactive, "inactive", false, "what is planned is left out when it is due; a run by hand is taken")
 	exclusive(update, "active", "inactive")
@@ -293,7 +329,7 @@ func etlMode(j native.Job) definition.Mode {
 
 func (a *app) etlRunCommand() *cobra.Command {
 	var in native.NewETLRun
-	var props []string
+	var props propertyFlags
 	var key string
 	var wait bool
 	run := &cobra.Command{
@@ -302,7 +338,7 @@ func (a *app) etlRunCommand() *cobra.Command {
 			"when the execution succeeded, 3 when it ended with a warning, and 1 otherwise.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
-			if in.Properties, err = properties(props); err != nil {
+			if in.Properties, err = props.read(); err != nil {
 				return err
 			}
 			c, err := a.client()
@@ -325,7 +361,7 @@ func (a *app) etlRunCommand() *cobra.Command {
 	}
 	f := run.Flags()
 	f.BoolVar(&in.Simulate, "simulate", false, "do everything but the commit")
-	f.StringArrayVar(&props, "property", nil, propertyUse+" for this execution")
+	props.add(run, " for this execution")
 	f.StringVar(&key, "key", "", "idempotency `key`: the same key gives the same execution")
 	f.BoolVar(&wait, "wait", false, "wait until it has ended")
 	return run
@@ -334,12 +370,12 @@ func (a *app) etlRunCommand() *cobra.Command {
 func (a *app) etlScheduleCommand() *cobra.Command {
 	var in native.NewETLPlan
 	var at time.Time
-	var props []string
+	var props propertyFlags
 	plan := &cobra.Command{
 		Use: "schedule ETL", Short: "Plan executions of an ETL", Args: args(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
-			if in.Properties, err = properties(props); err != nil {
+			if in.Properties, err = props.read(); err != nil {
 				return err
 			}
 			c, err := a.client()
@@ -362,7 +398,7 @@ func (a *app) etlScheduleCommand() *cobra.Command {
 	f := plan.Flags()
 	f.Var(timeFlag{&at}, "at", "`time` at which the next execution is due, as 2026-01-31T02:00:00Z (default: as stored, or now)")
 	f.Int64Var(&in.PeriodSeconds, "period", 0, "`seconds` from one execution to the next (default: as stored, or no more than one)")
-	f.StringArrayVar(&props, "property", nil, propertyUse+" for the next execution")
+	props.add(plan, " for the next execution")
 	return plan
 }
 

@@ -54,3 +54,24 @@ func TestETLWrongRequests(t *testing.T) {
 		}
 	}
 }
+
+func TestPropertyFlags(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"one": "a secret=\n", "two": "a\nb\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := propertyFlags{values: []string{"day=1", "x=a=b"}, files: []string{"db.password=" + filepath.Join(dir, "one")}}
+	got, err := p.read()
+	if err != nil || len(got) != 3 || got["day"] != "1" || got["x"] != "a=b" || got["db.password"] != "a secret=" {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, file := range []string{"a", "=" + filepath.Join(dir, "one"), "a=", "a=" + filepath.Join(dir, "two"), "a=" + filepath.Join(dir, "none"), "day=" + filepath.Join(dir, "one")} {
+		p.files = []string{file}
+		if _, err := p.read(); holdfast.ErrorCode(err) != holdfast.CodeInvalid || strings.Contains(err.Error(), "a secret") {
+			t.Errorf("%s: got %v, want that it is invalid", file, err)
+		}
+	}
+}

@@ -48,12 +48,12 @@ func (a *app) etlConfigurationCommand() *cobra.Command {
 
 func (a *app) etlConfigurationCreateCommand() *cobra.Command {
 	var in native.NewRunConfiguration
-	var props []string
+	var props propertyFlags
 	create := &cobra.Command{
 		Use: "create ETL", Short: "Give an ETL another run configuration", Args: args(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
-			if in.Properties, err = properties(props); err != nil {
+			if in.Properties, err = props.read(); err != nil {
 				return err
 			}
 			c, err := a.client()
@@ -68,7 +68,7 @@ func (a *app) etlConfigurationCreateCommand() *cobra.Command {
 		},
 	}
 	create.Flags().StringVar(&in.Name, "name", "", "`name`, unique in the ETL")
-	create.Flags().StringArrayVar(&props, "property", nil, propertyUse)
+	props.add(create, "")
 	create.Flags().BoolVar(&in.Active, "active", false, "executions use it from now on")
 	require(create, "name")
 	return create
@@ -76,21 +76,23 @@ func (a *app) etlConfigurationCreateCommand() *cobra.Command {
 
 func (a *app) etlConfigurationUpdateCommand() *cobra.Command {
 	var name string
-	var props []string
+	var props propertyFlags
 	update := &cobra.Command{
 		Use: "update ETL CONFIGURATION", Short: "Change a run configuration: what no flag names stays", Args: args(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in := native.RunConfigurationChange{Name: changed(cmd, "name", name)}
-			p, err := properties(props)
+			p, err := props.read()
 			if err != nil {
 				return err
 			}
-			in.Properties = changed(cmd, "property", p)
+			if props.given(cmd) {
+				in.Properties = &p
+			}
 			return a.changeRunConfiguration(cmd, args, in)
 		},
 	}
 	update.Flags().StringVar(&name, "name", "", "new `name`, unique in the ETL")
-	update.Flags().StringArrayVar(&props, "property", nil, propertyUse+": these replace all; ******** as a secret's value leaves it as it is")
+	props.add(update, ": these replace all; ******** as a secret's value leaves it as it is")
 	return update
 }
 
