@@ -62,16 +62,6 @@ func (r *run) renew(reply wire.BeatReply) {
 	r.properties.give(reply.Version, secrets.Properties)
 }
 
-// limit takes over another limit, also for what is under way.
-func (r *run) limit(bytesPerSec *int64) {
-	if bytesPerSec == nil || *bytesPerSec == r.rateNow {
-		return
-	}
-	r.log.InfoContext(r.link, "limit of bytes a second changed", "from", r.rateNow, "to", *bytesPerSec)
-	r.rateNow = *bytesPerSec
-	r.rate.Set(r.rateNow)
-}
-
 // hear notes that the control plane has answered.
 func (r *run) hear() { r.heard.Store(int64(time.Since(r.began))) }
 

@@ -198,7 +198,7 @@ func (o *bucketOutput) remove(ctx context.Context, prefix string) {
 		}
 	}
 	if err != nil {
-		o.f.e.logOf().InfoContext(ctx, "objects that no version names are left", "prefix", o.shown+"/"+prefix, "error", err)
+		o.f.e.log.InfoContext(ctx, "objects that no version names are left", "prefix", o.shown+"/"+prefix, "error", err)
 	}
 }
 

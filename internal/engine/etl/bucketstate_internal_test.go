@@ -22,7 +22,7 @@ func openStateAs(t *testing.T, c s3.Config, number holdfast.ExecutionID, fence h
 		t.Fatal(err)
 	}
 	req := engine.ETL{Installation: "here", Job: 1001, Execution: number, Fence: fence}
-	f := &flow{e: &execution{req: req, plan: &definition.Plan{Definition: &definition.Definition{}}}, plan: &definition.Flow{Load: definition.Load{Name: "a"}}}
+	f := &flow{e: &execution{req: req, log: slog.New(slog.DiscardHandler), plan: &definition.Plan{Definition: &definition.Definition{}}}, plan: &definition.Flow{Load: definition.Load{Name: "a"}}}
 	return &bucketOutput{output: &output{f: f, shown: location}, store: s, prefix: "out"}
 }
 
