@@ -5,12 +5,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
 	"github.com/holdfast-backup/holdfast/internal/store"
 )
 
@@ -62,9 +64,9 @@ type ScheduleETL struct {
 // A batch has a new execution, which waits for its turn behind others of the same
 // ETL; what is planned stays. One that waits with the same properties is joined, and
 // when [holdfast.MaxFollowUps] wait the request is refused. A service is switched
-// on; when it is on, properties that are given apply from its next round, but
-// whether it simulates stays, and one that is coming to rest is switched on again
-// afterwards.
+// on; when it is on, properties that are given apply from its next round, but those
+// that do not fit its definition are refused, whether it simulates stays, and one that
+// is coming to rest is switched on again afterwards.
 //
 // CodeInvalid for properties that no execution can have, CodeForbidden for one that
 // is a secret by its name from who may not write run configurations, CodeConflict
@@ -139,11 +141,12 @@ func (s *Service) askETL(
 	ctx context.Context, actor holdfast.Actor, op Operation, id holdfast.JobID, key string, request any,
 	do func(context.Context, store.Tx, *turn) (ETLAnswer, error),
 ) (ETLAnswer, error) {
+	parsed := map[string]*definition.Definition{}
 	for try := 1; ; try++ {
 		var answer ETLAnswer
 		t := &turn{now: s.now()}
 		err := s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
-			*t = turn{now: t.now, by: actor.String()}
+			*t = turn{now: t.now, by: actor.String(), parsed: parsed}
 			var err error
 			if t.job, err = findETL(ctx, tx, actor, op, id); err != nil {
 				return err
@@ -172,6 +175,12 @@ func (s *Service) askETL(
 		if err == nil {
 			s.tellOf(ctx, t)
 			return answer, nil
+		}
+		if errors.Is(err, errNotParsed) && try < wishTries {
+			if parsed[t.unread], err = definition.Parse([]byte(t.unread)); err != nil {
+				return ETLAnswer{}, err
+			}
+			continue
 		}
 		if !t.raced || holdfast.ErrorCode(err) != holdfast.CodeConflict || try == wishTries {
 			return ETLAnswer{}, err
@@ -337,10 +346,40 @@ func (t *turn) runService(ctx context.Context, tx store.Tx, actor holdfast.Actor
 	if on.Fence > 0 && run.Simulate != on.ETL.Simulate {
 		return ETLAnswer{Execution: on.ID, Refused: refusedSimulate}, nil // its rounds go on as they began
 	}
+	if why, err := t.unfit(ctx, tx, *on, run); why != "" || err != nil {
+		return ETLAnswer{Execution: on.ID, Refused: why}, err
+	}
 	if _, err := t.give(ctx, tx, *on, run); err != nil {
 		return ETLAnswer{}, err
 	}
 	return ETLAnswer{Execution: on.ID}, t.record(ctx, tx, actor, "etl.run", runFacts(*on, run))
+}
+
+// unfit says why a service that is on cannot have the properties; empty: it can. It
+// would go on with those that it has, and end with its worker: they do not fit its
+// next start. errNotParsed when its definition is to be read before.
+func (t *turn) unfit(ctx context.Context, r store.Reader, on holdfast.Execution, run holdfast.ETLRun) (string, error) {
+	spec := *t.job.ETL
+	start, err := r.ETLStart(ctx, on.ID)
+	switch {
+	case err == nil:
+		spec = start.Spec
+	case holdfast.ErrorCode(err) != holdfast.CodeNotFound: // it waits for its first start
+		return "", err
+	}
+	properties, err := spec.PropertiesOf(run)
+	if err != nil {
+		return "", err
+	}
+	d, ok := t.parsed[spec.Definition]
+	if !ok {
+		t.unread = spec.Definition
+		return "", errNotParsed
+	}
+	if _, _, err := d.Bind(definition.Source{properties}, t.now); err != nil {
+		return "the properties do not fit the service: " + holdfast.ErrorMessage(err), nil
+	}
+	return "", nil
 }
 
 // on returns the execution that keeps a service switched on, or that will when the

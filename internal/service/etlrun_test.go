@@ -337,7 +337,6 @@ func TestSecretsOfAnETLThatMayNotBeWritten(t *testing.T) {
 		}
 	}
 	must(r.svc.RunETL(ctx, some, service.RunETL{Job: one.ID, Properties: map[string]string{"api_token": "mine"}}))(t)
-	must(r.svc.RunETL(ctx, some, service.RunETL{Job: two.ID, Properties: map[string]string{"x": "3"}}))(t)
 	for _, c := range []struct {
 		name  string
 		actor holdfast.Actor
@@ -503,6 +502,49 @@ func TestExecuteKeepsTheBoundsOfAnETL(t *testing.T) {
 	s = r.set(berlinETL, "full")
 	_, err = r.svc.Execute(ctx, r.admin, service.Run{Job: s.job.ID, IfBusy: service.Queue})
 	wantCode(t, err, holdfast.CodeConflict)
+}
+
+// Properties that do not fit would be left by the rounds, and end the service at its
+// next restart. What they are to fit is what it has started with.
+func TestAServiceThatIsOnRefusesPropertiesThatDoNotFit(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	text := func(kind string) string {
+		return definitionOf(newName(), "service", "berlin", "berlin") + "parameters:\n  level: {type: " + kind + ", default: 1}\n"
+	}
+	for name, c := range map[string]struct {
+		started bool
+		changed string // the parameter's type in a definition that comes later
+		level   string
+		refused bool
+	}{
+		"a number":                    {started: true, level: "2"},
+		"no number":                   {started: true, level: "planted", refused: true},
+		"no number, not started yet":  {level: "planted", refused: true},
+		"fits the new definition":     {started: true, changed: "text", level: "planted", refused: true},
+		"fits the one it has started": {started: true, changed: "boolean", level: "2"},
+	} {
+		j := r.etl(newName(), text("integer"))
+		on := must(r.svc.RunETL(ctx, r.admin, service.RunETL{Job: j.ID}))(t)
+		if c.started {
+			start := must(j.ETL.StartOf(nil))(t)
+			must(0, r.store.Update(ctx, func(tx store.Tx) error { return tx.KeepETLStart(ctx, on.Execution, start) }))(t)
+			r.move(must(r.svc.Execution(ctx, r.admin, on.Execution))(t), holdfast.MoveStart)
+		}
+		if c.changed != "" {
+			must(r.svc.UpdateETL(ctx, r.admin, j.ID, func(j *holdfast.Job) error {
+				j.ETL.Definition = strings.Replace(j.ETL.Definition, "integer", c.changed, 1)
+				j.ETL.Definition = strings.Replace(j.ETL.Definition, "default: 1", "default: true", 1)
+				return nil
+			}))(t)
+		}
+		got := must(r.svc.RunETL(ctx, r.admin, service.RunETL{Job: j.ID, Properties: map[string]string{"level": c.level}}))(t)
+		is := must(r.svc.Execution(ctx, r.admin, on.Execution))(t)
+		if (got.Refused != "") != c.refused || c.refused != (is.ETL.Properties["level"] == "") || strings.Contains(got.Refused, "planted") {
+			t.Errorf("%s: got %+v and properties %v, want them refused: %t", name, got, is.ETL.Properties, c.refused)
+		}
+	}
 }
 
 // Rounds that have begun to load do not become a simulation, and nobody is told so.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
 	"github.com/holdfast-backup/holdfast/internal/store"
 )
 
@@ -20,6 +21,9 @@ type turn struct {
 	planned []holdfast.Execution // the one that is due next first
 	current *holdfast.Execution  // works, or is held up at it; nil: none
 	queued  []holdfast.Execution // wait for their turn, by id
+
+	parsed map[string]*definition.Definition // that have been read, by their text
+	unread string                            // the definition that is to be read, with errNotParsed
 
 	changes []change
 	raced   bool // a compare-and-set has lost: another try may win
