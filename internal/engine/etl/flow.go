@@ -166,6 +166,9 @@ func (f *flow) unit(ctx context.Context, conn *pgx.Conn, t *target) (more bool, 
 		return false, err
 	}
 	f.work = w
+	if err := f.readsTarget(ctx, tx, t); err != nil {
+		return false, err
+	}
 	var c counts
 	had := false
 	if !w.nothing {

@@ -52,6 +52,35 @@ func (f *flow) replace(ctx context.Context, tx pgx.Tx, t *target, m mapping, fd 
 	return f.copyInto(ctx, tx, t, t.sql, m, fd)
 }
 
+// readsTarget refuses to replace a table that the flow itself reads: its source holds
+// the table until all is read, and the replace waits for that with everything copied.
+func (f *flow) readsTarget(ctx context.Context, tx pgx.Tx, t *target) error {
+	if f.plan.Load.Mode != definition.LoadReplace {
+		return nil
+	}
+	for _, s := range f.sources {
+		var pid int32
+		var transaction string
+		err := s.tx.QueryRow(ctx, "SELECT pid, virtualtransaction FROM pg_catalog.pg_locks WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'virtualxid'").Scan(&pid, &transaction)
+		if err != nil {
+			return queryError(err, "look at the source's own locks")
+		}
+		var reads bool
+		// Of another server, no session has the same number, transaction and table.
+		err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON d.oid = l.database AND d.datname = pg_catalog.current_database()
+			WHERE l.locktype = 'relation' AND l.pid = $2::int4 AND l.virtualtransaction = $3::text
+				AND (l.relation = $1::oid OR l.relation IN (SELECT relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree($1::oid::pg_catalog.regclass))))`, t.oid, pid, transaction).Scan(&reads)
+		switch {
+		case err != nil:
+			return queryError(err, "look at who reads "+t.name)
+		case reads:
+			return holdfast.Errorf(holdfast.CodeInvalid, "load %s: the flow reads the table %s, which it is to replace", f.plan.Load.Name, t.name).
+				WithHint("use mode merge, which deletes what does not arrive; or load into another table, and replace this one from there")
+		}
+	}
+	return nil
+}
+
 // hindranceSQL names the first thing about a table that a copy made with LIKE
 // would not have, or that would keep on to the old table. No operator may stand
 // here, and in any other SQL of the engine, between two types for which pg_catalog

@@ -100,6 +100,27 @@ func TestReplace(t *testing.T) {
 	p.nothingLeft(t)
 }
 
+// A table that is replaced by what is read of it would wait for itself.
+func TestReplaceOfWhatIsRead(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	p.shop.Exec(t, "", `CREATE TABLE a (id int); INSERT INTO a SELECT generate_series(1, 10); CREATE VIEW v AS SELECT * FROM a; CREATE TABLE other (id int);
+		CREATE TABLE parted (id int) PARTITION BY RANGE (id); CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (100); INSERT INTO parted VALUES (1)`)
+	for i, c := range []struct{ from, into string }{{"a", "a"}, {"v", "a"}, {"parted", "part"}, {"part", "parted"}, {"a", "other"}} {
+		req := p.order(t, "\nextract: [{name: a, connection: shop, query: select id from "+c.from+" where id > 5}]\nload: [{from: a, connection: shop, table: "+c.into+", mode: replace}]\n")
+		req.Definition = strings.Replace(req.Definition, "\nextract:", "\nempty: ok\nextract:", 1)
+		req.Execution += holdfast.ExecutionID(i)
+		if c.into == "other" {
+			run(t, req)
+			continue
+		}
+		fail(t, req, holdfast.CodeInvalid, "reads the table public."+c.into, "merge")
+	}
+	if got := p.shop.Value(t, "", "SELECT (SELECT count(*) FROM a) || ' ' || (SELECT count(*) FROM parted) || ' ' || (SELECT count(*) FROM other)"); got != "10 1 5" {
+		t.Errorf("got %s rows", got)
+	}
+}
+
 // TestReplaceMeets lets others work on the schema while a table's new rows come.
 func TestReplaceMeets(t *testing.T) {
 	t.Parallel()
