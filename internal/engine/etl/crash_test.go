@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl"
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/duck/ducktest"
 	"github.com/holdfast-backup/holdfast/internal/testkit"
 )
@@ -237,6 +238,42 @@ func childrenOf(pid int) []int {
 		}
 	}
 	return all
+}
+
+// A simulation that hangs holds up no other execution of its job: neither a real one
+// nor another simulation.
+func TestFrozenSimulation(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	p.shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1), (2)")
+	p.dwh.Exec(t, "", "CREATE TABLE a (id int)")
+	req := p.order(t, "\nextract: [{name: a, connection: shop, table: a}]\nload: [{from: a, connection: dwh, table: a, mode: replace}]\n")
+	run(t, req) // the books are there
+	for i, simulate := range []bool{false, true} {
+		frozen := req
+		frozen.Execution, frozen.Simulate = holdfast.ExecutionID(1010+2*i), true
+		at, thaw, over := make(chan struct{}), make(chan struct{}), make(chan error)
+		go func() {
+			_, err := etl.New(etl.Config{Step: func(name string) {
+				if name == "loaded" {
+					close(at)
+					<-thaw
+				}
+			}}).Run(context.Background(), frozen)
+			over <- err
+		}()
+		<-at
+		next := req
+		next.Execution, next.Simulate = frozen.Execution+1, simulate
+		begin := time.Now()
+		run(t, next)
+		if took := time.Since(begin); took > 20*time.Second {
+			t.Errorf("simulated %t: it took %s", simulate, took)
+		}
+		close(thaw)
+		wantError(t, <-over, holdfast.CodeUnavailable)
+	}
+	p.nothingLeft(t)
 }
 
 // TestThawed freezes an execution at each of its steps, lets the next fence do all

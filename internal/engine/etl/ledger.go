@@ -44,11 +44,12 @@ func (e *execution) claim(ctx context.Context) error {
 		return err
 	}
 	e.p.step("claim")
+	claim := e.claimTarget
 	if e.req.Simulate {
-		return nil // each flow claims in the transaction that it rolls back
+		claim = e.clearTarget // each flow claims in the transaction that it rolls back
 	}
 	for _, t := range e.targets() {
-		if err := e.claimTarget(ctx, t); err != nil {
+		if err := claim(ctx, t); err != nil {
 			return err
 		}
 	}
@@ -85,6 +86,16 @@ func (e *execution) claimTarget(ctx context.Context, t place) error {
 		return queryError(err, "commit the claim")
 	}
 	return nil
+}
+
+// clearTarget makes room in a target for a simulation.
+func (e *execution) clearTarget(ctx context.Context, t place) error {
+	conn, err := e.connect(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer pgsession.Close(ctx, conn)
+	return e.owner.EndOthers(ctx, conn)
 }
 
 // allFences closes an execution for good.
@@ -137,8 +148,13 @@ func (e *execution) claimIn(ctx context.Context, tx pgx.Tx, flows []string) erro
 }
 
 // endSuperseded ends the sessions of the job's other executions: one runs at a
-// time, so they are frozen or cut off, and may hold locks that we need.
+// time, so they are frozen or cut off, and may hold locks that we need. Simulations
+// leave no row that could be seen, and sessions of earlier releases do not name their
+// job.
 func (e *execution) endSuperseded(ctx context.Context, conn *pgx.Conn) error {
+	if err := e.owner.EndOthers(ctx, conn); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, pgsession.QueryLimit)
 	defer cancel()
 	if b, err := findBooks(ctx, conn); err != nil || !b.tables {

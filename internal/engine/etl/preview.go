@@ -40,7 +40,7 @@ func (p *Pipeline) Preview(ctx context.Context, req engine.ETL, n int) ([]engine
 		return nil, err
 	}
 	v := &preview{n: min(max(n, 1), previewRows), found: map[string]engine.Relation{}}
-	e.preview = true
+	e.preview, e.owner.Job = true, 0 // it stands in no execution's way, and none ends it
 	defer e.closeEngine(ctx)
 	for _, f := range e.flows {
 		if err := f.show(ctx, v); err != nil {

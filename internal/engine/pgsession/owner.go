@@ -20,20 +20,38 @@ import (
 type Owner struct {
 	Installation string
 	Execution    holdfast.ExecutionID
+	// Job is that of the execution when its sessions are to be found by it, too; see
+	// [Owner.EndOthers]. Zero: they are not.
+	Job holdfast.JobID
 }
 
+// nameLimit is how much of an application_name the server keeps: NAMEDATALEN - 1.
+const nameLimit = 63
+
 // prefix begins the application_name of every session of the owner; the fence
-// follows. The server keeps 63 bytes of it, so the installation is shortened.
-func (o Owner) prefix() string {
+// follows, and the job. The server keeps so little of it that the installation is
+// shortened.
+func (o Owner) prefix() string { return fmt.Sprintf("%s%d fence ", o.anybody(), o.Execution) }
+
+// anybody begins the application_name of the sessions of every execution.
+func (o Owner) anybody() string {
 	if o.Installation == "" {
-		return fmt.Sprintf("holdfast execution %d fence ", o.Execution)
+		return "holdfast execution "
 	}
-	return fmt.Sprintf("holdfast %s execution %d fence ", o.short(), o.Execution)
+	return "holdfast " + o.short() + " execution "
 }
+
+// suffix ends the application_name of the sessions of every execution of the job.
+func (o Owner) suffix() string { return fmt.Sprintf(" job %d", o.Job) }
 
 // Session is the application_name of a session with the fence.
 func (o Owner) Session(f holdfast.Fence) string {
-	return o.prefix() + strconv.FormatUint(uint64(f), 10)
+	name := o.prefix() + strconv.FormatUint(uint64(f), 10)
+	// A number that was cut would be another job's.
+	if with := name + o.suffix(); o.Job != 0 && len(with) <= nameLimit {
+		return with
+	}
+	return name
 }
 
 // Slot is the name of the slot that a backup holds. It is temporary: it lives as
@@ -65,8 +83,36 @@ func (o Owner) End(ctx context.Context, site engine.Site, upTo holdfast.Fence) e
 // when they have ended. A session with a higher fence makes us the outdated one:
 // [engine.ErrStale].
 func (o Owner) EndOver(ctx context.Context, conn *pgx.Conn, upTo holdfast.Fence) error {
+	return end(ctx, conn, func() ([]int32, error) { return o.sessions(ctx, conn, upTo) })
+}
+
+// EndOthers terminates the sessions of the job's other executions, and returns when
+// they have ended.
+func (o Owner) EndOthers(ctx context.Context, conn *pgx.Conn) error {
+	if o.Job == 0 {
+		return nil
+	}
+	return end(ctx, conn, func() ([]int32, error) {
+		ctx, cancel := context.WithTimeout(ctx, QueryLimit)
+		defer cancel()
+		rows, err := conn.Query(ctx, `SELECT pid FROM pg_catalog.pg_stat_activity WHERE pg_catalog.starts_with(application_name, $1::text)
+			AND pg_catalog.right(application_name, pg_catalog.length($2::text)) OPERATOR(pg_catalog.=) $2::text
+			AND NOT pg_catalog.starts_with(application_name, $3::text) AND pid <> pg_catalog.pg_backend_pid() AND usename = session_user`, o.anybody(), o.suffix(), o.prefix())
+		if err != nil {
+			return nil, QueryError(err, "list the sessions")
+		}
+		pids, err := pgx.CollectRows(rows, pgx.RowTo[int32])
+		if err != nil {
+			return nil, QueryError(err, "list the sessions")
+		}
+		return pids, nil
+	})
+}
+
+// end terminates sessions until there are none.
+func end(ctx context.Context, conn *pgx.Conn, list func() ([]int32, error)) error {
 	for deadline := time.Now().Add(goneLimit); ; {
-		pids, err := o.sessions(ctx, conn, upTo)
+		pids, err := list()
 		if err != nil || len(pids) == 0 {
 			return err
 		}
@@ -108,7 +154,8 @@ func (o Owner) sessions(ctx context.Context, conn *pgx.Conn, upTo holdfast.Fence
 		if err := rows.Scan(&pid, &name); err != nil {
 			return nil, QueryError(err, "list the sessions")
 		}
-		fence, err := strconv.ParseUint(strings.TrimPrefix(name, prefix), 10, 64)
+		number, _, _ := strings.Cut(strings.TrimPrefix(name, prefix), " job ")
+		fence, err := strconv.ParseUint(number, 10, 64)
 		switch {
 		case err != nil: // somebody else's name that begins as ours
 		case holdfast.Fence(fence) <= upTo:
