@@ -169,11 +169,7 @@ func (s *Service) previewed(
 	ctx context.Context, r store.Reader, actor holdfast.Actor, in PreviewETL, d *definition.Definition, parseErr error,
 ) (holdfast.Job, error) {
 	if in.Job != 0 {
-		j, err := findETL(ctx, r, actor, opPreviewETL, in.Job)
-		if err != nil {
-			return j, err
-		}
-		return j, coversAll(actor, j)
+		return findETL(ctx, r, actor, opPreviewETL, in.Job)
 	}
 	if in.Site != 0 {
 		if _, err := findSite(ctx, r, actor, opPreviewETL, in.Site); err != nil {

@@ -44,7 +44,15 @@ func findExecution(ctx context.Context, r store.Reader, actor holdfast.Actor, op
 	if err != nil {
 		return holdfast.Execution{}, found(err, executionWord(id))
 	}
-	return e, allow(actor, op, target{what: executionWord(id), sites: []holdfast.SiteID{e.Site}})
+	err = allow(actor, op, target{what: executionWord(id), sites: []holdfast.SiteID{e.Site}})
+	if err != nil || e.Type != holdfast.JobETL || rules[op].role == holdfast.RoleReader {
+		return e, err
+	}
+	j, err := r.Job(ctx, e.Account, e.Job)
+	if err != nil {
+		return e, err
+	}
+	return e, coversAll(actor, op, j)
 }
 
 // Executions lists the executions of the sites that the credential covers, the

@@ -23,13 +23,18 @@ type JobView struct {
 
 func jobWord(id holdfast.JobID) string { return fmt.Sprintf("job %d", id) }
 
-// findJob returns the job, also a deleted one, when the actor may do op to it.
+// findJob returns the job, also a deleted one, when the actor may do op to it. What
+// is more than reading takes a credential for every site of an ETL: it works on the
+// others as on the job's own.
 func findJob(ctx context.Context, r store.Reader, actor holdfast.Actor, op Operation, id holdfast.JobID) (holdfast.Job, error) {
 	j, err := r.Job(ctx, actor.Principal.Account, id)
 	if err != nil {
 		return holdfast.Job{}, found(err, jobWord(id))
 	}
-	return j, allow(actor, op, target{what: jobWord(id), sites: []holdfast.SiteID{j.Site}})
+	if err := allow(actor, op, target{what: jobWord(id), sites: []holdfast.SiteID{j.Site}}); err != nil {
+		return j, err
+	}
+	return j, coversAll(actor, op, j)
 }
 
 // liveJob is findJob for a job that is not deleted.

@@ -25,7 +25,7 @@ func (s *Service) CreateTrigger(ctx context.Context, actor holdfast.Actor, in ho
 		if err != nil {
 			return err
 		}
-		run, err := mayChain(ctx, tx, actor, opCreateTrigger, in.Run)
+		run, err := liveJob(ctx, tx, actor, opCreateTrigger, in.Run)
 		if err != nil {
 			return err
 		}
@@ -58,15 +58,6 @@ func triggerDefaults(t holdfast.Trigger, run holdfast.Job) holdfast.Trigger {
 		t.RunType = holdfast.RunDelta
 	}
 	return t
-}
-
-// mayChain is liveJob for a job that the actor may have a trigger run.
-func mayChain(ctx context.Context, r store.Reader, actor holdfast.Actor, op Operation, id holdfast.JobID) (holdfast.Job, error) {
-	run, err := liveJob(ctx, r, actor, op, id)
-	if err == nil && run.ETL != nil {
-		err = coversAll(actor, run)
-	}
-	return run, err
 }
 
 // roomForTrigger refuses a trigger beside those that there are.
@@ -119,21 +110,21 @@ func (s *Service) Triggers(ctx context.Context, actor holdfast.Actor, job holdfa
 		if err != nil {
 			return err
 		}
-		list, err = triggersOf(ctx, r, actor, opTriggers, j)
+		list, err = triggersOf(ctx, r, actor, j)
 		return err
 	})
 	return list, err
 }
 
-// triggersOf lists the triggers of a job that the actor may do op to.
-func triggersOf(ctx context.Context, r store.Reader, actor holdfast.Actor, op Operation, j holdfast.Job) ([]holdfast.Trigger, error) {
+// triggersOf lists the triggers of a job that the actor may see.
+func triggersOf(ctx context.Context, r store.Reader, actor holdfast.Actor, j holdfast.Job) ([]holdfast.Trigger, error) {
 	all, err := r.Triggers(ctx, j.Account, j.ID)
 	if err != nil {
 		return nil, err
 	}
 	var list []holdfast.Trigger
 	for _, t := range all {
-		_, err := findJob(ctx, r, actor, op, t.Run)
+		_, err := findJob(ctx, r, actor, opTriggers, t.Run)
 		if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
 			continue
 		}
@@ -146,8 +137,8 @@ func triggersOf(ctx context.Context, r store.Reader, actor holdfast.Actor, op Op
 }
 
 // triggerOf returns a trigger when it waits for the job.
-func triggerOf(ctx context.Context, r store.Reader, actor holdfast.Actor, op Operation, j holdfast.Job, id holdfast.TriggerID) (holdfast.Trigger, error) {
-	list, err := triggersOf(ctx, r, actor, op, j)
+func triggerOf(ctx context.Context, r store.Reader, actor holdfast.Actor, j holdfast.Job, id holdfast.TriggerID) (holdfast.Trigger, error) {
+	list, err := triggersOf(ctx, r, actor, j)
 	if err != nil {
 		return holdfast.Trigger{}, err
 	}
@@ -170,10 +161,10 @@ func (s *Service) SetTriggerActive(
 		if err != nil {
 			return err
 		}
-		if t, err = triggerOf(ctx, tx, actor, opSetTriggerActive, j, id); err != nil {
+		if t, err = triggerOf(ctx, tx, actor, j, id); err != nil {
 			return err
 		}
-		if _, err := mayChain(ctx, tx, actor, opSetTriggerActive, t.Run); err != nil {
+		if _, err := liveJob(ctx, tx, actor, opSetTriggerActive, t.Run); err != nil {
 			return err
 		}
 		if t.Active == active {
@@ -200,7 +191,7 @@ func (s *Service) DeleteTrigger(ctx context.Context, actor holdfast.Actor, job h
 		if err != nil {
 			return err
 		}
-		t, err := triggerOf(ctx, tx, actor, opDeleteTrigger, j, id)
+		t, err := triggerOf(ctx, tx, actor, j, id)
 		if err != nil {
 			return err
 		}
