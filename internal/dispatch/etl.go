@@ -304,7 +304,7 @@ func (d *Dispatcher) PreviewETL(ctx context.Context, t holdfast.ETLTask, rows in
 	}
 	out := make([]engine.Relation, 0, len(a.Relations))
 	for _, r := range a.Relations {
-		relation := engine.Relation{Name: r.Name, Columns: make([]engine.Column, 0, len(r.Columns)), Rows: r.Rows}
+		relation := engine.Relation{Name: r.Name, Columns: make([]engine.Column, 0, len(r.Columns)), Rows: r.Rows, Rejected: r.Rejected, Reason: r.Reason}
 		for _, c := range r.Columns {
 			relation.Columns = append(relation.Columns, engine.Column(c))
 		}

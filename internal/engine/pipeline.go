@@ -102,6 +102,10 @@ type Relation struct {
 	Name    string      `json:"name"`
 	Columns []Column    `json:"columns"`
 	Rows    [][]*string `json:"rows"`
+	// Rejected is how many of the rows that were read for it could not be taken, and
+	// Reason says which was the first, and why.
+	Rejected int64  `json:"rejected,omitempty"`
+	Reason   string `json:"reason,omitempty"`
 }
 
 // Column is a column of a relation.

@@ -84,6 +84,9 @@ type Relation struct {
 	Name    string      `json:"name"`
 	Columns []Column    `json:"columns"`
 	Rows    [][]*string `json:"rows"`
+	// Rejected is how many rows were left out, and Reason why the first was.
+	Rejected int64  `json:"rejected,omitempty"`
+	Reason   string `json:"reason,omitempty"`
 }
 
 // Column is a column of a relation.
@@ -101,7 +104,7 @@ func (r *Relation) validate() error {
 			return holdfast.Errorf(holdfast.CodeInvalid, "a row has %d values for %d columns", len(row), len(r.Columns))
 		}
 	}
-	return short("relation", r.Name, maxText)
+	return first(short("relation", r.Name, maxText), short("reason", r.Reason, maxText))
 }
 
 // Bound cuts what is too long out of a preview, so that it fits into an answer:

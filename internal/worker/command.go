@@ -153,7 +153,7 @@ func (w *Worker) commandETL(ctx context.Context, c wire.Command, secrets wire.Se
 	case wire.CommandPreview:
 		relations, err := p.Preview(ctx, req, c.Rows)
 		for _, r := range relations {
-			out := wire.Relation{Name: r.Name, Columns: make([]wire.Column, 0, len(r.Columns)), Rows: r.Rows}
+			out := wire.Relation{Name: r.Name, Columns: make([]wire.Column, 0, len(r.Columns)), Rows: r.Rows, Rejected: r.Rejected, Reason: r.Reason}
 			for _, column := range r.Columns {
 				out.Columns = append(out.Columns, wire.Column(column))
 			}

@@ -51,13 +51,10 @@ func (e *execution) logStart(ctx context.Context) {
 
 // judge looks at the execution as a whole.
 func (e *execution) judge(ctx context.Context) error {
-	var read, rejected int64
+	var read int64
 	for _, f := range e.flows {
 		read += f.result.Read
-		rejected += f.result.Rejected
-	}
-	if rejected > 0 {
-		e.warn(ctx, "rows were rejected: see the target's reject table", "rows", rejected)
+		f.warnRejects(ctx)
 	}
 	if read > 0 {
 		return nil

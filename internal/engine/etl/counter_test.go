@@ -191,10 +191,13 @@ load:
 				}
 			}
 		}
+		if r.Rejected > 0 {
+			fmt.Fprintf(&got, " (%d rejected: %s)", r.Rejected, r.Reason)
+		}
 		got.WriteString("\n")
 	}
 	want := `a: id integer region text | "1" "" | "2" "r"
-f: id integer v text | "1" "x" | "2" NULL
+f: id integer v text | "1" "x" | "2" NULL (1 rejected: 1.csv, line 3, column id: the value is no whole number)
 odd: id integer region text | "1" "" | "3" NULL
 masked: id integer region text c integer | "1" "" "7" | "3" NULL "7"
 joined: id integer v text | "1" "x"

@@ -17,11 +17,12 @@ import (
 
 // flow is one load at work, with all that it reads.
 type flow struct {
-	e      *execution
-	plan   *definition.Flow
-	result engine.FlowResult
-	phases phases
-	toldOf map[string]bool // extracts of which the log says that their query has changed
+	e        *execution
+	plan     *definition.Flow
+	result   engine.FlowResult
+	phases   phases
+	rejected rejectsSeen
+	toldOf   map[string]bool // extracts of which the log says that their query has changed
 
 	sources  map[place]*source
 	trackers map[string]*tracker // by extract

@@ -51,6 +51,7 @@ func (p *Pipeline) Preview(ctx context.Context, req engine.ETL, n int) ([]engine
 	for _, name := range e.relations() {
 		if r, ok := v.found[name]; ok {
 			e.mask.rows(r.Rows)
+			r.Reason = e.mask.text(r.Reason)
 			all = append(all, r)
 		}
 	}
@@ -106,10 +107,21 @@ func (f *flow) show(ctx context.Context, v *preview) (err error) {
 	} else if err := w.readings[0].showRows(ctx, v); err != nil {
 		return err
 	}
+	w.showRejects(v)
 	if len(f.plan.Target) == 0 {
 		return nil
 	}
 	return f.showTarget(ctx, v, w)
+}
+
+// showRejects says which rows were left out of what was read.
+func (w *work) showRejects(v *preview) {
+	for _, r := range w.readings {
+		if rel, ok := v.found[r.in.Name]; ok && rel.Reason == "" && r.rejects.count > 0 {
+			rel.Rejected, rel.Reason = r.rejects.count, r.rejects.first
+			v.found[r.in.Name] = rel
+		}
+	}
 }
 
 // show previews an extract in a database, and its steps there.

@@ -28,6 +28,7 @@ type rejects struct {
 	file    *os.File // nil: none came
 	w       *bufio.Writer
 	count   int64
+	first   string // of the rows: which it is, and why it was rejected
 	read    int64  // rows, in all
 	before  counts // of the units before this one, which limits count, too
 }
@@ -74,9 +75,16 @@ func (r *rejects) of(part string) func(rows.Reject) error {
 }
 
 func (r *rejects) add(part string, bad rows.Reject) (err error) {
-	if r.count++; r.on.MaxRows > 0 && r.before.rejected+r.count > r.on.MaxRows {
-		return holdfast.Errorf(holdfast.CodeInvalid, "extract %s: more than %d rows were rejected; the last: %s", r.extract.Name, r.on.MaxRows, where(part, bad)).
-			WithHint("mend the rows, or raise max_rows; nothing of this unit was loaded")
+	if r.count++; r.count == 1 {
+		r.first = where(part, bad)
+	}
+	if r.on.MaxRows > 0 && r.before.rejected+r.count > r.on.MaxRows {
+		text := "extract %s: more than %d rows were rejected; the last: %s"
+		args := []any{r.extract.Name, r.on.MaxRows, where(part, bad)}
+		if r.count > 1 {
+			text, args = text+"; the first: %s", append(args, r.first)
+		}
+		return holdfast.Errorf(holdfast.CodeInvalid, text, args...).WithHint("mend the rows, or raise max_rows; nothing of this unit was loaded, and no reject table has these rows")
 	}
 	if r.file == nil {
 		if r.file, err = r.f.e.tempFile(); err != nil {
@@ -159,7 +167,31 @@ func (r *rejects) store(ctx context.Context, tx pgx.Tx) error {
 	if err != nil {
 		return queryError(err, "write rejected rows to "+into)
 	}
+	r.f.noteRejects("table "+into, r.first)
 	return nil
+}
+
+// rejectsSeen says where the rejected rows of a flow are, and which was the first.
+type rejectsSeen struct{ in, first string }
+
+// noteRejects keeps what the execution's warning says of the rejected rows.
+func (f *flow) noteRejects(in, first string) {
+	if f.rejected.in == "" {
+		f.rejected = rejectsSeen{in, first}
+	}
+}
+
+// warnRejects warns of rejected rows. What an earlier attempt has rejected is counted
+// only.
+func (f *flow) warnRejects(ctx context.Context) {
+	if f.result.Rejected == 0 {
+		return
+	}
+	attrs := []any{"flow", f.plan.Load.Name, "rows", f.result.Rejected}
+	if f.rejected.in != "" {
+		attrs = append(attrs, "in", f.rejected.in, "first", f.rejected.first)
+	}
+	f.e.warn(ctx, "rows were rejected", attrs...)
 }
 
 // limits checks how many there are.
@@ -171,8 +203,8 @@ func (r *rejects) limits() error {
 	if float64(count) <= r.on.MaxRatio*float64(read) {
 		return nil
 	}
-	return holdfast.Errorf(holdfast.CodeInvalid, "extract %s: %d of %d rows were rejected, more than the share of %g", r.extract.Name, count, read, r.on.MaxRatio).
-		WithHint("mend the rows, or raise max_ratio; nothing of this unit was loaded")
+	return holdfast.Errorf(holdfast.CodeInvalid, "extract %s: %d of %d rows were rejected, more than the share of %g; the first: %s", r.extract.Name, count, read, r.on.MaxRatio, r.first).
+		WithHint("mend the rows, or raise max_ratio; nothing of this unit was loaded, and no reject table has these rows")
 }
 
 // text is the rejects, as CSV.
