@@ -22,7 +22,9 @@ func each(t *testing.T, step int, fn func(n int) bool) {
 	t.Helper()
 	first := 1 + rand.IntN(step)
 	t.Logf("operations from %d on, each %d", first, step)
-	for n := first; fn(n); n += step {
+	n := first
+	for fn(n) {
+		n += step
 	}
 }
 
@@ -296,7 +298,7 @@ func TestFrozenPrune(t *testing.T) {
 			g.prunings()
 			if !ended {
 				close(b.thaw)
-				<-done // whether it notices or not
+				_ = <-done // whether it notices or not
 			}
 			where := fmt.Sprintf("a prune that %s was frozen before %s", stage, b)
 			check := func() {

@@ -95,16 +95,16 @@ func loadRecords[T any](ctx context.Context, r *Repository, k kind, check func(T
 			if err == nil {
 				err = check(v)
 			}
-			switch holdfast.ErrorCode(err) {
-			case "":
+			code := holdfast.ErrorCode(err)
+			switch {
+			case err == nil:
 				found[id] = v
-			case holdfast.CodeNotFound:
-			case holdfast.CodeInvalid:
+			case code == holdfast.CodeInvalid:
 				if err := damaged(id, err); err != nil {
 					return nil, err
 				}
 				bad[id] = true
-			default:
+			case code != holdfast.CodeNotFound: // it was replaced
 				return nil, err
 			}
 		}

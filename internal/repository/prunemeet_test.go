@@ -54,11 +54,10 @@ func TestCommitsMeetADeletion(t *testing.T) {
 			if err := <-done; err != nil {
 				t.Errorf("%s: the prune has failed: %v; the writer: %v", b, err, got.err)
 			}
-			switch {
-			case got.err == nil:
+			if got.err == nil {
 				finished++
 				compare(t, readSet(t, g.r, got.id), want)
-			default:
+			} else {
 				failed++
 				if holdfast.ErrorCode(got.err) != holdfast.CodeConflict {
 					t.Errorf("%s: %v", b, got.err)
@@ -121,7 +120,7 @@ func TestTwoPrunes(t *testing.T) {
 		ended := false
 		select {
 		case <-b.there:
-		case <-done:
+		case _ = <-done:
 			ended = true
 		}
 		_, err := g.on(blind{g.b}, g.clock).Prune(context.Background(), g.options())
@@ -130,7 +129,7 @@ func TestTwoPrunes(t *testing.T) {
 		}
 		if !ended {
 			close(b.thaw)
-			<-done
+			_ = <-done
 		}
 		compare(t, readSet(t, g.r, kept), gardenSet(1, 2))
 		g.soundAfter(b.String())
