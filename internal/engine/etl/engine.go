@@ -21,7 +21,7 @@ import (
 // or because it alone reads a file's format.
 func (f *flow) needsEngine() bool {
 	return len(f.plan.Engine) > 0 || slices.ContainsFunc(f.plan.Inputs, func(in definition.Input) bool {
-		return in.Extract.File != nil && in.Extract.File.Format != definition.FormatCSV
+		return in.Extract.File != nil && in.Extract.File.Format == definition.FormatParquet
 	})
 }
 
@@ -190,6 +190,11 @@ func (f *flow) computed(ctx context.Context, w *work) (*duck.Client, error) {
 	f.e.req.Report.Phase("extract")
 	sctx, cancel := context.WithCancelCause(ctx)
 	w.feeding = &feeding{cancel: cancel}
+	for _, r := range w.readings {
+		if err := r.look(ctx, c); err != nil {
+			return nil, err
+		}
+	}
 	streamed := f.streamed(w.readings)
 	for _, r := range w.readings {
 		if !streamed[r] {
@@ -247,8 +252,8 @@ func (e *execution) engineParameters() []duck.Parameter {
 }
 
 // streamed chooses inputs that need not be kept: those that one step reads once. Of
-// each database it is one, since it sends one relation at a time, and of files those
-// that the engine itself reads, but for JSON, which is made CSV for it each time.
+// each database it is one, since it sends one relation at a time; and Parquet whose
+// rows go through a program leaves the engine before it enters it again.
 func (f *flow) streamed(readings []*reading) map[*reading]bool {
 	all, busy := map[*reading]bool{}, map[*source]bool{}
 	for _, r := range readings {
@@ -257,7 +262,7 @@ func (f *flow) streamed(readings []*reading) map[*reading]bool {
 		case r.src != nil:
 			all[r], busy[r.src] = !busy[r.src], true
 		default:
-			all[r] = r.byEngine() && r.in.Extract.File.Format != definition.FormatJSON && len(r.files) > 0
+			all[r] = len(r.files) > 0 && (r.byEngine() || r.in.Extract.File.Format != definition.FormatParquet)
 		}
 	}
 	return all
@@ -269,7 +274,7 @@ func (r *reading) stream(ctx context.Context, c *duck.Client) (run func() error,
 	if !r.byEngine() {
 		return r.open(ctx, c, true)
 	}
-	if err := r.giveFiles(ctx, c, r.in.Name, true); err != nil || r.read > 0 { // many files are kept
+	if err := r.giveFiles(ctx, c, r.in.Name, r.declared(), true); err != nil || r.read > 0 { // many files are kept
 		return func() error { return nil }, err
 	}
 	return func() error {
@@ -302,7 +307,7 @@ func resultColumns(ctx context.Context, conn *pgx.Conn, columns []duck.Column) (
 // give reads an input into the engine, and checks that nothing was lost on the way.
 func (r *reading) give(ctx context.Context, c *duck.Client, streamed bool) error {
 	if r.byEngine() {
-		return r.giveFiles(ctx, c, r.in.Name, false)
+		return r.giveFiles(ctx, c, r.in.Name, r.declared(), false)
 	}
 	run, err := r.open(ctx, c, streamed)
 	if err != nil {
@@ -317,33 +322,50 @@ func (r *reading) give(ctx context.Context, c *duck.Client, streamed bool) error
 	return r.compare(ctx, c)
 }
 
-// byEngine reports whether the engine reads the input's files by itself.
-func (r *reading) byEngine() bool {
-	return r.in.Extract.File != nil && len(r.in.Rows) == 0 && r.rejects == nil
+// byEngine reports whether the engine reads the input's files by itself: Parquet whose
+// values are, without loss, ones of the types that the extract declares. What is text
+// to be read, as in CSV and JSON, is read here: strictly, and alike for every flow.
+func (r *reading) byEngine() bool { return r.fits && len(r.in.Rows) == 0 && r.rejects == nil }
+
+// look finds whether Parquet has the types that the extract declares.
+func (r *reading) look(ctx context.Context, c *duck.Client) error {
+	if f := r.in.Extract.File; f == nil || f.Format != definition.FormatParquet || len(r.files) == 0 {
+		return nil
+	}
+	s, _ := r.parquet()
+	own, err := c.Describe(ctx, s)
+	if err != nil {
+		return err
+	}
+	r.fits = true
+	for _, f := range r.in.Extract.File.Fields {
+		r.fits = r.fits && duck.Fits(own[f.Name], f.Type)
+	}
+	return nil
 }
 
-// giveFiles has the engine read files, now or as often as the relation is read.
-func (r *reading) giveFiles(ctx context.Context, c *duck.Client, relation string, streamed bool) error {
-	f := r.in.Extract.File
-	s := duck.Source{Format: duck.Format(f.Format), Header: f.Header, Comma: f.Comma, Null: f.Null}
-	for _, field := range f.Fields {
-		if r.rejects != nil { // what is no value of its type is to be rejected, and not to fail the engine
-			field.Type = "text"
-		}
-		s.Columns = append(s.Columns, duck.Column{Name: field.Name, Type: field.Type})
-	}
-	if len(r.files) == 0 {
-		feed, err := c.Feed(ctx, relation, s.Columns, duck.FormatCopy, false)
-		if err != nil {
-			return err
-		}
-		return feed.Close()
-	}
-	var size int64
+// parquet are the input's files, and their bytes.
+func (r *reading) parquet() (s duck.Source, size int64) {
 	for _, file := range r.files {
 		s.Files, s.Names = append(s.Files, file.file), append(s.Names, file.name)
 		size += file.seen.Size
 	}
+	return s, size
+}
+
+// declared are the columns of the input's files.
+func (r *reading) declared() []duck.Column {
+	var all []duck.Column
+	for _, f := range r.in.Extract.File.Fields {
+		all = append(all, duck.Column{Name: f.Name, Type: f.Type})
+	}
+	return all
+}
+
+// giveFiles has the engine read Parquet, now or as often as the relation is read.
+func (r *reading) giveFiles(ctx context.Context, c *duck.Client, relation string, columns []duck.Column, streamed bool) error {
+	s, size := r.parquet()
+	s.Columns = columns
 	n, err := c.Read(ctx, relation, s, streamed)
 	if err != nil {
 		return err
@@ -374,6 +396,9 @@ func (r *reading) open(ctx context.Context, c *duck.Client, streamed bool) (run 
 		for _, col := range r.columns {
 			arriving = append(arriving, col.row())
 		}
+	}
+	if program != nil {
+		program.Bound(func(c rows.Column) func([]byte) error { return duck.Bound(c.Type) })
 	}
 	columns, as := engineColumns(arriving)
 	for _, col := range columns {
@@ -448,10 +473,7 @@ func (r *reading) fileProgram(ctx context.Context, c *duck.Client) (*rows.Progra
 		return nil, nil, err
 	}
 	if format := r.in.Extract.File.Format; format != definition.FormatParquet {
-		var in rows.Format = csvOf(r.in.Extract.File)
-		if format == definition.FormatJSON {
-			in = rows.JSON{}
-		}
+		in := formatOf(r.in.Extract.File)
 		return program, func(ctx context.Context, w io.Writer, as duck.Format) error {
 			for _, file := range r.files {
 				err := r.transfer(ctx, w, program, in, as, file.name, func(ctx context.Context, w io.Writer) (int64, error) {
@@ -464,11 +486,18 @@ func (r *reading) fileProgram(ctx context.Context, c *duck.Client) (*rows.Progra
 			return nil
 		}, nil
 	}
+	if len(r.files) == 0 {
+		return program, func(context.Context, io.Writer, duck.Format) error { return nil }, nil
+	}
 	at := slices.IndexFunc(r.f.plan.Inputs, func(in definition.Input) bool { return in.Name == r.in.Name })
-	raw := "holdfast_raw_" + strconv.Itoa(at)
-	if err := r.giveFiles(ctx, c, raw, false); err != nil {
+	raw, texts := "holdfast_raw_"+strconv.Itoa(at), r.declared()
+	for i := range texts {
+		texts[i].Type = "text"
+	}
+	if err := r.giveFiles(ctx, c, raw, texts, false); err != nil {
 		return nil, nil, err
 	}
+	r.read = 0 // rows count as read when they come out of it
 	return program, func(ctx context.Context, w io.Writer, as duck.Format) error {
 		return r.transfer(ctx, w, program, rows.CSV{}, as, "", func(ctx context.Context, w io.Writer) (int64, error) {
 			d, err := c.Drain(ctx, raw)

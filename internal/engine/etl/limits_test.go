@@ -274,7 +274,7 @@ load: [{from: f, connection: dwh, table: a}]
 `
 	}
 	_, err := runEngine(t, toFiles(t, dwh, root, def("")))
-	wantError(t, err, holdfast.CodeInvalid, "a.json: line 2 is no object")
+	wantError(t, err, holdfast.CodeInvalid, "a.json: row 2: the line is no object of JSON")
 	req := toFiles(t, dwh, root, def(", on_reject: {}"), testkit.Allow(""))
 	req.Execution++
 	if f := mustRunEngine(t, req).Flows[0]; f.Read != 4 || f.Rejected != 2 || f.Loaded != 2 {

@@ -21,6 +21,9 @@ import (
 type feed struct {
 	columns []column
 	format  format // of what parts send, or of what their programs make of it
+	// written says that text is what somebody has written: it may stand for a value of
+	// any type.
+	written bool
 	// casts says that parts can cast columns to other types, and send text, too.
 	casts bool
 	// binary says that parts can send binary rows instead.
@@ -138,7 +141,7 @@ func (f *flow) load(ctx context.Context, tx pgx.Tx, t *target, fd feed) (counts,
 	if len(f.plan.Target) > 0 {
 		return f.loadByTarget(ctx, tx, t, fd)
 	}
-	m, err := t.match(ctx, tx.Conn(), f.plan.Load.Name, fd.columns, fd.format)
+	m, err := t.match(ctx, tx.Conn(), f.plan.Load.Name, fd.columns, fd.written || fd.format == csv)
 	if err != nil {
 		return counts{}, err
 	}

@@ -22,6 +22,7 @@ type reading struct {
 	src     *source // nil for files
 	sql     string  // bound
 	files   []inputFile
+	fits    bool     // they are Parquet, and have the declared types
 	columns []column // as they come, before row steps; of files as the target's server knows their types
 	rejects *rejects // nil: the first bad row fails the unit
 	read    int64    // rows; set when they have been read by way of the engine
@@ -94,7 +95,7 @@ func (f *flow) readNew(ctx context.Context, r *reading, number int, counters map
 // feed is what an input brings when no engine is between it and the target.
 func (r *reading) feed() (feed, error) {
 	if r.in.Extract.File != nil {
-		return r.csvFeed()
+		return r.fileFeed()
 	}
 	fd := feed{columns: r.columns, format: binary, casts: true}
 	p := part{send: func(ctx context.Context, w io.Writer, as format, casts map[string]string) (int64, error) {
@@ -238,13 +239,13 @@ func (r *reading) cast(casts map[string]string) string {
 	return "SELECT " + strings.Join(all, ", ") + " FROM (\n" + r.sql + "\n) AS q"
 }
 
-// csvFeed reads files of CSV, one after the other.
-func (r *reading) csvFeed() (feed, error) {
+// fileFeed reads files of CSV or JSON, one after the other.
+func (r *reading) fileFeed() (feed, error) {
 	columns, err := fieldColumns(r.in.Extract.File.Fields)
 	if err != nil {
 		return feed{}, err
 	}
-	fd := feed{format: binary, compile: r.compiler(columns)}
+	fd := feed{format: binary, written: true, compile: r.compiler(columns)}
 	program, err := fd.compile(nil)
 	if err != nil {
 		return fd, err
@@ -252,7 +253,7 @@ func (r *reading) csvFeed() (feed, error) {
 	fd.columns = columnsOf(program)
 	for _, file := range r.files {
 		fd.parts = append(fd.parts, part{
-			name: file.name, report: r.f.e.req.Report, in: csvOf(r.in.Extract.File), rejects: r.rejects,
+			name: file.name, report: r.f.e.req.Report, in: formatOf(r.in.Extract.File), rejects: r.rejects,
 			send: func(ctx context.Context, w io.Writer, _ format, _ map[string]string) (int64, error) {
 				return -1, r.f.e.copyFile(ctx, w, file.file)
 			},
@@ -261,7 +262,11 @@ func (r *reading) csvFeed() (feed, error) {
 	return fd, nil
 }
 
-func csvOf(f *definition.File) rows.CSV {
+// formatOf is how rows stand in files of CSV or JSON.
+func formatOf(f *definition.File) rows.Format {
+	if f.Format == definition.FormatJSON {
+		return rows.JSON{}
+	}
 	c := rows.CSV{Header: f.Header, Null: f.Null}
 	if f.Comma != "" {
 		c.Comma = f.Comma[0]
@@ -269,7 +274,8 @@ func csvOf(f *definition.File) rows.CSV {
 	return c
 }
 
-// fieldColumns are the columns of a file, with built-in types.
+// fieldColumns are the columns of a file, with built-in types. What cannot be read as
+// its type here is text, and the target reads it.
 func fieldColumns(fields []definition.Field) ([]rows.Column, error) {
 	all := make([]rows.Column, len(fields))
 	for i, f := range fields {
@@ -277,7 +283,9 @@ func fieldColumns(fields []definition.Field) ([]rows.Column, error) {
 		if err != nil {
 			return nil, err
 		}
-		all[i] = c
+		if all[i] = c; !rows.Readable(c) {
+			all[i] = rows.Column{Name: c.Name, OID: pgtype.TextOID, Type: "text"}
+		}
 	}
 	return all, nil
 }

@@ -186,8 +186,8 @@ type mapping struct {
 }
 
 // match maps columns by name. What the target cannot take is an error, before
-// anything is read.
-func (t *target) match(ctx context.Context, conn *pgx.Conn, flow string, arriving []column, as format) (mapping, error) {
+// anything is read. Written text stands for values of any type.
+func (t *target) match(ctx context.Context, conn *pgx.Conn, flow string, arriving []column, written bool) (mapping, error) {
 	m := mapping{casts: map[string]string{}, same: true, readable: true}
 	values := make([]string, len(arriving))
 	for i, a := range arriving {
@@ -205,7 +205,7 @@ func (t *target) match(ctx context.Context, conn *pgx.Conn, flow string, arrivin
 		m.columns = append(m.columns, a.name)
 		values[i] = "NULL"
 		switch {
-		case as == csv && a.oid == pgtype.TextOID: // the engine's text stands for values of any type
+		case written && a.oid == pgtype.TextOID:
 			m.parses = append(m.parses, definition.QuoteIdentifier(a.name)+"::"+c.typ)
 			continue
 		case !a.builtIn() || !c.builtIn():

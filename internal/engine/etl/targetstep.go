@@ -40,7 +40,7 @@ func (f *flow) loadByTarget(ctx context.Context, tx pgx.Tx, t *target, fd feed) 
 	if err != nil {
 		return c, err
 	}
-	m, err := t.match(ctx, tx.Conn(), f.plan.Load.Name, columns, binary)
+	m, err := t.match(ctx, tx.Conn(), f.plan.Load.Name, columns, false)
 	if err != nil {
 		return c, err
 	}

@@ -57,7 +57,7 @@ func decoderOf(postgres string) (decoder, error) {
 		return texts(func(dst, value []byte) ([]byte, error) { return hex.AppendEncode(append(dst, `\x`...), value), nil }), nil
 	case duck.WireOwn:
 		if d := ownDecoder(t.DuckDB); d != nil {
-			return d, nil
+			return within(duck.Bound(postgres), d), nil
 		}
 	case duck.WireNone:
 	}
@@ -67,6 +67,24 @@ func decoderOf(postgres string) (decoder, error) {
 // jsonbVersion begins a binary jsonb; the JSON follows.
 const jsonbVersion = 1
 
+// within looks first whether the engine has the values.
+func within(bound func([]byte) error, d decoder) decoder {
+	if bound == nil {
+		return d
+	}
+	return func(b *batch, column int, into *target) error {
+		for i := range b.rows {
+			if value, ok := b.value(i, column); ok {
+				if err := bound(value); err != nil {
+					return err
+				}
+			}
+		}
+		return d(b, column, into)
+	}
+}
+
+// ownDecoder decodes values that are within the bounds of a type of the engine's.
 func ownDecoder(typ string) decoder {
 	switch typ {
 	case "BOOLEAN":
@@ -75,12 +93,10 @@ func ownDecoder(typ string) decoder {
 		return fixed(2, func(v []byte) (uint16, error) { return binary.BigEndian.Uint16(v), nil })
 	case "INTEGER", "UINTEGER", "FLOAT":
 		return fixed(4, func(v []byte) (uint32, error) { return binary.BigEndian.Uint32(v), nil })
-	case "BIGINT", "DOUBLE":
+	case "BIGINT", "DOUBLE", "TIME":
 		return fixed(8, func(v []byte) (uint64, error) { return binary.BigEndian.Uint64(v), nil })
 	case "DATE":
 		return fixed(4, decodeDate)
-	case "TIME":
-		return fixed(8, decodeTime)
 	case "TIMESTAMP", "TIMESTAMPTZ":
 		return fixed(8, decodeTimestamp)
 	case "INTERVAL":
@@ -143,51 +159,28 @@ func fixed[T any](size int, decode func([]byte) (T, error)) decoder {
 
 var errLength = errors.New("does not have the length of its type")
 
-// The engine's calendar, in days and microseconds from 1970. Before the year 1 and
-// after the last moment of its timestamps, what it has no text for that PostgreSQL
-// reads.
-const (
-	firstDay    = -719162 // 0001-01-01
-	dayMicros   = 24 * 60 * 60 * 1_000_000
-	firstMoment = firstDay * dayMicros
-	lastMoment  = math.MaxInt64 - 1
-	lastDay     = lastMoment / dayMicros
-)
-
-var errMoment = errors.New("is before the year 1, or later than the engine knows")
-
+// The infinities of both are the largest number, and here its negative, and there the
+// smallest.
 func decodeDate(v []byte) (int32, error) {
-	switch days := int64(int32(binary.BigEndian.Uint32(v))); {
-	case days == math.MaxInt32:
+	switch days := int32(binary.BigEndian.Uint32(v)); days {
+	case math.MaxInt32:
 		return math.MaxInt32, nil
-	case days == math.MinInt32:
+	case math.MinInt32:
 		return -math.MaxInt32, nil
-	case days+epochDays < firstDay, days+epochDays > lastDay:
-		return 0, errMoment
 	default:
-		return int32(days + epochDays), nil
+		return days + epochDays, nil
 	}
 }
 
 func decodeTimestamp(v []byte) (int64, error) {
-	switch micros := int64(binary.BigEndian.Uint64(v)); {
-	case micros == math.MaxInt64:
+	switch micros := int64(binary.BigEndian.Uint64(v)); micros {
+	case math.MaxInt64:
 		return math.MaxInt64, nil
-	case micros == math.MinInt64:
+	case math.MinInt64:
 		return -math.MaxInt64, nil
-	case micros < firstMoment-epochMicros, micros > lastMoment-epochMicros:
-		return 0, errMoment
 	default:
 		return micros + epochMicros, nil
 	}
-}
-
-func decodeTime(v []byte) (int64, error) {
-	micros := int64(binary.BigEndian.Uint64(v))
-	if micros < 0 || micros > dayMicros {
-		return 0, errors.New("is no time of a day")
-	}
-	return micros, nil
 }
 
 // interval is how the engine stores one.
@@ -197,13 +190,9 @@ type interval struct {
 }
 
 func decodeInterval(v []byte) (interval, error) {
-	i := interval{
+	return interval{
 		micros: int64(binary.BigEndian.Uint64(v)), days: int32(binary.BigEndian.Uint32(v[8:])), months: int32(binary.BigEndian.Uint32(v[12:])),
-	}
-	if i == (interval{math.MaxInt32, math.MaxInt32, math.MaxInt64}) || i == (interval{math.MinInt32, math.MinInt32, math.MinInt64}) {
-		return i, errors.New("is an infinite interval, which the engine does not know")
-	}
-	return i, nil
+	}, nil
 }
 
 // decimals decodes numeric.
@@ -239,9 +228,8 @@ func decimals[T int16 | int32 | int64 | hugeint](width, scale int) decoder {
 }
 
 var (
-	errNumeric   = errors.New("is no numeric as a server sends them")
-	errNotFinite = errors.New("is NaN or infinite, which the engine does not know in its type")
-	errTooWide   = errors.New("has more digits than its type")
+	errNumeric = errors.New("is no numeric as a server sends them")
+	errTooWide = errors.New("has more digits than its type")
 )
 
 // unscaled reads a binary numeric as a number of units of the last place. Its header
@@ -252,12 +240,7 @@ func unscaled(v []byte, scale int, limit hugeint) (h hugeint, negative bool, err
 		return h, false, errNumeric
 	}
 	groups, weight := int(binary.BigEndian.Uint16(v)), int(int16(binary.BigEndian.Uint16(v[2:])))
-	switch sign := binary.BigEndian.Uint16(v[4:]); sign {
-	case 0, 0x4000:
-		negative = sign != 0
-	default:
-		return h, false, errNotFinite
-	}
+	negative = binary.BigEndian.Uint16(v[4:]) != 0
 	if len(v) != 8+2*groups {
 		return h, false, errNumeric
 	}

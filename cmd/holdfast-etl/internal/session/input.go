@@ -15,9 +15,9 @@ import (
 // slots.
 const maxHeld = 1024
 
-// input declares a relation that is read from a pipe or from files.
+// input declares a relation that is read from a pipe, or from Parquet files.
 func (s *Session) input(ctx context.Context, in *duck.Input, files []*os.File, r *duck.Response) error {
-	if (in.Format == duck.FormatCopy || in.Format == duck.FormatBinary) && !in.Streamed {
+	if in.Format != duck.FormatParquet && !in.Streamed {
 		r.Read = []string{in.Relation} // now, whatever becomes of it
 	}
 	rel := &relation{name: in.Relation, columns: in.Columns, input: in}
@@ -85,55 +85,32 @@ func (s *Session) table(ctx context.Context, rel *relation, body string, args []
 	return err
 }
 
-// The longest row of CSV or object of JSON is a part of the memory: the engine holds
-// some of them at once.
+// The longest row is a part of the memory: the engine holds some of them at once.
 const (
 	linesInMemory = 16
 	minLine       = 2 << 20  // bytes
 	maxLine       = 64 << 20 // bytes
 )
 
-// scanCSV reads CSV. Where the reader would pass over faults in silence, it reads text,
-// and an expression makes the value. Columns get their names behind the reader, which
-// folds and compares names in its own ways.
-func scanCSV(in *duck.Input, paths []string, line int64) string {
-	order := in.Order
-	if len(order) == 0 {
-		for _, c := range in.Columns {
-			order = append(order, c.Name)
+// scanCSV reads the CSV that a server has sent. Where the reader would pass over faults
+// in silence, it reads text, and an expression makes the value. Columns get their names
+// behind the reader, which folds and compares names in its own ways.
+func scanCSV(in *duck.Input, path string, line int64) string {
+	columns, selected := make([]string, len(in.Columns)), make([]string, len(in.Columns))
+	for i, c := range in.Columns {
+		t := duck.TypeOf(c.Type)
+		as, raw := t.DuckDB, fmt.Sprintf("%s.%d.%s", in.Relation, i, c.Name)
+		value := identifier(raw)
+		if t.Copied != "" {
+			as, value = "VARCHAR", apply(t.Copied, value)
 		}
-	}
-	columns := make([]string, len(order))
-	selected := make([]string, len(in.Columns))
-	for i, name := range order {
-		as, raw := "VARCHAR", fmt.Sprintf("%s.%d.%s", in.Relation, i, name)
-		if at := slices.IndexFunc(in.Columns, func(c duck.Column) bool { return c.Name == name }); at >= 0 {
-			t := duck.TypeOf(in.Columns[at].Type)
-			expression := t.Copied
-			if in.Format != duck.FormatCopy {
-				expression = t.Foreign
-			}
-			value := identifier(raw)
-			if expression == "" {
-				as = t.DuckDB
-			} else {
-				value = apply(expression, value)
-			}
-			selected[at] = value + " AS " + identifier(name)
-		}
+		selected[i] = value + " AS " + identifier(c.Name)
 		columns[i] = literal(raw) + ": " + literal(as)
 	}
-	comma, null, header := ",", "", false
-	if in.Format == duck.FormatCSV {
-		null, header = in.Null, in.Header
-		if in.Comma != "" {
-			comma = in.Comma
-		}
-	}
 	// PostgreSQL quotes what looks like its NULL; and so a quoted text is never NULL.
-	return fmt.Sprintf(`SELECT %s FROM read_csv(%s, auto_detect = false, header = %t, delim = %s, quote = '"', escape = '"', nullstr = %s, `+
-		`new_line = '\n', allow_quoted_nulls = false, strict_mode = true, max_line_size = %d, buffer_size = %[6]d, columns = {%[7]s})`,
-		strings.Join(selected, ", "), list(paths), header, literal(comma), literal(null), line, strings.Join(columns, ", "))
+	return fmt.Sprintf(`SELECT %s FROM read_csv(%s, auto_detect = false, header = false, delim = ',', quote = '"', escape = '"', nullstr = '', `+
+		`new_line = '\n', allow_quoted_nulls = false, strict_mode = true, max_line_size = %d, buffer_size = %[3]d, columns = {%[4]s})`,
+		strings.Join(selected, ", "), literal(path), line, strings.Join(columns, ", "))
 }
 
 // apply puts a column into an expression of package duck.

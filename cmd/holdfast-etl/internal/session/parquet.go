@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -89,39 +90,92 @@ func (s *Session) copyFile(ctx context.Context, f *os.File, path string) error {
 // filesDir is where the engine may open files by their names.
 func filesDir(dir string) string { return filepath.Join(dir, "files") }
 
-// scanParquet reads Parquet, whose columns have types of their own.
-func (s *Session) scanParquet(ctx context.Context, in *duck.Input, paths []string) (string, error) {
-	source := "read_parquet(" + list(paths) + ")"
-	rows, err := s.db.QueryContext(ctx, "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM "+source+")")
+// describe answers with the columns of Parquet files.
+func (s *Session) describe(ctx context.Context, d *duck.Describe, files []*os.File, r *duck.Response) error {
+	rel := &relation{}
+	defer rel.close()
+	names := map[string]string{}
+	for i, f := range files {
+		path, err := s.place(ctx, f)
+		if err != nil {
+			return err
+		}
+		rel.links = append(rel.links, path)
+		names[path] = d.Names[i]
+	}
+	columns, err := s.describeFiles(ctx, rel.links, d.Names)
+	r.Columns = columns
+	return naming(err, names)
+}
+
+// describeFiles returns the columns that Parquet files have, which must be the same in
+// all: the engine would cast those of the others to the types of the first.
+func (s *Session) describeFiles(ctx context.Context, paths, names []string) ([]duck.Column, error) {
+	var first []duck.Column
+	for i, path := range paths {
+		own, err := s.describeFile(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			first = own
+			continue
+		}
+		for _, c := range first {
+			at := slices.IndexFunc(own, func(o duck.Column) bool { return o.Name == c.Name })
+			switch {
+			case at < 0:
+				return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s has no column %s, and %s has", names[i], c.Name, names[0]).WithHint("%s", duck.HintFilesDiffer)
+			case own[at].Type != c.Type:
+				return nil, holdfast.Errorf(holdfast.CodeInvalid, "column %s is %s in %s, and %s in %s", c.Name, own[at].Type, names[i], c.Type, names[0]).
+					WithHint("%s", duck.HintFilesDiffer)
+			}
+		}
+	}
+	return first, nil
+}
+
+func (s *Session) describeFile(ctx context.Context, path string) (all []duck.Column, err error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet("+literal(path)+"))")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer rows.Close()
-	types := map[string]string{}
-	var names []string
 	for rows.Next() {
-		var name, typ string
-		if err := rows.Scan(&name, &typ); err != nil {
-			return "", err
+		var c duck.Column
+		if err := rows.Scan(&c.Name, &c.Type); err != nil {
+			return nil, err
 		}
-		types[name] = typ
-		names = append(names, name)
+		all = append(all, c)
 	}
-	if err := rows.Err(); err != nil {
+	return all, rows.Err()
+}
+
+// scanParquet reads Parquet, whose columns have types of their own.
+func (s *Session) scanParquet(ctx context.Context, in *duck.Input, paths []string) (string, error) {
+	own, err := s.describeFiles(ctx, paths, in.Names)
+	if err != nil {
 		return "", err
 	}
 	selected := make([]string, len(in.Columns))
 	for i, c := range in.Columns {
-		typ, ok := types[c.Name]
-		if !ok {
+		at := slices.IndexFunc(own, func(o duck.Column) bool { return o.Name == c.Name })
+		if at < 0 {
+			var names []string
+			for _, o := range own {
+				names = append(names, o.Name)
+			}
 			return "", holdfast.Errorf(holdfast.CodeInvalid, "%s has no column %s", in.Names[0], c.Name).
 				WithHint("it has %s", strings.Join(names, ", "))
 		}
+		if !duck.Fits(own[at].Type, c.Type) {
+			return "", holdfast.Errorf(holdfast.CodeInvalid, "column %s is %s in %s, and not %s", c.Name, own[at].Type, in.Names[0], c.Type)
+		}
 		value, want := identifier(c.Name), duck.TypeOf(c.Type).DuckDB
 		if want == "VARCHAR" { // as PostgreSQL writes it
-			_, value = duck.ResultOf(typ, value)
+			_, value = duck.ResultOf(own[at].Type, value)
 		}
 		selected[i] = fmt.Sprintf("CAST(%s AS %s) AS %s", value, want, identifier(c.Name))
 	}
-	return "SELECT " + strings.Join(selected, ", ") + " FROM " + source, nil
+	return "SELECT " + strings.Join(selected, ", ") + " FROM read_parquet(" + list(paths) + ")", nil
 }

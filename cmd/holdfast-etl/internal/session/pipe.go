@@ -1,14 +1,10 @@
 package session
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"math"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -25,7 +21,7 @@ func (s *Session) use(ctx context.Context, q query, r *duck.Response, run func(q
 	o := opened{names: map[string]string{}}
 	defer func() {
 		err = naming(err, o.names)
-		// What went wrong in a file says more than what the engine made of it.
+		// What is wrong with rows says more than what the engine made of it.
 		if fault := s.release(&o); fault != nil && err != nil {
 			err = fault
 		}
@@ -41,7 +37,7 @@ func (s *Session) use(ctx context.Context, q query, r *duck.Response, run func(q
 		if rel.input.Format == duck.FormatBinary {
 			q.scans[rel], err = s.openFeed(rel, &o, r)
 		} else {
-			q.scans[rel], err = s.openPipes(rel, &o, r)
+			q.scans[rel], err = s.openPipe(rel, &o, r)
 		}
 		if err != nil {
 			return err
@@ -56,25 +52,24 @@ func (s *Session) use(ctx context.Context, q query, r *duck.Response, run func(q
 	return run(q)
 }
 
-// opened are the pipes that a statement reads, and who writes into them.
+// opened are the pipes that a statement reads.
 type opened struct {
-	slots   []int
-	feeds   []func() error    // close them, and say what was wrong with their rows
-	names   map[string]string // of files, by the paths that the engine knows
-	writers sync.WaitGroup
+	slots []int
+	feeds []func() error    // close them, and say what was wrong with their rows
+	names map[string]string // of files, by the paths that the engine knows
 
 	mu    sync.Mutex // guards fault
-	fault error      // of a file
+	fault error      // of a feed's rows
 }
 
-// release closes the pipes, and so ends those who write; it returns what went wrong in
-// a file.
+// release closes the pipes, and returns what was wrong with the rows of one.
 func (s *Session) release(o *opened) error {
 	s.mu.Lock()
 	s.slots.free(o.slots)
 	s.mu.Unlock()
 	o.closeFeeds()
-	o.writers.Wait()
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	return o.fault
 }
 
@@ -126,55 +121,21 @@ func (s *Session) openFeed(rel *relation, o *opened, r *duck.Response) (scan str
 	return f.scan(token), nil
 }
 
-// openPipes opens a relation's files for one statement, and returns what reads their
-// paths: the engine resolves the path of a file, and refuses it, but a pipe has none. A
-// feed's pipe can be opened once.
-func (s *Session) openPipes(rel *relation, o *opened, r *duck.Response) (scan string, err error) {
+// openPipe opens a feed of CSV for one statement, and returns what reads its path: the
+// engine resolves the path of a file, and refuses it, but a pipe has none.
+func (s *Session) openPipe(rel *relation, o *opened, r *duck.Response) (scan string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if rel.input.Format == duck.FormatCopy {
-		if err := rel.spend(r); err != nil {
-			return "", err
-		}
-		slot, err := s.slots.take(rel.files[0])
-		if err != nil {
-			return "", err
-		}
-		rel.files[0] = nil
-		o.slots = append(o.slots, slot)
-		return scanCSV(rel.input, []string{slotPath(slot)}, s.line), nil
+	if err := rel.spend(r); err != nil {
+		return "", err
 	}
-	var paths []string
-	for i, f := range rel.files {
-		read, write, err := os.Pipe()
-		if err != nil {
-			return "", fmt.Errorf("make a pipe: %w", err)
-		}
-		slot, err := s.slots.take(read)
-		if err != nil {
-			closeAll([]*os.File{read, write})
-			return "", err
-		}
-		o.slots = append(o.slots, slot)
-		paths = append(paths, slotPath(slot))
-		name := rel.input.Names[i]
-		o.names[slotPath(slot)] = name
-		o.writers.Go(func() {
-			if err := pour(f, write, rel.input, s.line); err != nil {
-				o.note(of(name, err))
-			}
-		})
+	slot, err := s.slots.take(rel.files[0])
+	if err != nil {
+		return "", err
 	}
-	return scanCSV(rel.input, paths, s.line), nil
-}
-
-// of says which file an error is about.
-func of(name string, err error) error {
-	e, ok := errors.AsType[*holdfast.Error](err)
-	if !ok {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	return holdfast.Wrap(e.Code, err, "%s: %s", name, e.Msg).WithHint("%s", e.Hint)
+	rel.files[0] = nil
+	o.slots = append(o.slots, slot)
+	return scanCSV(rel.input, slotPath(slot), s.line), nil
 }
 
 // naming has a message of the engine call a file as people do.
@@ -190,81 +151,6 @@ func naming(err error, names map[string]string) error {
 		}
 	}
 	return err
-}
-
-// pourBuffer is what passes at once from a file into a pipe, in bytes.
-const pourBuffer = 256 << 10
-
-// pour writes a file from its beginning into a pipe, as CSV, and closes that. An error
-// is the file's, and must not look like its end: it becomes a row that no reader takes.
-func pour(f, pipe *os.File, in *duck.Input, longest int64) error {
-	defer func() { _ = pipe.Close() }()
-	to := &noted{w: pipe}
-	from := io.NewSectionReader(f, 0, math.MaxInt64)
-	var err error
-	if in.Format == duck.FormatJSON {
-		err = jsonLines(to, from, in.Columns, longest)
-	} else {
-		_, err = io.CopyBuffer(&lineEnds{w: to}, struct{ io.Reader }{from}, make([]byte, pourBuffer))
-	}
-	if err == nil || to.failed {
-		return nil // a reader that has enough closes the pipe
-	}
-	_, _ = io.WriteString(pipe, "\n\"")
-	return err
-}
-
-// lineEnds passes CSV on whose lines end with LF or CR LF, so that all end with LF: the
-// engine would go by the first that it finds, which may stand within a value.
-type lineEnds struct {
-	w      io.Writer
-	quoted bool // what comes is within quotes
-	cr     bool // the last byte was CR, outside of quotes, and is not written yet
-	buffer []byte
-}
-
-func (l *lineEnds) Write(p []byte) (int, error) {
-	if !l.cr && bytes.IndexByte(p, '\r') < 0 {
-		l.see(p)
-		return l.w.Write(p)
-	}
-	l.buffer = l.buffer[:0]
-	for rest := p; len(rest) > 0; {
-		if l.cr && rest[0] != '\n' {
-			l.buffer = append(l.buffer, '\r')
-		}
-		l.cr = false
-		part, after, found := bytes.Cut(rest, []byte{'\r'})
-		l.see(part)
-		l.buffer = append(l.buffer, part...)
-		if l.cr = found && !l.quoted; found && l.quoted {
-			l.buffer = append(l.buffer, '\r')
-		}
-		rest = after
-	}
-	if _, err := l.w.Write(l.buffer); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-// see follows quotes: one that stands for itself is written twice.
-func (l *lineEnds) see(p []byte) {
-	if bytes.Count(p, []byte{'"'})%2 == 1 {
-		l.quoted = !l.quoted
-	}
-}
-
-// noted is a writer that knows whether it failed.
-type noted struct {
-	w      io.Writer
-	failed bool
-}
-
-func (n *noted) Write(p []byte) (int, error) {
-	written, err := n.w.Write(p)
-	n.failed = n.failed || err != nil
-	return written, err
 }
 
 // readsTwice returns whether the engine's plan for a query reads a pipe more often

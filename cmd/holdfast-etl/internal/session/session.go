@@ -175,6 +175,8 @@ func (s *Session) do(ctx context.Context, req *duck.Request, files []*os.File, r
 		return s.set(ctx, req.Set)
 	case req.Input != nil:
 		return s.input(ctx, req.Input, files, r)
+	case req.Describe != nil:
+		return s.describe(ctx, req.Describe, files, r)
 	case req.Step != nil:
 		return s.step(ctx, req.Step, r)
 	case req.Assert != nil:

@@ -1,13 +1,8 @@
 package session
 
 import (
-	"bytes"
-	"encoding/csv"
-	"encoding/json"
 	"strings"
 	"testing"
-
-	"github.com/holdfast-backup/holdfast/internal/engine/etl/duck"
 )
 
 func TestExact(t *testing.T) {
@@ -56,43 +51,4 @@ func TestReadable(t *testing.T) {
 			t.Errorf("got  %q\nwant %q", got, c.want)
 		}
 	}
-}
-
-// FuzzJSONLines compares what it makes of a line with what two other decoders say.
-func FuzzJSONLines(f *testing.F) {
-	f.Add(`{"a": "x\"\n", "b": [1.10, {"c": 1e400}]}`)
-	f.Add(`{"a": 12345678901234.567890123456, "b": null}`)
-	f.Add(`{"A": 1, "a": "\ud800"}`)
-	f.Add(`[1]`)
-	f.Add(`null`)
-	columns := []duck.Column{{Name: "a", Type: "text"}, {Name: "b", Type: "jsonb"}}
-	f.Fuzz(func(t *testing.T, line string) {
-		if strings.ContainsAny(line, "\r\n") {
-			return
-		}
-		var out bytes.Buffer
-		if err := jsonLines(&out, strings.NewReader(line), columns, 1<<20); err != nil || out.Len() == 0 {
-			return
-		}
-		var object map[string]any
-		d := json.NewDecoder(strings.NewReader(line))
-		d.UseNumber()
-		if err := d.Decode(&object); err != nil {
-			t.Fatalf("%q is taken: %v", line, err)
-		}
-		r := csv.NewReader(&out)
-		record, err := r.Read()
-		if err != nil || len(record) != 2 {
-			t.Fatalf("%q became %q, %v", line, record, err)
-		}
-		if want, ok := object["a"].(string); ok && record[0] != strings.ReplaceAll(want, "\r\n", "\n") { // the reader folds these
-			t.Errorf("%q: got the text %q, want %q", line, record[0], want)
-		}
-		if want, ok := object["a"].(json.Number); ok && record[0] != want.String() {
-			t.Errorf("%q: got the number %q, want %q", line, record[0], want)
-		}
-		if object["b"] != nil && !json.Valid([]byte(record[1])) {
-			t.Errorf("%q: got the JSON %q", line, record[1])
-		}
-	})
 }

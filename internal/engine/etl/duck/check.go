@@ -30,7 +30,7 @@ func decode(line []byte, v any) error {
 func (r *Request) Check() error {
 	set := 0
 	for _, is := range []bool{
-		r.Open != nil, r.Cancel != 0, r.Set != nil, r.Input != nil, r.Step != nil, r.Assert != nil, r.Output != nil, r.Look != nil, r.Reset,
+		r.Open != nil, r.Cancel != 0, r.Set != nil, r.Input != nil, r.Describe != nil, r.Step != nil, r.Assert != nil, r.Output != nil, r.Look != nil, r.Reset,
 	} {
 		if is {
 			set++
@@ -58,6 +58,10 @@ func (r *Request) Check() error {
 		}
 		if n := len(r.Input.Names); !r.Input.fed() && n != files {
 			return holdfast.Errorf(holdfast.CodeInvalid, "%d files come with %d names", files, n)
+		}
+	case r.Describe != nil:
+		if files = r.Files; files < 1 || files > MaxFiles || len(r.Describe.Names) != files {
+			return holdfast.Errorf(holdfast.CodeInvalid, "1 to %d files are described, with their names, and not %d with %d", MaxFiles, files, len(r.Describe.Names))
 		}
 	case r.Step != nil:
 		if err := checkName("relation", r.Step.Name); err != nil {
@@ -120,29 +124,17 @@ func (in *Input) check() error {
 		seen[fold] = true
 	}
 	switch in.Format {
-	case FormatCopy, FormatCSV, FormatJSON, FormatParquet:
+	case FormatCopy, FormatParquet:
 	case FormatBinary:
 		for _, c := range in.Columns {
 			if !Binary(c.Type) {
 				return holdfast.Errorf(holdfast.CodeInvalid, "the engine does not read the type %s of column %s in binary", c.Type, c.Name)
 			}
 		}
+	case FormatCSV: // of what leaves
+		fallthrough
 	default:
 		return holdfast.Errorf(holdfast.CodeInvalid, "the engine cannot read %q", in.Format)
-	}
-	if len(in.Order) > 0 {
-		named := map[string]bool{}
-		for _, name := range in.Order {
-			named[name] = true
-		}
-		for _, c := range in.Columns {
-			if !named[c.Name] {
-				return holdfast.Errorf(holdfast.CodeInvalid, "the file has no column %s", c.Name).WithHint("correct the fields of the extract, or the file")
-			}
-		}
-	}
-	if utf8.RuneCountInString(in.Comma) > 1 || len(in.Comma) == 1 && strings.ContainsAny(in.Comma, "\"\r\n\x00") {
-		return holdfast.Errorf(holdfast.CodeInvalid, "%q cannot stand between values", in.Comma).WithHint("use one character that is neither a quote nor an end of a line")
 	}
 	return nil
 }

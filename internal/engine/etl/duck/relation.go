@@ -2,13 +2,9 @@ package duck
 
 import (
 	"context"
-	"encoding/csv"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
-	"slices"
-	"strings"
 
 	"github.com/holdfast-backup/holdfast"
 )
@@ -119,13 +115,9 @@ func (c *Client) write(ctx context.Context, relation string, format Format, w io
 	return d.Rows(), errors.Join(err, d.Close())
 }
 
-// Source is a relation that stands in files.
+// Source is a relation that stands in Parquet files.
 type Source struct {
-	Format  Format   // CSV, JSON or Parquet
-	Columns []Column // in the order of the file, or by name: in JSON, in Parquet and below a header
-	Header  bool     // of CSV: the first line of each file names its columns; further ones are skipped
-	Comma   string   // of CSV: one character; empty: a comma
-	Null    string   // of CSV: the unquoted text that is NULL
+	Columns []Column // found in the files by their names
 	// Files are regular files that are open for reading. They stay the caller's, who may
 	// close them when Read has returned.
 	Files []*os.File
@@ -142,8 +134,9 @@ func (s Source) name(i int) string {
 
 // Read declares a relation that stands in files, and returns the count of its rows
 // when it is kept. A streamed one is read by each request that needs it; with more
-// than [MaxFiles] files it is kept. Parquet files get a name in the child's directory,
-// or are copied there when it is on another file system.
+// than [MaxFiles] files it is kept. The files get a name in the child's directory, or
+// are copied there when it is on another file system. Types that they have must be
+// such as [Fits] says.
 func (c *Client) Read(ctx context.Context, relation string, s Source, streamed bool) (int64, error) {
 	groups, err := s.groups()
 	if err != nil {
@@ -152,8 +145,7 @@ func (c *Client) Read(ctx context.Context, relation string, s Source, streamed b
 	var rows int64
 	for i, g := range groups {
 		in := &Input{
-			Relation: relation, Columns: s.Columns, Format: s.Format, Streamed: streamed && len(groups) == 1, Append: i > 0,
-			Comma: s.Comma, Null: s.Null, Header: s.Header, Order: g.order, Names: g.names,
+			Relation: relation, Columns: s.Columns, Format: FormatParquet, Streamed: streamed && len(groups) == 1, Append: i > 0, Names: g.names,
 		}
 		r, err := c.call(ctx, &Request{Input: in}, g.files...)
 		if err != nil {
@@ -164,9 +156,35 @@ func (c *Client) Read(ctx context.Context, relation string, s Source, streamed b
 	return rows, nil
 }
 
-// group is a number of files with the same columns in the same order.
+// Describe returns the engine's types of the files' columns, by their names. Files that
+// differ in the type of a column are an error.
+func (c *Client) Describe(ctx context.Context, s Source) (map[string]string, error) {
+	groups, err := s.groups()
+	if err != nil {
+		return nil, err
+	}
+	types := map[string]string{}
+	for i, g := range groups {
+		r, err := c.call(ctx, &Request{Describe: &Describe{Names: g.names}}, g.files...)
+		if err != nil {
+			return nil, err
+		}
+		for _, column := range r.Columns {
+			if before, ok := types[column.Name]; i > 0 && (!ok || before != column.Type) {
+				return nil, holdfast.Errorf(holdfast.CodeInvalid, "column %s is %s in %s, and another type in files before it", clip(column.Name, MaxName), column.Type, g.names[0]).
+					WithHint("%s", HintFilesDiffer)
+			}
+			types[column.Name] = column.Type
+		}
+	}
+	return types, nil
+}
+
+// HintFilesDiffer is what to do about files of one extract with other types.
+const HintFilesDiffer = "let extracts of their own read files of different types"
+
+// group is a number of files.
 type group struct {
-	order []string
 	files []*os.File
 	names []string
 }
@@ -184,55 +202,11 @@ func (s Source) groups() ([]group, error) {
 		} else if !info.Mode().IsRegular() {
 			return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s is no file", name).WithHint("only regular files are read")
 		}
-		var order []string
-		if s.Format == FormatCSV && s.Header {
-			var err error
-			if order, err = s.header(f, name); err != nil {
-				return nil, err
-			}
+		if len(all) == 0 || len(all[len(all)-1].files) == MaxFiles {
+			all = append(all, group{})
 		}
-		if n := len(all); n > 0 && len(all[n-1].files) < MaxFiles && slices.Equal(all[n-1].order, order) {
-			all[n-1].files, all[n-1].names = append(all[n-1].files, f), append(all[n-1].names, name)
-			continue
-		}
-		all = append(all, group{order: order, files: []*os.File{f}, names: []string{name}})
+		g := &all[len(all)-1]
+		g.files, g.names = append(g.files, f), append(g.names, name)
 	}
 	return all, nil
-}
-
-// maxHeader bounds a line of names, in bytes.
-const maxHeader = 1 << 20
-
-// header reads the names of a file's columns: the engine knows columns of CSV by
-// their places.
-func (s Source) header(f *os.File, name string) ([]string, error) {
-	r := csv.NewReader(io.LimitReader(io.NewSectionReader(f, 0, maxHeader), maxHeader))
-	if s.Comma != "" {
-		r.Comma = []rune(s.Comma)[0]
-	}
-	names, err := r.Read()
-	if errors.Is(err, io.EOF) {
-		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s is empty, and its first line should name the columns", name).
-			WithHint("whoever wrote the file may not have finished; a file without rows has a header, too")
-	}
-	if _, ok := errors.AsType[*fs.PathError](err); ok {
-		return nil, fail(err, "%s cannot be read", name)
-	}
-	if err != nil {
-		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "the first line of %s does not name columns", name).
-			WithHint("the extract says that the file has a header")
-	}
-	names[0] = strings.TrimPrefix(names[0], "\ufeff")
-	for i, n := range names {
-		if slices.Contains(names[:i], n) {
-			return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s has two columns %q", name, clip(n, MaxName))
-		}
-	}
-	for _, c := range s.Columns {
-		if !slices.Contains(names, c.Name) {
-			return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s has no column %s", name, c.Name).
-				WithHint("its first line names %s", clip(strings.Join(names, ", "), 500))
-		}
-	}
-	return names, nil
 }

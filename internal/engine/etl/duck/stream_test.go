@@ -81,7 +81,7 @@ func TestResetEndsAFeedThatNobodyReads(t *testing.T) {
 	}
 	fed := make(chan error, 1)
 	go func() {
-		_, err := io.Copy(f, strings.NewReader(numbers(1_000_000)))
+		_, err := io.Copy(f, strings.NewReader(numbers(5_000_000))) // more than is queued
 		fed <- err
 	}()
 	// SQL may hide the relation behind a name of its own.

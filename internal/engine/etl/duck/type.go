@@ -10,10 +10,10 @@ import (
 // Type is how values of a PostgreSQL type stand in the engine.
 type Type struct {
 	DuckDB string // type of the column, as SQL
-	// Copied makes a value of the text of PostgreSQL's COPY, and Foreign of the text in a
-	// file that anybody may have written: SQL with %s for the text. When empty, the
-	// engine's reader reads the type by itself, and fails on what it cannot read.
-	Copied, Foreign string
+	// Copied makes a value of the text of PostgreSQL's COPY: SQL with %s for the text.
+	// When empty, the engine's reader reads the type by itself, and fails on what it
+	// cannot read.
+	Copied string
 	// Wire is how the engine reads the type's values in PostgreSQL's binary form.
 	Wire Wire
 }
@@ -55,49 +55,42 @@ const (
 	castDate = "CAST(CAST(%s AS TIMESTAMP) AS DATE)"
 	// It knows no plus sign in an interval, which PostgreSQL writes behind a minus.
 	castInterval = "CAST(replace(%s, '+', '') AS INTERVAL)"
-	// It rounds 1.5, takes 0x10 and 1_000, and ignores what follows a time; 1e400 becomes
-	// infinity.
-	castInteger = `CASE WHEN regexp_full_match(%s, '\s*[+-]?\d+\s*') THEN CAST(%[1]s AS @) WHEN %[1]s IS NOT NULL THEN error(%[1]s || ' is no integer') END`
-	castTime    = `CASE WHEN regexp_full_match(%s, ' *\d?\d:\d\d(:\d\d(\.\d+)?)? *') THEN CAST(%[1]s AS TIME) WHEN %[1]s IS NOT NULL THEN error(%[1]s || ' is no time') END`
-	castFloat   = "CASE WHEN isinf(CAST(%s AS @)) AND NOT contains(lower(%[1]s), 'inf') THEN error(%[1]s || ' is out of range') ELSE CAST(%[1]s AS @) END"
 )
 
-// strict is a type whose foreign text is looked at first.
-func strict(duckdb, expression string) Type {
-	return Type{DuckDB: duckdb, Foreign: strings.ReplaceAll(expression, "@", duckdb), Wire: WireOwn}
-}
+// own is a type that servers send in its binary form.
+func own(duckdb string) Type { return Type{DuckDB: duckdb, Wire: WireOwn} }
 
 // mappings is the table of types on the way in. What it does not name is text, too.
 var mappings = []Mapping{
-	{Postgres: []string{"boolean", "bool"}, Type: Type{DuckDB: "BOOLEAN", Wire: WireOwn}},
-	{Postgres: []string{"smallint", "int2", "smallserial"}, Type: strict("SMALLINT", castInteger)},
-	{Postgres: []string{"integer", "int", "int4", "serial"}, Type: strict("INTEGER", castInteger)},
-	{Postgres: []string{"bigint", "int8", "bigserial"}, Type: strict("BIGINT", castInteger)},
-	{Postgres: []string{"oid"}, Type: strict("UINTEGER", castInteger)},
-	{Postgres: []string{"real", "float4"}, Type: strict("FLOAT", castFloat), Note: "NaN and infinities included; of a file, what is too small becomes 0"},
-	{Postgres: []string{"double precision", "float8", "float"}, Type: strict("DOUBLE", castFloat), Note: "NaN and infinities included; of a file, what is too small becomes 0"},
+	{Postgres: []string{"boolean", "bool"}, Type: own("BOOLEAN")},
+	{Postgres: []string{"smallint", "int2", "smallserial"}, Type: own("SMALLINT")},
+	{Postgres: []string{"integer", "int", "int4", "serial"}, Type: own("INTEGER")},
+	{Postgres: []string{"bigint", "int8", "bigserial"}, Type: own("BIGINT")},
+	{Postgres: []string{"oid"}, Type: own("UINTEGER")},
+	{Postgres: []string{"real", "float4"}, Type: own("FLOAT"), Note: "NaN and infinities included"},
+	{Postgres: []string{"double precision", "float8", "float"}, Type: own("DOUBLE"), Note: "NaN and infinities included"},
 	{
 		Postgres: []string{"numeric", "decimal", "dec"}, Type: Type{DuckDB: "DECIMAL(p, s)"},
 		Note: "numeric(p, s) up to 38 digits; NaN and infinities are errors. Without precision, with more digits or with a scale outside of 0 to p it is VARCHAR, as text: cast it in the extract's query",
 	},
 	{
-		Postgres: []string{"date"}, Type: Type{DuckDB: "DATE", Copied: castDate, Foreign: castDate, Wire: WireOwn},
-		Note: "infinities included; years before Christ and above 294246 are errors. In a file, years have four digits: 26-01-05 is of the year 26",
+		Postgres: []string{"date"}, Type: Type{DuckDB: "DATE", Copied: castDate, Wire: WireOwn},
+		Note: "infinities included; years before Christ and above 294246 are errors.",
 	},
-	{Postgres: []string{"time", "time without time zone"}, Type: strict("TIME", castTime), Note: "24:00 included"},
+	{Postgres: []string{"time", "time without time zone"}, Type: own("TIME"), Note: "24:00 included"},
 	{
-		Postgres: []string{"timestamp", "timestamp without time zone"}, Type: Type{DuckDB: "TIMESTAMP", Wire: WireOwn},
+		Postgres: []string{"timestamp", "timestamp without time zone"}, Type: own("TIMESTAMP"),
 		Note: "infinities included; years before Christ are errors",
 	},
 	{
-		Postgres: []string{"timestamp with time zone", "timestamptz"}, Type: Type{DuckDB: "TIMESTAMPTZ", Copied: castTimestamptz, Foreign: castTimestamptz, Wire: WireOwn},
-		Note: "infinities included; years before Christ are errors. SQL sees it in UTC. In a file, write offsets: names such as IST mean different zones here and in PostgreSQL",
+		Postgres: []string{"timestamp with time zone", "timestamptz"}, Type: Type{DuckDB: "TIMESTAMPTZ", Copied: castTimestamptz, Wire: WireOwn},
+		Note: "infinities included; years before Christ are errors. SQL sees it in UTC",
 	},
 	{
-		Postgres: []string{"interval"}, Type: Type{DuckDB: "INTERVAL", Copied: castInterval, Foreign: castInterval, Wire: WireOwn},
+		Postgres: []string{"interval"}, Type: Type{DuckDB: "INTERVAL", Copied: castInterval, Wire: WireOwn},
 		Note: "in PostgreSQL's own style; infinities are errors",
 	},
-	{Postgres: []string{"uuid"}, Type: Type{DuckDB: "UUID", Wire: WireOwn}},
+	{Postgres: []string{"uuid"}, Type: own("UUID")},
 	{Postgres: []string{"text"}, Type: sent(WireText)},
 	{Postgres: []string{"character varying", "varchar"}, Type: sent(WireText)},
 	{Postgres: []string{"character", "char", "bpchar"}, Type: sent(WireText), Note: "with the spaces that fill it up"},

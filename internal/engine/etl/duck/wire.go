@@ -34,15 +34,17 @@ type Request struct {
 	// Files is how many descriptors were sent for this request.
 	Files int `json:"files,omitempty"`
 
-	Open   *Open   `json:"open,omitempty"`   // the first request, once
-	Cancel uint64  `json:"cancel,omitempty"` // id of a request to give up; both are answered
-	Set    *Set    `json:"set,omitempty"`
-	Input  *Input  `json:"input,omitempty"`
-	Step   *Step   `json:"step,omitempty"`
-	Assert *Assert `json:"assert,omitempty"`
-	Output *Output `json:"output,omitempty"`
-	Look   *Look   `json:"look,omitempty"`
-	Reset  bool    `json:"reset,omitempty"` // forget every relation and parameter
+	Open   *Open  `json:"open,omitempty"`   // the first request, once
+	Cancel uint64 `json:"cancel,omitempty"` // id of a request to give up; both are answered
+	Set    *Set   `json:"set,omitempty"`
+	Input  *Input `json:"input,omitempty"`
+	// Describe asks for the columns of Parquet files.
+	Describe *Describe `json:"describe,omitempty"`
+	Step     *Step     `json:"step,omitempty"`
+	Assert   *Assert   `json:"assert,omitempty"`
+	Output   *Output   `json:"output,omitempty"`
+	Look     *Look     `json:"look,omitempty"`
+	Reset    bool      `json:"reset,omitempty"` // forget every relation and parameter
 }
 
 // Open says what the child may take.
@@ -74,8 +76,7 @@ type Format string
 // The formats.
 const (
 	FormatCopy    Format = "copy" // PostgreSQL's COPY ... (format csv), through a pipe
-	FormatCSV     Format = "csv"
-	FormatJSON    Format = "json" // one object a line
+	FormatCSV     Format = "csv"  // with a line of names, on the way out
 	FormatParquet Format = "parquet"
 	// FormatBinary is PostgreSQL's COPY ... (format binary), through a pipe; on the way in
 	// of columns whose types [Binary] reports.
@@ -90,14 +91,12 @@ type Input struct {
 	Streamed bool     `json:"streamed,omitempty"`
 	Append   bool     `json:"append,omitempty"` // to a kept relation of the same columns
 	Names    []string `json:"names,omitempty"`  // of the files, for messages
+}
 
-	// For CSV only.
-	Comma  string `json:"comma,omitempty"`
-	Null   string `json:"null,omitempty"`
-	Header bool   `json:"header,omitempty"` // the first line is skipped
-	// Order names the columns of the files as they stand there, when it is not that of
-	// Columns; what Columns does not name is skipped.
-	Order []string `json:"order,omitempty"`
+// Describe asks for the columns of the Parquet files that come with the request, and
+// their types in the engine.
+type Describe struct {
+	Names []string `json:"names"` // of the files, for messages
 }
 
 // Column is a column with its PostgreSQL type.

@@ -89,6 +89,12 @@ func codecOf(c Column) (codec, bool) {
 	return codec{}, false
 }
 
+// Readable reports whether values of a column's type are read and written here.
+func Readable(c Column) bool {
+	_, ok := codecOf(c)
+	return ok
+}
+
 // asIs is the text of types whose binary form is their text.
 func asIs(dst, value []byte) ([]byte, error) { return append(dst, value...), nil }
 
@@ -126,7 +132,39 @@ func textOfJSONB(dst, value []byte) ([]byte, error) {
 }
 
 func binaryOfJSONB(dst, text []byte) ([]byte, error) {
+	if !wholeText(text) {
+		return dst, errors.New("has an escape that stands for no character: jsonb takes no \\u0000, and no half of a surrogate pair")
+	}
 	return binaryOfJSON(append(dst, jsonbVersion), text)
+}
+
+// wholeText reports whether every escape in JSON stands for a character that text of a
+// server may have.
+func wholeText(b []byte) bool {
+	high := false // the first half of a pair is before
+	for i := 0; i < len(b); i++ {
+		if b[i] != '\\' || i+1 == len(b) {
+			if high {
+				return false
+			}
+			continue
+		}
+		i++
+		if b[i] != 'u' || i+4 >= len(b) {
+			if high {
+				return false
+			}
+			continue
+		}
+		n, err := strconv.ParseUint(string(b[i+1:i+5]), 16, 16)
+		low := n >= 0xdc00 && n <= 0xdfff
+		if err != nil || n == 0 || low != high {
+			return false
+		}
+		high = n >= 0xd800 && n <= 0xdbff
+		i += 4
+	}
+	return !high
 }
 
 func textOfBool(dst, value []byte) ([]byte, error) {

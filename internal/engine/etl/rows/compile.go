@@ -21,8 +21,8 @@ type compiler struct {
 
 // place says which step an op comes from.
 type place struct {
-	transform int    // by number; -1: the cast into a target's types
-	shown     string // for errors; empty for such a cast
+	transform int    // by number; -1: what comes behind them, for where the rows go
+	shown     string // for errors; empty behind them
 }
 
 // Compile makes a program of transforms in rows, for rows with these columns.
@@ -61,6 +61,27 @@ func (p *Program) Into(target []Column) error {
 		}
 	}
 	return nil
+}
+
+// Bound makes rows with a value that a bound refuses bad ones. of returns the bound of a
+// column, for its values in binary; nil: there is none.
+func (p *Program) Bound(of func(Column) func(value []byte) error) {
+	c := compiler{p: p, at: place{transform: -1}}
+	for i, col := range p.out {
+		bound, slot := of(col), p.slot[i]
+		if bound == nil {
+			continue
+		}
+		c.add(func(r *row) verdict {
+			if v := r.values[slot]; v != nil {
+				if err := bound(v); err != nil {
+					r.bad = badRow{column: col.Name, reason: "the value " + err.Error()}
+					return refuse
+				}
+			}
+			return pass
+		})
+	}
 }
 
 // slot adds a slot whose value is v in each row, until an op sets it.

@@ -82,6 +82,9 @@ func TestValuesThatAreNone(t *testing.T) {
 		{"bytea", `\x0`, "is no bytea"},
 		{"bytea", `\x0g`, "is no bytea"},
 		{"jsonb", "{", "is no JSON"},
+		{"jsonb", `{"a":"\u0000"}`, "no character"},
+		{"jsonb", `"\ud83d x"`, "no character"},
+		{"jsonb", `"\ude00"`, "no character"},
 		{"varbit", "2", "is no string of bits"},
 	} {
 		if _, reason := convertOne(t, column(t, c.typ), []byte(`"`+strings.ReplaceAll(c.text, `"`, `""`)+`"`), rows.CSV{}, rows.Binary{}); !strings.Contains(reason, c.want) {
