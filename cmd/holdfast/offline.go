@@ -70,7 +70,7 @@ func (a *app) restoreOffline(ctx context.Context, in restoreFlags, ref string) e
 	if err != nil {
 		return err
 	}
-	return a.writeOffline(ctx, in, p.Repository, set)
+	return a.writeOffline(ctx, in, p, set)
 }
 
 func readKit(file string) (kit repository.Kit, err error) {
@@ -225,7 +225,7 @@ func chooseSet(sets []offlineSet, ref, site string) (offlineSet, error) {
 	return offlineSet{}, holdfast.Errorf(holdfast.CodeInvalid, "%d snapshots begin with %q", len(found), ref).WithHint("give more of the id")
 }
 
-func (a *app) writeOffline(ctx context.Context, in restoreFlags, repo *repository.Repository, set offlineSet) (err error) {
+func (a *app) writeOffline(ctx context.Context, in restoreFlags, repo *openedRepository, set offlineSet) (err error) {
 	spaces, err := parseTablespaces(in.tablespaces)
 	if err != nil {
 		return err
@@ -244,6 +244,10 @@ func (a *app) writeOffline(ctx context.Context, in restoreFlags, repo *repositor
 		return err
 	}
 	_, _ = fmt.Fprintf(a.stderr, "restoring set %s of site %s, taken %s, to %s\n", set.Set, cell(set.Site), cell(set.Time), in.to)
+	at, err := holdfast.ParseLocation(repo.location)
+	if err != nil {
+		return err
+	}
 	reader, err := repo.NewReader(ctx, set.Snapshot)
 	if err != nil {
 		return err
@@ -260,7 +264,7 @@ func (a *app) writeOffline(ctx context.Context, in restoreFlags, repo *repositor
 	began := time.Now()
 	report := a.newOfflineReport()
 	result, err := physicalEngine().Restore(ctx, engine.Restore{
-		Execution: offlineExecution, Fence: 1, Spec: spec, Report: report,
+		Execution: offlineExecution, Fence: 1, Spec: spec, Repository: at.Dir, Delta: in.delta, Report: report,
 		Log: slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}, reader)
 	report.close()

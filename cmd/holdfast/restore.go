@@ -24,7 +24,7 @@ type restoreFlags struct {
 	inPlace, wait         bool
 
 	// without one
-	offline         bool
+	offline, delta  bool
 	kit, repository string
 }
 
@@ -40,7 +40,9 @@ func (a *app) restoreCommand() *cobra.Command {
 			"it is. The directories must lie below the worker's restore roots.\n\n" +
 			"With --offline it needs no server: this process reads the repository that the recovery kit names and writes as\n" +
 			"the user that runs it. SET is then an id, latest, the beginning of a snapshot's id, or list. The access to an object\n" +
-			"store comes from HOLDFAST_S3_ACCESS_KEY, HOLDFAST_S3_SECRET_KEY, and what else the kit names.\n\n" +
+			"store comes from HOLDFAST_S3_ACCESS_KEY, HOLDFAST_S3_SECRET_KEY, and what else the kit names. With --delta the\n" +
+			"directory may be a stopped copy of the same cluster: only the blocks that differ are written, and what is not in the\n" +
+			"set is removed. When it is interrupted the directory does not start; another --delta finishes it.\n\n" +
 			"A cluster with tablespaces needs a directory for each: --tablespace OID=DIR.",
 		Example: "  holdfast restore 1001 --to /var/lib/holdfast/restores/monday --wait\n" +
 			"  holdfast restore latest --site berlin --in-place --wait\n" +
@@ -68,6 +70,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	f.StringVar(&in.key, "key", "", "idempotency `key`: the same key gives the same execution")
 	f.BoolVar(&in.wait, "wait", false, "wait until it has ended; the exit code tells its outcome")
 	f.BoolVar(&in.offline, "offline", false, "without a server, with the recovery kit")
+	f.BoolVar(&in.delta, "delta", false, "with --offline: write over a stopped copy of the same cluster, only what differs; what is not in the set is removed there")
 	f.StringVar(&in.kit, "kit", "", "`file` of the recovery kit, with --offline")
 	f.StringVar(&in.repository, "repository", "", "`place` where the repository is now, with --offline: a directory, or s3:https://HOST/BUCKET/PREFIX (default: the kit's)")
 	return cmd
@@ -75,7 +78,7 @@ func (a *app) restoreCommand() *cobra.Command {
 
 // check refuses flags of the other kind of restore.
 func (in restoreFlags) check(cmd *cobra.Command) error {
-	wrong, rule := []string{"kit", "repository"}, "goes with --offline only"
+	wrong, rule := []string{"kit", "repository", "delta"}, "goes with --offline only"
 	if in.offline {
 		wrong, rule = []string{"site", "host", "name", "key", "wait", "in-place"}, "does not go with --offline"
 		if in.kit == "" {

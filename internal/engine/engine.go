@@ -92,7 +92,10 @@ type Restore struct {
 	Repository string
 	// Roots are the directories below which a restore may write; nil allows every
 	// directory (an operator at the machine, offline).
-	Roots  []string
+	Roots []string
+	// Delta lets the restore write over a stopped copy of the same cluster: what is
+	// right there stays, what does not belong there is removed. Not in place.
+	Delta  bool
 	Report Report
 	Log    *slog.Logger
 }

@@ -73,4 +73,11 @@ func TestDeltaReadsOnlyWhatHasChanged(t *testing.T) {
 	if set.Added < 10_000_000 {
 		t.Errorf("without compression, a table of 10 MB added %d bytes", set.Added)
 	}
+
+	// The newest set over the copy of an older one, in which a server has run.
+	want = pg.Content(t)
+	over := []string{"restore", "--offline", "--kit", r.path("main.kit"), fmt.Sprint(off.Set), "--to", to, "--tablespace", r.spaceOf(off.Set, "restores/trusted-ts1")}
+	r.refuse(2, []string{"is not empty"}, over...)
+	r.want(0, append(over, "--delta")...)
+	restored(t, to, want)
 }

@@ -131,7 +131,11 @@ func (r *restore) create(n engine.Node) (engine.TargetFile, error) {
 			}
 		}
 	}
-	f, err := t.root.OpenFile(rel, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	flags := os.O_RDWR | os.O_CREATE
+	if !r.req.Delta {
+		flags |= os.O_TRUNC
+	}
+	f, err := t.root.OpenFile(rel, flags, 0o600)
 	if err != nil {
 		return nil, writeError(err, rel)
 	}

@@ -369,6 +369,9 @@ func (r *restore) find(dir string, own marker) (*target, error) {
 	if r.inPlace() {
 		find = findInPlace
 	}
+	if r.req.Delta {
+		find = findDelta
+	}
 	t, err := find(dir, r.req.Roots, own)
 	if t != nil {
 		t.step = r.step

@@ -170,6 +170,10 @@ func (r *restore) prepare(ctx context.Context) error {
 	if err := r.req.Spec.Validate(); err != nil {
 		return err
 	}
+	if r.req.Delta && r.inPlace() {
+		return holdfast.Errorf(holdfast.CodeInvalid, "a delta restore is not done in place").
+			WithHint("restore in place without it: what is there is kept then")
+	}
 	p, err := r.plan(ctx)
 	if err != nil {
 		return err
@@ -195,6 +199,9 @@ func (r *restore) prepare(ctx context.Context) error {
 		return err
 	}
 	if err := r.checkInPlace(ctx); err != nil {
+		return err
+	}
+	if err := r.checkDelta(ctx, p.names["pgdata"]); err != nil {
 		return err
 	}
 	needs := []int64{p.needs["pgdata"]}
@@ -368,12 +375,18 @@ func (r *restore) continued(ctx context.Context) error {
 	if !again {
 		return nil
 	}
+	if err := r.checkDelta(ctx, nil); err != nil { // a server may have been started meanwhile
+		return errors.Join(err, r.unmark())
+	}
 	if err := r.data.root.Remove(pg.ControlFile); err == nil {
 		if err := syncDir(r.data.root, path.Dir(pg.ControlFile)); err != nil {
 			return err
 		}
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return err
+	}
+	if r.req.Delta {
+		return r.removeExtra(ctx)
 	}
 	for _, name := range []string{"postmaster.pid", "postmaster.opts"} {
 		if _, err := r.data.root.Lstat(name); err == nil { // a server has been started there

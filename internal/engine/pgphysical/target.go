@@ -42,6 +42,8 @@ type target struct {
 	adopted bool            // that fence died while it removed its markers: this one is gone already
 	known   map[string]bool // what may lie in an adopted directory, besides the marker
 	aside   *aside          // of a restore in place; nil: what is there is never touched
+	delta   bool            // what is there may be written over
+	over    bool            // something is there that no restore has marked
 	step    func(string)
 }
 
@@ -112,6 +114,10 @@ func (t *target) inspect() error {
 		return err
 	}
 	b, err := readLimited(filepath.Join(t.path, markerName), 1<<16)
+	if err != nil && t.delta {
+		t.again, t.over = true, true
+		return nil
+	}
 	if err != nil {
 		return errNotEmpty(t.asked)
 	}
@@ -153,6 +159,10 @@ func (t *target) take(content []byte, clean bool) error {
 		if clean {
 			return nil
 		}
+		if t.delta {
+			t.again, t.over = true, true
+			return nil
+		}
 		return errNotEmpty(t.asked)
 	}
 	var m marker
@@ -160,6 +170,7 @@ func (t *target) take(content []byte, clean bool) error {
 		return errNotEmpty(t.asked)
 	}
 	switch {
+	case t.delta: // unfinished, whoever has begun it; that nobody is at it the lock says
 	case m.Execution != t.own.Execution || m.Set != t.own.Set || m.Source != t.own.Source:
 		return holdfast.Errorf(holdfast.CodeConflict, "directory %s holds the unfinished restore of set %d by execution %d", t.asked, m.Set, m.Execution).
 			WithHint("wait for that execution, or remove the directory's content, or choose another directory")
@@ -256,7 +267,7 @@ func (t *target) open() (err error) {
 // mark locks the marker, looks once more, and writes it.
 func (t *target) mark() error {
 	flags := os.O_RDWR | os.O_CREATE
-	if t.again && !t.adopted {
+	if t.again && !t.adopted && !t.over {
 		flags = os.O_RDWR // it is there
 	}
 	f, err := t.root.OpenFile(markerName, flags, 0o600)
