@@ -255,6 +255,35 @@ func TestOutputThawed(t *testing.T) {
 	}
 }
 
+// Parquet has no infinite dates and times, whoever writes it.
+func TestOutputParquetInfinity(t *testing.T) {
+	t.Parallel()
+	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	n := holdfast.ExecutionID(0)
+	for _, c := range []struct{ value, want string }{
+		{"date 'infinity'", "infinity is no date of Parquet"},
+		{"timestamp '-infinity'", "infinity is no time of Parquet"},
+		{"timestamptz 'infinity'", "infinity is no time of Parquet"},
+		{"date '2026-01-31'", ""},
+	} {
+		for _, from := range []string{"a", "v"} {
+			way := ""
+			if from == "v" {
+				way = "transform: [{name: v, in: engine, sql: \"select * from a\"}]\n"
+			}
+			req := toFiles(t, shop, t.TempDir(), "\nextract: [{name: a, connection: shop, query: \"select 1 as n, "+c.value+" as x\"}]\n"+way+"load: [{from: "+from+", connection: lake, output: {path: a, format: parquet}}]\n",
+				testkit.Allow("holdfast-etl"))
+			n++
+			req.Execution = n
+			if _, err := runEngine(t, req); c.want != "" {
+				wantError(t, err, holdfast.CodeInvalid, c.want)
+			} else if err != nil {
+				t.Errorf("%s: %v", c.value, err)
+			}
+		}
+	}
+}
+
 func TestOutputParquet(t *testing.T) {
 	t.Parallel()
 	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})

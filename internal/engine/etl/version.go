@@ -13,10 +13,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"path"
+	"strings"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/engine"
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/definition"
+	"github.com/holdfast-backup/holdfast/internal/engine/etl/duck"
 )
 
 // version is one that is being written.
@@ -184,8 +186,39 @@ func (v *version) writeByEngine(ctx context.Context, file *os.File) (counts, err
 	for _, c := range columns {
 		v.columns = append(v.columns, engine.Column{Name: c.Name, Type: c.Type})
 	}
-	n, err := f.e.child.WriteParquet(ctx, f.engineResult(), file)
+	result, err := f.finite(ctx, columns)
+	if err != nil {
+		return counts{}, err
+	}
+	n, err := f.e.child.WriteParquet(ctx, result, file)
 	return counts{loaded: n}, err
+}
+
+// finite makes infinite dates and times of the engine's result an error, as [parquetDate]
+// and [parquetTime] do: in Parquet, the engine would write the largest number there is.
+func (f *flow) finite(ctx context.Context, columns []duck.Column) (relation string, err error) {
+	var checked []string
+	for _, c := range columns {
+		kind := "time"
+		switch c.Type {
+		case "date":
+			kind = "date"
+		case "timestamp", "timestamp without time zone", "timestamptz", "timestamp with time zone":
+		default:
+			continue
+		}
+		q := definition.QuoteIdentifier(c.Name)
+		checked = append(checked, "CASE WHEN isinf("+q+") THEN error('infinity is no "+kind+" of Parquet') ELSE "+q+" END AS "+q)
+	}
+	if len(checked) == 0 {
+		return f.engineResult(), nil
+	}
+	const name = "holdfast_finite"
+	sql := "SELECT * REPLACE (" + strings.Join(checked, ", ") + ") FROM " + definition.QuoteIdentifier(f.engineResult())
+	if _, err := f.e.child.Step(ctx, name, sql, true); err != nil {
+		return "", partError(err, "the output's rows")
+	}
+	return name, nil
 }
 
 // diskWriter buffers writes to a file, and says what went wrong with it.
