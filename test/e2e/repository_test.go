@@ -18,7 +18,10 @@ func TestRepositoryOfARunningServer(t *testing.T) {
 	restic := testkit.Require(t, "restic")
 	r := newRig(t)
 	r.up()
-	r.register(source(t))
+	pg := source(t)
+	r.register(pg)
+	oid := pg.Value(t, "", "SELECT oid FROM pg_tablespace WHERE spcname !~ '^pg_'")
+	space := func(dir string) string { return oid + "=" + r.path(dir) }
 	var sets []int64
 	for range 2 {
 		var e execution
@@ -96,6 +99,16 @@ func TestRepositoryOfARunningServer(t *testing.T) {
 	r.want(0, "repository", "check", "--kit", r.path("main.kit"))
 	noError(t, os.Rename(r.path("snapshot"), snapshots[0]))
 
+	r.want(0, "repository", "create", "far", "--location", r.path("far"), "--kit", r.path("far.kit"))
+	copyAll := []string{"repository", "copy", "main", fmt.Sprint(sets[0]), fmt.Sprint(sets[1]), "--to", "far"}
+	if out := r.want(0, copyAll...).stdout; strings.Count(out, "is now snapshot") != 2 {
+		t.Errorf("copy says\n%s", out)
+	}
+	if out := r.want(0, copyAll...).stdout; strings.Count(out, "was there already as") != 2 || !strings.Contains(out, " 0 pieces new") {
+		t.Errorf("copy says, the second time\n%s", out)
+	}
+	r.want(0, "repository", "check", "far", "--read-data")
+
 	packs, err := filepath.Glob(r.path("repository/data/*/*"))
 	noError(t, err)
 	largest := packs[0]
@@ -125,4 +138,33 @@ func TestRepositoryOfARunningServer(t *testing.T) {
 	if len(report.Affected) != 2 || report.Affected[0].Set != fmt.Sprint(sets[0]) || report.Affected[0].Site != "berlin" {
 		t.Errorf("got %+v", report.Affected)
 	}
+
+	// What is lost is named, and what is left is never taken for the set.
+	r.want(3, "repository", "repair", "index", "main")
+	var repaired struct {
+		Repaired []struct {
+			Set, New  string
+			Forgotten bool
+			Lost      []struct{ Path string }
+		}
+	}
+	res = finish(t, r.command("repository", "repair", "snapshots", "main", "--forget", "-o", "json"))
+	noError(t, json.Unmarshal([]byte(res.stdout), &repaired))
+	if res.code != 3 || len(repaired.Repaired) != 2 || !repaired.Repaired[1].Forgotten || len(repaired.Repaired[1].Lost) == 0 {
+		t.Fatalf("exit code %d, %+v\n%s", res.code, repaired, res.stderr)
+	}
+	r.want(0, "repository", "check", "--kit", r.path("main.kit"), "--read-data")
+	r.refuse(4, []string{"what a repair has left"}, "restore", "--offline", "--kit", r.path("main.kit"), fmt.Sprint(sets[1]), "--to", r.path("none"))
+	if out := r.want(0, "restore", "--offline", "--kit", r.path("main.kit"), "list").stdout; strings.Count(out, "INCOMPLETE") != 2 {
+		t.Errorf("the kit's list:\n%s", out)
+	}
+	res = r.try("restore", fmt.Sprint(sets[1]), "--to", r.path("restores/gone"), "--tablespace", space("restores/gone-ts"), "--wait")
+	if res.code != 1 || !strings.Contains(res.stdout+res.stderr, "not in its repository any more") {
+		t.Errorf("the restore of the set: exit code %d\n%s%s", res.code, res.stdout, res.stderr)
+	}
+
+	// The copy is whole, without the server, and brings back what is lost.
+	r.want(0, "repository", "copy", "--kit", r.path("far.kit"), "--all", "--to", "main")
+	r.want(0, "restore", "--offline", "--kit", r.path("main.kit"), fmt.Sprint(sets[1]), "--to", r.path("whole"), "--tablespace", space("whole-ts"))
+	r.want(0, "restore", "--offline", "--kit", r.path("far.kit"), "latest", "--to", r.path("copy"), "--tablespace", space("copy-ts"))
 }
