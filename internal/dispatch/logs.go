@@ -42,12 +42,14 @@ type Logs struct {
 	life time.Duration
 	now  func() time.Time
 
-	mu   sync.Mutex // guards the field below
+	mu   sync.Mutex // guards the field below, and the users of each state
 	open map[holdfast.ExecutionID]*logState
 }
 
 // logState is where an execution's log has come to.
 type logState struct {
+	users int // that have it, or wait for it
+
 	mu      sync.Mutex // guards the fields below, and the files
 	loaded  bool
 	size    int64 // of the whole log
@@ -77,24 +79,41 @@ func (l *Logs) path(e holdfast.ExecutionID) string {
 	return filepath.Join(l.dir, fmt.Sprintf("%02x", int64(e)%256), strconv.FormatInt(int64(e), 10))
 }
 
-func (l *Logs) state(e holdfast.ExecutionID) *logState {
+// lock returns the state of an execution's log, which nobody else has until it is
+// unlocked.
+func (l *Logs) lock(e holdfast.ExecutionID) *logState {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	st := l.open[e]
 	if st == nil {
-		if len(l.open) >= openLogs {
-			for old, s := range l.open { // any: it is read again from its files
-				if s.mu.TryLock() {
-					delete(l.open, old)
-					s.mu.Unlock()
-					break
-				}
-			}
-		}
+		l.forget()
 		st = &logState{}
 		l.open[e] = st
 	}
+	st.users++
+	l.mu.Unlock()
+	st.mu.Lock()
 	return st
+}
+
+func (l *Logs) unlock(st *logState) {
+	st.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	st.users--
+}
+
+// forget makes room for another state. One that somebody has, or waits for, stays:
+// beside another of the same log it would write over what that has written.
+func (l *Logs) forget() {
+	if len(l.open) < openLogs {
+		return
+	}
+	for e, st := range l.open { // any: it is read again from its files
+		if st.users == 0 {
+			delete(l.open, e)
+			return
+		}
+	}
 }
 
 // Append adds what the fence logged at the offset, and returns the offset from
@@ -108,9 +127,8 @@ func (l *Logs) Append(
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	st := l.state(e)
-	st.mu.Lock()
-	defer st.mu.Unlock()
+	st := l.lock(e)
+	defer l.unlock(st)
 	next, err := l.append(ctx, e, st, f, header, offset, data, lost)
 	if err != nil {
 		st.loaded = false // the files say how far it came
@@ -379,9 +397,8 @@ func (l *Logs) expireOne(
 			return err
 		}
 	}
-	st := l.state(e)
-	st.mu.Lock()
-	defer st.mu.Unlock()
+	st := l.lock(e)
+	defer l.unlock(st)
 	st.loaded = false
 	return os.RemoveAll(dir)
 }
