@@ -75,8 +75,10 @@ func TestReadsWhatIsReplaced(t *testing.T) {
 		{"clustered", "CREATE INDEX by_id ON dim (id)", "UPDATE dim SET s = 'new'; CLUSTER dim USING by_id"},
 		{"a partition truncated", "DROP TABLE dim; CREATE TABLE dim (id int, s text) PARTITION BY RANGE (id); CREATE TABLE low PARTITION OF dim FOR VALUES FROM (0) TO (50);" +
 			"CREATE TABLE high PARTITION OF dim FOR VALUES FROM (50) TO (1000)" + fill, "TRUNCATE high; UPDATE dim SET s = 'new'; INSERT INTO high SELECT g, 'new' FROM generate_series(50, 100) AS g"},
-		{"a partition swapped", "DROP TABLE dim; CREATE TABLE dim (id int, s text) PARTITION BY RANGE (id); CREATE TABLE a PARTITION OF dim FOR VALUES FROM (0) TO (1000); CREATE TABLE b (LIKE dim)" + fill,
-			"INSERT INTO b SELECT id, 'new' FROM dim; ALTER TABLE dim DETACH PARTITION a; ALTER TABLE dim ATTACH PARTITION b FOR VALUES FROM (0) TO (1000)"},
+		{
+			"a partition swapped", "DROP TABLE dim; CREATE TABLE dim (id int, s text) PARTITION BY RANGE (id); CREATE TABLE a PARTITION OF dim FOR VALUES FROM (0) TO (1000); CREATE TABLE b (LIKE dim)" + fill,
+			"INSERT INTO b SELECT id, 'new' FROM dim; ALTER TABLE dim DETACH PARTITION a; ALTER TABLE dim ATTACH PARTITION b FOR VALUES FROM (0) TO (1000)",
+		},
 		{"a view that is refreshed", "ALTER TABLE dim RENAME TO behind; CREATE MATERIALIZED VIEW dim AS SELECT * FROM behind", "UPDATE behind SET s = 'new'; REFRESH MATERIALIZED VIEW dim"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
