@@ -47,6 +47,7 @@ var pgTypes = map[string]struct {
 	"bytea": {"bytea", none},
 	"date":  {"date", none},
 	"time":  {"time without time zone", seconds}, "time without time zone": {"time without time zone", seconds},
+	"timetz": {"time with time zone", seconds}, "time with time zone": {"time with time zone", seconds},
 	"timestamp": {"timestamp without time zone", seconds}, "timestamp without time zone": {"timestamp without time zone", seconds},
 	"timestamptz": {"timestamp with time zone", seconds}, "timestamp with time zone": {"timestamp with time zone", seconds},
 	"interval": {"interval", seconds},
@@ -69,6 +70,8 @@ var pgTypes = map[string]struct {
 	"oid":       {"oid", none},
 	"int4range": {"int4range", none}, "int8range": {"int8range", none}, "numrange": {"numrange", none},
 	"tsrange": {"tsrange", none}, "tstzrange": {"tstzrange", none}, "daterange": {"daterange", none},
+	"int4multirange": {"int4multirange", none}, "int8multirange": {"int8multirange", none}, "nummultirange": {"nummultirange", none},
+	"tsmultirange": {"tsmultirange", none}, "tstzmultirange": {"tstzmultirange", none}, "datemultirange": {"datemultirange", none},
 }
 
 // ParseType reads a type: numeric(18,6), timestamp(3) with time zone, text[].
@@ -81,7 +84,7 @@ func ParseType(text string) (Type, error) {
 	}
 	known, ok := pgTypes[base]
 	if !ok {
-		return Type{}, fmt.Errorf("is no type that is known here: %q; write one of PostgreSQL's, such as text, bigint, numeric(18,6), timestamptz or text[]", shorten(text))
+		return Type{}, fmt.Errorf("is no type that is known here: %q; write one of PostgreSQL's, such as text, bigint, numeric(18,6), timestamptz or text[]; or text for any other, such as an enumeration, money and \"char\": the target reads it as its column's", shorten(text))
 	}
 	if err := checkModifiers(known.mods, mods); err != nil {
 		return Type{}, err

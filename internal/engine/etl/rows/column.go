@@ -40,6 +40,22 @@ var formatted = map[uint32]string{
 	pgtype.TimeOID: "time without time zone", pgtype.TimetzOID: "time with time zone", pgtype.VarbitOID: "bit varying",
 }
 
+// unmapped are types of which package pgtype knows no values. Source: oid and
+// array_type_oid in src/include/catalog/pg_type.dat.
+var unmapped = map[string]uint32{
+	"timetz": pgtype.TimetzOID, "_timetz": 1270,
+	"_int4multirange": 6150, "_nummultirange": 6151, "_tsmultirange": 6152, "_tstzmultirange": 6153, "_datemultirange": 6155, "_int8multirange": 6157,
+}
+
+// oidOf returns the number of a built-in type.
+func oidOf(types *pgtype.Map, name string) (uint32, bool) {
+	if t, ok := types.TypeForName(name); ok {
+		return t.OID, true
+	}
+	oid, ok := unmapped[name]
+	return oid, ok
+}
+
 // NewColumn returns a column with a built-in type that is named as in SQL:
 // numeric(18,6), text, timestamp with time zone, integer[]. Errors have the code
 // invalid.
@@ -49,18 +65,18 @@ func NewColumn(name, typ string) (Column, error) {
 		return Column{}, holdfast.Errorf(holdfast.CodeInvalid, "column %s: %s", name, holdfast.ErrorMessage(err)).WithHint("%s", holdfast.ErrorHint(err))
 	}
 	types := pgtype.NewMap()
-	t, ok := types.TypeForName(base)
+	oid, ok := oidOf(types, base)
 	element, array := strings.CutPrefix(base, "_")
-	shown, okShown := types.TypeForName(element)
+	shown, okShown := oidOf(types, element)
 	if !ok || !okShown {
 		return Column{}, holdfast.Errorf(holdfast.CodeInvalid, "column %s: there is no type %q here", name, typ).
 			WithHint("use a built-in type of PostgreSQL, such as text, bigint, numeric(18,6), timestamptz or jsonb")
 	}
-	c := Column{Name: name, OID: t.OID, Type: shown.Name}
-	if f, ok := formatted[shown.OID]; ok && (mod.set || shown.OID != pgtype.BPCharOID) {
+	c := Column{Name: name, OID: oid, Type: element}
+	if f, ok := formatted[shown]; ok && (mod.set || shown != pgtype.BPCharOID) {
 		c.Type = f
 	}
-	if !mod.takes(t.OID) {
+	if !mod.takes(oid) {
 		return Column{}, holdfast.Errorf(holdfast.CodeInvalid, "column %s: %q has limits that its type does not take", name, typ)
 	}
 	if c.Type = mod.in(c.Type); array {
