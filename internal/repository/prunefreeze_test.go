@@ -111,7 +111,7 @@ func TestFrozenWriters(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			finished, failed := 0, 0
-			each(t, 1, func(n int) bool {
+			each(t, 2, func(n int) bool {
 				g := newGarden(t, n%resticEvery == 0)
 				g.maxUnused = 0
 				old := g.plant(gardenSet(1, 2, 3))
@@ -135,7 +135,7 @@ func TestFrozenWriters(t *testing.T) {
 					close(b.thaw)
 					got = <-done
 				case got = <-done:
-					if got.err != nil || failed == 0 || n < 20 {
+					if got.err != nil || failed == 0 || n < 15 {
 						t.Errorf("not frozen after %d operations, %d failed: %v", n, failed, got.err)
 					}
 					t.Logf("%d finished, %d failed", finished, failed)
@@ -195,7 +195,7 @@ func TestKilledPrune(t *testing.T) {
 	t.Parallel()
 	gone := errors.New("the machine is gone")
 	for _, stage := range []string{"condemns", "deletes"} {
-		each(t, 3, func(n int) bool {
+		each(t, 6, func(n int) bool {
 			g := newGarden(t, n%resticEvery == 0)
 			g.maxUnused = 0
 			old := g.plant(gardenSet(1, 2, 3))
@@ -252,7 +252,7 @@ func (g *garden) whole2(where string) {
 func TestFrozenPrune(t *testing.T) {
 	t.Parallel()
 	for _, stage := range []string{"condemns", "deletes"} {
-		each(t, 3, func(n int) bool {
+		each(t, 6, func(n int) bool {
 			g := newGarden(t, n%resticEvery == 0)
 			g.maxUnused = 0
 			old := g.plant(gardenSet(1, 2, 3))
