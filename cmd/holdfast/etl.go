@@ -382,8 +382,8 @@ func (a *app) etlScheduleCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if cmd.Flags().Changed("period") && in.PeriodSeconds == 0 {
-				return holdfast.Errorf(holdfast.CodeInvalid, "a period of 0 seconds is out of range").WithHint("use 1 or more, or leave --period out")
+			if cmd.Flags().Changed("period") && in.PeriodSeconds < 1 {
+				return holdfast.Errorf(holdfast.CodeInvalid, "a period of %d seconds is out of range", in.PeriodSeconds).WithHint("use 1 or more, or leave --period out")
 			}
 			if cmd.Flags().Changed("at") {
 				in.At = &at

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -89,11 +90,19 @@ func (a *app) tokenCreateCommand() *cobra.Command {
 	return create
 }
 
+// withArticle is a noun with its article.
+func withArticle(noun string) string {
+	if strings.ContainsRune("aeiou", rune(noun[0])) {
+		return "an " + noun
+	}
+	return "a " + noun
+}
+
 // number reads an id.
 func number[T ~int64](what, s string) (T, error) {
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n < 1 {
-		return 0, holdfast.Errorf(holdfast.CodeInvalid, "%q is not the id of a %s", s, what).WithHint("see: holdfast %s list", what)
+		return 0, holdfast.Errorf(holdfast.CodeInvalid, "%q is not the id of %s", s, withArticle(what)).WithHint("see: holdfast %s list", what)
 	}
 	return T(n), nil
 }

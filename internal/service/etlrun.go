@@ -37,6 +37,19 @@ const (
 	refusedSimulate  = "the service is on; stop it before it begins or ends to simulate"
 )
 
+// RefusalHint says what a person can do about a refused request.
+func RefusalHint(refused string) string {
+	switch refused {
+	case refusedQueueFull:
+		return "as many executions as an ETL may have wait for their turn: ask again when one has begun, or kill what waits"
+	case refusedNoActive:
+		return "activate one: holdfast etl configuration activate ETL NAME"
+	case refusedInactive:
+		return "activate the ETL: holdfast etl update ETL --active; or run it by hand"
+	}
+	return ""
+}
+
 // RunETL asks for an execution of an ETL, or for a service to be switched on.
 type RunETL struct {
 	Job        holdfast.JobID

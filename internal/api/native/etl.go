@@ -307,7 +307,7 @@ func (a *api) etlWish(
 // etlAnswer is what a caller hears; a refusal by the ETL's state is CodeConflict.
 func etlAnswer(r service.ETLAnswer, err error) (*output[ETLAnswer], error) {
 	if err == nil && r.Refused != "" {
-		err = holdfast.Errorf(holdfast.CodeConflict, "the ETL takes no such request now: %s", r.Refused)
+		err = holdfast.Errorf(holdfast.CodeConflict, "the ETL takes no such request now: %s", r.Refused).WithHint("%s", service.RefusalHint(r.Refused))
 	}
 	if err != nil {
 		return nil, err

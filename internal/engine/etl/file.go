@@ -82,8 +82,8 @@ func fileError(err error, name string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return holdfast.Wrap(holdfast.CodeInvalid, err, "%s does not exist", name).WithHint("check the path in the definition")
 	case escapes(err):
-		return holdfast.Wrap(holdfast.CodeInvalid, err, "%s leads out of the directories that this worker allows", name).
-			WithHint("it is a symbolic link, or lies behind one: put the file itself there, or add the directory that it leads to to etl_roots in the worker's configuration, and give it a connection")
+		return holdfast.Wrap(holdfast.CodeInvalid, err, "%s leads out of the directory that it is looked for in", name).
+			WithHint("it is a symbolic link, or lies behind one: put the file itself there, or give the directory that it leads to a connection; that directory has to be below one of the etl_roots of the worker's configuration")
 	case errors.Is(err, fs.ErrPermission):
 		return holdfast.Wrap(holdfast.CodeForbidden, err, "%s may not be used", name).WithHint("let the worker's user read and write it as the definition asks")
 	case isFull(err):

@@ -165,6 +165,12 @@ func queryError(err error, what string) error {
 	}
 	if e.Hint == "" {
 		hint := pe.Detail
+		switch pe.Code {
+		case "23502": // not_null_violation: the detail is the whole row, and so is where it was met
+			return e.WithHint("give %s a value where rows are read, or leave the rows out that have none", pe.ColumnName)
+		case "23514": // check_violation: as above
+			return e.WithHint("look at what the constraint %s asks for, and leave the rows out that do not pass it", pe.ConstraintName)
+		}
 		if pe.Where != "" {
 			hint += " (" + pe.Where + ")"
 		}
