@@ -298,7 +298,9 @@ func TestFrozenPrune(t *testing.T) {
 			g.prunings()
 			if !ended {
 				close(b.thaw)
-				_ = <-done // whether it notices or not
+				if err := <-done; err != nil { // whether it notices or not
+					t.Logf("%s: %v", b, err)
+				}
 			}
 			where := fmt.Sprintf("a prune that %s was frozen before %s", stage, b)
 			check := func() {
