@@ -245,7 +245,10 @@ func TestUpdateETL(t *testing.T) {
 		{"no spec", r.admin, func(j *holdfast.Job) error { j.ETL = nil; return nil }, holdfast.CodeInvalid},
 		{"another type", r.admin, func(j *holdfast.Job) error { j.Type = holdfast.JobBackup; return nil }, holdfast.CodeInvalid},
 		{"another site", r.admin, func(j *holdfast.Job) error { j.Site = r.sites[1].ID; return nil }, holdfast.CodeInvalid},
-		{"an unknown site", r.admin, func(j *holdfast.Job) error { j.ETL.Definition = definitionOf("orders", "", "oslo", "berlin"); return nil }, holdfast.CodeNotFound},
+		{"an unknown site", r.admin, func(j *holdfast.Job) error {
+			j.ETL.Definition = definitionOf("orders", "", "oslo", "berlin")
+			return nil
+		}, holdfast.CodeNotFound},
 		{"a foreign run configuration", r.admin, func(j *holdfast.Job) error { j.ETL.Configurations[0].ID = 5; return nil }, holdfast.CodeInvalid},
 		{"no run configuration", r.admin, func(j *holdfast.Job) error { j.ETL.Configurations = nil; return nil }, holdfast.CodeInvalid},
 		{"two active", r.admin, func(j *holdfast.Job) error { j.ETL.Configurations[0].Active = true; return nil }, holdfast.CodeInvalid},
