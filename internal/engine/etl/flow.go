@@ -68,6 +68,12 @@ func (f *flow) closeSources(ctx context.Context) {
 func (f *flow) logResult(ctx context.Context, took time.Duration, err error) {
 	f.logPhases(ctx)
 	r := f.result
+	if p := f.phases; f.e.service() { // what the round did, which may be nothing, many times a minute
+		if err == nil && p.units == 0 {
+			return
+		}
+		r.Read, r.Loaded, r.Rejected, r.Deleted, r.Units = p.load.read, p.load.loaded, p.load.rejected, p.load.deleted, p.units
+	}
 	attrs := []any{
 		"flow", r.Flow, "target", r.Target, "read", r.Read, "loaded", r.Loaded, "rejected", r.Rejected, "deleted", r.Deleted,
 		"units", r.Units, "elapsed", took.Round(time.Millisecond),
