@@ -92,26 +92,37 @@ func (in *input) shorten(end int64) {
 	}
 }
 
-// blockWorker is the memory of one worker.
+// blockWorker is what one worker works with.
 type blockWorker struct {
 	*Writer
+	*blockMemory
 	codec   compress.Codec
 	sampler *compress.Sampler
 	effort  effort
-	blocks  [hash.Lanes][]byte
 	four    hash.Four
-	frame   []byte
-	second  []byte // a frame of another level; made when first used
 }
+
+// blockMemory is the memory of one worker; others use it after it.
+type blockMemory struct {
+	blocks [hash.Lanes][]byte
+	frame  []byte
+	second []byte // a frame of another level; made when first used
+}
+
+var blockMemories = sync.Pool{New: func() any {
+	m := &blockMemory{frame: make([]byte, 0, compress.Bound(blockSize))}
+	for l := range m.blocks {
+		m.blocks[l] = make([]byte, blockSize)
+	}
+	return m
+}}
 
 // work does tasks until there will be no more. When the writer has failed it
 // only lets go of the files.
 func (w *Writer) work(ctx context.Context) {
-	b := blockWorker{Writer: w, codec: compress.New(), frame: make([]byte, 0, compress.Bound(blockSize))}
+	b := blockWorker{Writer: w, blockMemory: blockMemories.Get().(*blockMemory), codec: compress.New()} //nolint:forcetypeassert // there is nothing else in it
+	defer blockMemories.Put(b.blockMemory)
 	b.sampler = compress.NewSampler(b.codec)
-	for l := range b.blocks {
-		b.blocks[l] = make([]byte, blockSize)
-	}
 	for t := range w.tasks {
 		if ctx.Err() == nil {
 			if err := b.do(ctx, t); err != nil {

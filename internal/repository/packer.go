@@ -104,6 +104,27 @@ func (p *packer) reserve(ctx context.Context, b pack.Blob) (*openPack, []byte, e
 	return o, room, nil
 }
 
+// packMemory are buffers of packs that no writer uses.
+var packMemory = sync.Pool{New: func() any {
+	b := make([]byte, 0, packBuffer)
+	return &b
+}}
+
+// letGo gives the buffers to other writers. Nothing is uploaded any more.
+func (p *packer) letGo() {
+	for {
+		select {
+		case buf := <-p.free:
+			if buf != nil {
+				buf = buf[:0]
+				packMemory.Put(&buf)
+			}
+		default:
+			return
+		}
+	}
+}
+
 // begin opens a pack for a blob, and waits while all buffers are in use.
 func (p *packer) begin(ctx context.Context, b pack.Blob) (*openPack, error) {
 	o := &openPack{}
@@ -113,7 +134,7 @@ func (p *packer) begin(ctx context.Context, b pack.Blob) (*openPack, error) {
 		select {
 		case buf := <-p.free:
 			if buf == nil {
-				buf = make([]byte, 0, packBuffer)
+				buf = *packMemory.Get().(*[]byte) //nolint:forcetypeassert // there is nothing else in it
 			}
 			o.Builder, o.pooled = pack.NewBuilder(buf), true
 		case <-ctx.Done():

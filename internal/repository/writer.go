@@ -306,6 +306,7 @@ func (w *Writer) close() error {
 	w.useMu.Unlock()
 	close(w.tasks)
 	w.ended.Wait()
+	w.packer.letGo()
 	var errs []error
 	if err := w.packer.writeIndex(ctx); err != nil {
 		w.log.WarnContext(ctx, "index not written: the next run stores the same again", "error", err)

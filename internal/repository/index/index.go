@@ -47,7 +47,7 @@ type shard struct {
 	slots   []uint32 // open addressing: number of an entry plus one; 0: free
 }
 
-const blockLen = 1024
+const blockLen = 256
 
 type entry struct {
 	id     hash.ID
