@@ -36,6 +36,7 @@ func TestFilesAreReadAlike(t *testing.T) {
 	}
 	// The text of Parquet is written by the engine, from a CSV of text.
 	parquet := func(t *testing.T, i int, bad, good string) {
+		t.Helper()
 		write(t, filepath.Join(root, "raw", fmt.Sprintf("%d.csv", i)), fmt.Sprintf("1,%s\n2,%s\n3,%s\n", good, bad, good))
 		req := toFiles(t, dwh, root, fmt.Sprintf(`
 extract: [{name: f, connection: lake, file: {path: raw/%d.csv, format: csv, fields: [{name: id, type: integer}, {name: v, type: text}]}}]
