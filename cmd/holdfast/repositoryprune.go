@@ -178,11 +178,11 @@ func (w pruneWaiting) note() string {
 	if w.Until.IsZero() {
 		return "the wait begins with the next prune"
 	}
-	note := "until " + w.Until.UTC().Format(time.RFC3339)
+	notes := []string{"until " + w.Until.UTC().Format(time.RFC3339)}
 	for _, h := range w.For {
-		note += ", and for " + holderName(h.Holder, h.PID, h.Hostname)
+		notes = append(notes, "for "+holderName(h.Holder, h.PID, h.Hostname))
 	}
-	return note
+	return strings.Join(notes, ", and ")
 }
 
 // holderName says who holds, or held, a lock.
