@@ -67,7 +67,7 @@ func Connect(ctx context.Context, site engine.Site, o Options) (*pgx.Conn, error
 		if err != nil {
 			return nil, err
 		}
-		return &burst{Conn: conn}, nil
+		return &burst{Conn: buffered(conn)}, nil
 	}
 	if o.Cancel {
 		cfg.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
