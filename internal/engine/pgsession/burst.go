@@ -12,7 +12,7 @@ import (
 // a third of the system time of a copy between two servers of one machine.
 const (
 	burstAfter = 1 << 20                // bytes without a write between them: the server sends a copy
-	burstPause = 600 * time.Microsecond // in which a fast one does not quite fill its socket's buffer of 208 KiB
+	burstPause = 250 * time.Microsecond // in which a fast one fills a quarter of its socket's buffer of 208 KiB
 	burstBytes = 256 << 10              // that one read may bring
 )
 
