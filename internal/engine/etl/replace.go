@@ -59,17 +59,11 @@ func (f *flow) readsTarget(ctx context.Context, tx pgx.Tx, t *target) error {
 		return nil
 	}
 	for _, s := range f.sources {
-		var pid int32
-		var transaction string
-		err := s.tx.QueryRow(ctx, "SELECT pid, virtualtransaction FROM pg_catalog.pg_locks WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'virtualxid'").Scan(&pid, &transaction)
-		if err != nil {
-			return queryError(err, "look at the source's own locks")
-		}
 		var reads bool
 		// Of another server, no session has the same number, transaction and table.
-		err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON d.oid = l.database AND d.datname = pg_catalog.current_database()
+		err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON d.oid = l.database AND d.datname = pg_catalog.current_database()
 			WHERE l.locktype = 'relation' AND l.pid = $2::int4 AND l.virtualtransaction = $3::text
-				AND (l.relation = $1::oid OR l.relation IN (SELECT relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree($1::oid::pg_catalog.regclass))))`, t.oid, pid, transaction).Scan(&reads)
+				AND (l.relation = $1::oid OR l.relation IN (SELECT relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree($1::oid::pg_catalog.regclass))))`, t.oid, s.pid, s.transaction).Scan(&reads)
 		switch {
 		case err != nil:
 			return queryError(err, "look at who reads "+t.name)

@@ -72,8 +72,11 @@ func (f *flow) hold(ctx context.Context, s *source, p place) error {
 			return err
 		}
 		var err error
-		if name, err = s.changed(ctx); err != nil || name == "" {
+		if name, err = s.changed(ctx); err != nil {
 			return err
+		}
+		if name == "" {
+			return s.identify(ctx)
 		}
 		if err := s.tx.Rollback(ctx); err != nil {
 			return queryError(err, "end a transaction")
@@ -83,6 +86,15 @@ func (f *flow) hold(ctx context.Context, s *source, p place) error {
 		}
 	}
 	return replacedError(name)
+}
+
+// identify notes under which numbers the source's transaction holds its locks.
+func (s *source) identify(ctx context.Context) error {
+	err := s.tx.QueryRow(ctx, "SELECT pid, virtualtransaction FROM pg_catalog.pg_locks WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'virtualxid'").Scan(&s.pid, &s.transaction)
+	if err != nil {
+		return queryError(err, "look at the source's own locks")
+	}
+	return nil
 }
 
 // lockInputs locks the tables of the flow's extracts in a source, with views' and their

@@ -19,6 +19,9 @@ type source struct {
 	e    *execution
 	conn *pgx.Conn
 	tx   pgx.Tx
+	// Who holds the locks of what is read. While rows stream, nobody can ask.
+	pid         int32
+	transaction string
 }
 
 func (e *execution) openSource(ctx context.Context, p place) (*source, error) {

@@ -125,7 +125,7 @@ func TestFaults(t *testing.T) {
 		{"a comma of two", "format: csv", `format: csv, comma: ¦"||"`, `extract[1].file.comma: is "||": write one character of ASCII that is no letter, digit, dot, quote or backslash`},
 		{"a limit for a file in a directory", "format: csv", "format: csv, max_size: ¦1GiB", "extract[1].file.max_size: is for files that are fetched by HTTP or from a bucket only"},
 		{"no fields", "fields: [{name: day, type: date}, {name: rate, type: numeric}]", "fields: ¦[]", "extract[1].file.fields: is empty: name the columns and their types"},
-		{"a field's type", "type: numeric", "type: ¦varchar2", `extract[1].file.fields[1].type: is no type that is known here: "varchar2"; write one of PostgreSQL's, such as text, bigint, numeric(18,6), timestamptz or text[]`},
+		{"a field's type", "type: numeric", "type: ¦varchar2", `extract[1].file.fields[1].type: is no type that is known here: "varchar2"; write one of PostgreSQL's, such as text, bigint, numeric(18,6), timestamptz or text[]; or text for any other, such as an enumeration, money and "char": the target reads it as its column's`},
 		{"a type's modifier", "type: numeric", `type: ¦"text(3)"`, "extract[1].file.fields[1].type: takes no modifier in parentheses"},
 		{"a field twice", "{name: rate", "{name: ¦day", `extract[1].file.fields[1].name: is "day" again, after extract[1].file.fields[0]`},
 		{"a file by column", "numeric}]}", "numeric}]}\n    incremental: {strategy: ¦column}", "extract[1].incremental.strategy: is column, which is for a table or query: files are read by file"},
@@ -331,7 +331,7 @@ line 7, column 12: extract[1].name: is "B": a name has 1 to 63 of a to z, 0 to 9
 line 7, column 27: extract[1].connection: is "shpo", which is no connection: those are dwh, lake or shop
 line 8, column 39: extract[2].file.format: is missing
 line 8, column 50: extract[2].file.formt: is not known here: the keys are path, format, header, comma, null_text, fields, max_size
-line 8, column 87: extract[2].file.fields[0].type: is no type that is known here: "nope"; write one of PostgreSQL's, such as text, bigint, numeric(18,6), timestamptz or text[]
+line 8, column 87: extract[2].file.fields[0].type: is no type that is known here: "nope"; write one of PostgreSQL's, such as text, bigint, numeric(18,6), timestamptz or text[]; or text for any other, such as an enumeration, money and "char": the target reads it as its column's
 line 10, column 39: load[0].table: has more than two parts: write schema.table, and names with dots in double quotes
 line 10, column 60: load[0].kye: is not known here: the keys are name, from, connection, table, output, mode, key, update
 line 11, column 5: load[1].name: is "a", as that of load[0]: give each flow a name of its own
