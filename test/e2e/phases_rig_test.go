@@ -135,10 +135,12 @@ type heldWriter struct {
 func (w heldWriter) AddedBytes() int64 { return w.Stats().AddedBytes }
 
 func (w heldWriter) Add(ctx context.Context, f engine.File) error {
-	if strings.HasPrefix(f.Path, "pgdata/base/") {
-		w.gate.pass(ctx, "add")
-	}
-	return w.Writer.Add(ctx, f)
+	return w.gate.add(ctx, w.Writer, f)
+}
+
+func (w heldWriter) Flush(ctx context.Context) error {
+	w.gate.pass(ctx, "flush")
+	return w.Writer.Flush(ctx)
 }
 
 func (w heldWriter) BuildOn(ctx context.Context, snapshot string) (worker.Delta, error) {
@@ -146,12 +148,28 @@ func (w heldWriter) BuildOn(ctx context.Context, snapshot string) (worker.Delta,
 	if err != nil {
 		return nil, err
 	}
-	return d, nil
+	return heldDelta{d, w.gate}, nil
 }
 
-func (w heldWriter) Flush(ctx context.Context) error {
-	w.gate.pass(ctx, "flush")
-	return w.Writer.Flush(ctx)
+// heldDelta is what a backup fills that builds on an earlier set.
+type heldDelta struct {
+	worker.Delta
+	gate *gate
+}
+
+func (d heldDelta) Add(ctx context.Context, f engine.File) error { return d.gate.add(ctx, d.Delta, f) }
+
+func (d heldDelta) Flush(ctx context.Context) error {
+	d.gate.pass(ctx, "flush")
+	return d.Delta.Flush(ctx)
+}
+
+// add holds whoever adds a file of a relation.
+func (g *gate) add(ctx context.Context, to engine.Sink, f engine.File) error {
+	if strings.HasPrefix(f.Path, "pgdata/base/") {
+		g.pass(ctx, "add")
+	}
+	return to.Add(ctx, f)
 }
 
 type heldReader struct {
