@@ -88,15 +88,11 @@ func verifyTree(b pack.Blob, content []byte) error {
 
 // copyTree writes a tree's plain content.
 func copyTree(w io.Writer, b pack.Blob, content []byte) (err error) {
-	var src io.Reader = bytes.NewReader(content)
-	if b.Raw != 0 {
-		z, err := compress.NewReader(src)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, z.Close()) }()
-		src = z
+	src, err := plainTree(b, content)
+	if err != nil {
+		return err
 	}
+	defer func() { err = errors.Join(err, src.Close()) }()
 	h := hash.New()
 	n, err := io.Copy(io.MultiWriter(w, h), io.LimitReader(src, b.Size()+1))
 	if err != nil || n != b.Size() || hash.Finish(h) != b.ID {

@@ -54,7 +54,7 @@ func (w *Writer) Commit(ctx context.Context, c Commit, intend func(ctx context.C
 	if err := intend(ctx, id.String()); err != nil {
 		return "", w.fail(err)
 	}
-	if err := w.lockGood(); err != nil { // intend may have taken any time
+	if err := w.lock.mayWrite(); err != nil { // intend may have taken any time
 		return "", w.fail(err)
 	}
 	if err := w.repo.put(ctx, kindSnapshot(), id, sealed); err != nil {

@@ -19,9 +19,12 @@ import (
 // by another that was not listed yet, so the list is read again. damaged decides
 // about one that cannot be read, and may be called from several goroutines.
 func (r *Repository) loadIndex(ctx context.Context, damaged func(hash.ID, error) error) (*index.Index, error) {
-	return r.loadIndexOf(ctx, func(context.Context) (packFilter, error) {
-		return func(index.Pack) bool { return true }, nil
-	}, damaged)
+	return r.loadIndexOf(ctx, everyPack, damaged)
+}
+
+// everyPack is a filter that leaves out nothing.
+func everyPack(context.Context) (packFilter, error) {
+	return func(index.Pack) bool { return true }, nil
 }
 
 // refuseDamaged gives up at the first index object that cannot be read.
@@ -55,30 +58,36 @@ func (r *Repository) loadWholeIndex(ctx context.Context, missing func(hash.ID)) 
 // packFilter says whether to take a pack. It is called from several goroutines.
 type packFilter func(index.Pack) bool
 
-// loadIndexOf makes the filter after it has listed the index objects: every pack
-// that they name was there then. It lists them until nothing is new: an object that was
-// replaced meanwhile may have been hidden from one listing together with its
-// replacement.
+// loadIndexOf reads every index object but what the filter leaves out.
 func (r *Repository) loadIndexOf(ctx context.Context, filter func(context.Context) (packFilter, error), damaged func(hash.ID, error) error) (*index.Index, error) {
 	x := index.New()
-	loaded := map[hash.ID]bool{}
+	return x, r.refreshIndex(ctx, x, map[hash.ID]bool{}, filter, damaged)
+}
+
+// refreshIndex reads the index objects that are not loaded yet. It makes the filter
+// after it has listed them: every pack that they name was there then. It lists them
+// until nothing is new: an object that was replaced meanwhile may have been hidden from
+// one listing together with its replacement.
+func (r *Repository) refreshIndex(
+	ctx context.Context, x *index.Index, loaded map[hash.ID]bool, filter func(context.Context) (packFilter, error), damaged func(hash.ID, error) error,
+) error {
 	for pass := range maxIndexPasses {
 		ids, err := list(ctx, r.bucket, kindIndex())
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if pass > 0 && !slices.ContainsFunc(ids, func(id hash.ID) bool { return !loaded[id] }) {
-			return x, nil
+			return nil
 		}
 		take, err := filter(ctx)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if err := r.loadIndexes(ctx, x, ids, loaded, take, damaged); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return nil, holdfast.Errorf(holdfast.CodeUnavailable, "the repository's index keeps changing while it is read")
+	return holdfast.Errorf(holdfast.CodeUnavailable, "the repository's index keeps changing while it is read")
 }
 
 const maxIndexPasses = 5

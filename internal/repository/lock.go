@@ -312,6 +312,15 @@ func (l *lock) remove(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// mayWrite returns why nothing may be written any more under the lock; nil while it is
+// good.
+func (l *lock) mayWrite() error {
+	if l.good() > 0 {
+		return nil
+	}
+	return l.lose(errLockOutlived())
+}
+
 // is reports whether a lock object is of this session.
 func (l *lock) is(body lockJSON) bool {
 	l.mu.Lock()

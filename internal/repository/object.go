@@ -2,10 +2,13 @@ package repository
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -187,4 +190,9 @@ func (r *Repository) remove(ctx context.Context, k kind, id hash.ID) error {
 		return fmt.Errorf("delete %s %s: %w", k.word, id.Short(), err)
 	}
 	return nil
+}
+
+// sortedIDs are the keys of a map in their order.
+func sortedIDs[V any](m map[hash.ID]V) []hash.ID {
+	return slices.SortedFunc(maps.Keys(m), func(a, b hash.ID) int { return cmp.Compare(a.String(), b.String()) })
 }

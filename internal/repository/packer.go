@@ -67,6 +67,29 @@ func newPacker(r *Repository, x *index.Index, good func() error, fail func(error
 	return p
 }
 
+// storeApart has fill put blobs into packs of their own, beside any writer. On return
+// they are durable, and in the index; good says why nothing may be written any more.
+func (r *Repository) storeApart(ctx context.Context, good func() error, fill func(ctx context.Context, to *packer) error) (packs, bytes int64, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	p := newPacker(r, index.New(), good, cancel)
+	var puts sync.WaitGroup
+	for range uploaders {
+		puts.Go(func() { p.upload(ctx) })
+	}
+	if err = fill(ctx, p); err == nil {
+		err = p.flush(ctx, ctx.Done(), func() error { return context.Cause(ctx) })
+	}
+	if err != nil {
+		cancel(err) // the first one stays
+		err = context.Cause(ctx)
+	}
+	close(p.uploads)
+	puts.Wait()
+	p.letGo()
+	return p.packs.Load(), p.added.Load(), err
+}
+
 // seal adds a blob that was claimed: content is what lies in the pack, sealed.
 func (p *packer) seal(ctx context.Context, b pack.Blob, content []byte) error {
 	o, room, err := p.reserve(ctx, b)

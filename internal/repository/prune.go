@@ -216,7 +216,7 @@ func (p *pruner) deleteAtOnce(ctx context.Context) error {
 }
 
 // good returns why nothing may be written any more.
-func (p *pruner) good() error { return p.lock.lockGood() }
+func (p *pruner) good() error { return p.lock.mayWrite() }
 
 func (p *pruner) step(change func(*CheckProgress)) {
 	p.mu.Lock()

@@ -53,23 +53,7 @@ func (p *pruner) look(ctx context.Context) error {
 
 // readIndex reads the index objects that have not been read yet.
 func (p *pruner) readIndex(ctx context.Context) error {
-	for range maxIndexPasses {
-		ids, err := list(ctx, p.bucket, kindIndex())
-		if err != nil {
-			return err
-		}
-		fresh := false
-		for _, id := range ids {
-			fresh = fresh || !p.indexes[id]
-		}
-		if !fresh {
-			return nil
-		}
-		if err := p.loadIndexes(ctx, p.index, ids, p.indexes, func(index.Pack) bool { return true }, refuseDamaged); err != nil {
-			return err
-		}
-	}
-	return holdfast.Errorf(holdfast.CodeUnavailable, "the repository's index keeps changing while it is read")
+	return p.refreshIndex(ctx, p.index, p.indexes, everyPack, refuseDamaged)
 }
 
 // adopt finds the packs that no index object names. Of those that a prune was about to

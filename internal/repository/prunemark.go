@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/repository/hash"
+	"github.com/holdfast-backup/holdfast/internal/repository/index"
 )
 
 // The records of prunes. Source: docs/format/prune.md.
@@ -153,25 +154,34 @@ func putRecord(ctx context.Context, r *Repository, k kind, v any) (hash.ID, erro
 	return r.save(ctx, k, plain)
 }
 
-// refuseSentenced is what whoever commits asks before and after the snapshot is
-// there: whether somebody deletes a pack that they know.
-func (w *Writer) refuseSentenced(ctx context.Context) error {
-	all, err := w.repo.sentences(ctx)
+// sentenced returns a pack of the index that somebody deletes, and whether there is one.
+func (r *Repository) sentenced(ctx context.Context, x *index.Index) (hash.ID, bool, error) {
+	all, err := r.sentences(ctx)
 	if err != nil || len(all) == 0 {
-		return err
+		return hash.ID{}, false, err
 	}
 	known := map[hash.ID]bool{}
-	for _, id := range w.index.PackIDs() {
+	for _, id := range x.PackIDs() {
 		known[id] = true
 	}
 	for _, s := range all {
 		for _, id := range s.Packs {
 			if known[id] {
-				return errPruned(id)
+				return id, true, nil
 			}
 		}
 	}
-	return nil
+	return hash.ID{}, false, nil
+}
+
+// refuseSentenced is what whoever commits asks before and after the snapshot is
+// there: whether somebody deletes a pack that they know.
+func (w *Writer) refuseSentenced(ctx context.Context) error {
+	id, going, err := w.repo.sentenced(ctx, w.index)
+	if err != nil || !going {
+		return err
+	}
+	return errPruned(id)
 }
 
 // refuseMissing looks whether every pack that the writer knows is there.

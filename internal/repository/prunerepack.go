@@ -3,7 +3,6 @@ package repository
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/holdfast-backup/holdfast/internal/repository/hash"
 	"github.com/holdfast-backup/holdfast/internal/repository/index"
@@ -18,25 +17,10 @@ func (p *pruner) repack(ctx context.Context) error {
 	}
 	p.phase("repack", p.plan.Copy)
 	p.step(func(s *CheckProgress) { s.TotalBytes = p.plan.Copy })
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	to := newPacker(p.Repository, index.New(), p.good, cancel)
-	var puts sync.WaitGroup
-	for range uploaders {
-		puts.Go(func() { to.upload(ctx) })
-	}
-	err := p.copyKept(ctx, to)
-	if err == nil {
-		err = to.flush(ctx, ctx.Done(), func() error { return context.Cause(ctx) })
-	}
+	_, written, err := p.storeApart(ctx, p.good, p.copyKept)
+	p.result.Written += written
 	if err != nil {
-		cancel(err) // the first one stays
-	}
-	close(to.uploads)
-	puts.Wait()
-	p.result.Written += to.added.Load()
-	if err != nil {
-		return context.Cause(ctx)
+		return err
 	}
 	// Packs that are condemned already, as sentenced ones are, need no second mark.
 	condemned := map[hash.ID]bool{}

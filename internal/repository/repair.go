@@ -37,31 +37,12 @@ func (r *Repository) lockToRehearse(ctx context.Context) (*lock, error) {
 // refuseSentenced refuses while a prune deletes packs of the index, or was deleting
 // them when it died: they may go at any time.
 func (r *Repository) refuseSentenced(ctx context.Context, x *index.Index) error {
-	all, err := r.sentences(ctx)
-	if err != nil || len(all) == 0 {
+	id, going, err := r.sentenced(ctx, x)
+	if err != nil || !going {
 		return err
 	}
-	known := map[hash.ID]bool{}
-	for _, id := range x.PackIDs() {
-		known[id] = true
-	}
-	for _, s := range all {
-		for _, id := range s.Packs {
-			if known[id] {
-				return holdfast.Errorf(holdfast.CodeConflict, "a prune is deleting packs, such as %s, or was interrupted", id).
-					WithHint("run it to its end first: holdfast repository prune")
-			}
-		}
-	}
-	return nil
-}
-
-// lockGood returns why nothing may be written any more under the lock.
-func (l *lock) lockGood() error {
-	if l.good() > 0 {
-		return nil
-	}
-	return l.lose(errLockOutlived())
+	return holdfast.Errorf(holdfast.CodeConflict, "a prune is deleting packs, such as %s, or was interrupted", id).
+		WithHint("run it to its end first: holdfast repository prune")
 }
 
 // joinFirst keeps the code and the hint of the first error when there is no second.

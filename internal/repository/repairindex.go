@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -95,7 +94,7 @@ func (r *Repository) RepairIndex(ctx context.Context, o RepairIndexOptions) (_ R
 		options: o, good: func() error { return nil }, verdicts: map[hash.ID]*packFate{}, added: map[hash.ID]bool{},
 	}
 	if l != nil {
-		x.good = l.lockGood
+		x.good = l.mayWrite
 		defer func() { err = errors.Join(err, l.release(ctx)) }()
 	}
 	for _, step := range []func(context.Context) error{x.readIndex, x.readNotes, x.lookAtNamed, x.lookAtLoose} {
@@ -471,8 +470,4 @@ func (x *indexRepair) write(ctx context.Context, covered map[hash.ID]bool, r *Re
 		}
 	}
 	return put()
-}
-
-func sortedIDs[V any](m map[hash.ID]V) []hash.ID {
-	return slices.SortedFunc(maps.Keys(m), func(a, b hash.ID) int { return cmp.Compare(a.String(), b.String()) })
 }

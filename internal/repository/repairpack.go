@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/holdfast-backup/holdfast/internal/repository/hash"
 	"github.com/holdfast-backup/holdfast/internal/repository/index"
@@ -230,40 +229,23 @@ func (x *indexRepair) saveGood(ctx context.Context) (int, error) {
 	if len(todo) == 0 || x.options.DryRun {
 		return min(len(todo), 1), nil
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	p := newPacker(x.Repository, index.New(), x.good, cancel)
-	var puts sync.WaitGroup
-	for range uploaders {
-		puts.Go(func() { p.upload(ctx) })
-	}
-	err := x.saveEach(ctx, p, todo)
-	if err == nil {
-		err = p.flush(ctx, ctx.Done(), func() error { return context.Cause(ctx) })
-	}
-	if err != nil {
-		cancel(err)
-	}
-	close(p.uploads)
-	puts.Wait()
-	if err != nil {
-		return 0, context.Cause(ctx)
-	}
-	return int(p.packs.Load()), nil
-}
-
-func (x *indexRepair) saveEach(ctx context.Context, p *packer, todo []index.Location) error {
-	m := blobMover{from: x.Repository, to: x.Repository}
-	for _, l := range todo {
-		b, content, err := m.read(ctx, l)
-		if err != nil {
-			return err
+	packs, _, err := x.storeApart(ctx, x.good, func(ctx context.Context, to *packer) error {
+		m := blobMover{from: x.Repository, to: x.Repository}
+		for _, l := range todo {
+			b, content, err := m.read(ctx, l)
+			if err != nil {
+				return err
+			}
+			if err := to.seal(ctx, b, content); err != nil {
+				return err
+			}
 		}
-		if err := p.seal(ctx, b, content); err != nil {
-			return err
-		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
 	}
-	return nil
+	return int(packs), nil
 }
 
 // note keeps the damaged packs out of the index of later repairs.

@@ -78,8 +78,8 @@ func (r *Repository) RepairSnapshots(ctx context.Context, o RepairSnapshotsOptio
 		Repository: r, shown: &checker{options: CheckOptions{Progress: o.Progress}}, options: o, trees: map[hash.ID]*treeState{},
 	}
 	if o.DryRun {
-		l, err := r.lockToRehearse(ctx)
-		if err != nil {
+		var l *lock
+		if l, err = r.lockToRehearse(ctx); err != nil {
 			return s.result, err
 		}
 		if l != nil {

@@ -16,19 +16,24 @@ import (
 // errEnough ends the reading of a tree before its end.
 var errEnough = errors.New("enough was read")
 
+// plainTree returns the JSON of the tree in content, which is the opened blob.
+func plainTree(b pack.Blob, content []byte) (io.ReadCloser, error) {
+	src := io.NopCloser(bytes.NewReader(content))
+	if b.Raw == 0 {
+		return src, nil
+	}
+	return compress.NewReader(src)
+}
+
 // decodeTree calls fn for each node of the tree in content, which is the opened
 // blob. Nodes come one at a time, so that a directory of any size takes little
 // memory, and only the end shows whether the tree was the one that its id names.
 func decodeTree(b pack.Blob, content []byte, fn func(node) error) (err error) {
-	var src io.Reader = bytes.NewReader(content)
-	if b.Raw != 0 {
-		z, err := compress.NewReader(src)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, z.Close()) }()
-		src = z
+	src, err := plainTree(b, content)
+	if err != nil {
+		return err
 	}
+	defer func() { err = errors.Join(err, src.Close()) }()
 	h := hash.New()
 	counted := &io.LimitedReader{R: io.TeeReader(src, h), N: b.Size() + 1}
 	err = parseTree(counted, fn)

@@ -117,7 +117,7 @@ func (r *Repository) NewWriter(ctx context.Context, o WriterOptions) (*Writer, e
 		onFail: func(f func()) func() bool { return context.AfterFunc(wctx, f) },
 		tasks:  make(chan task, queueLen), entries: map[string]*entry{},
 	}
-	w.packer = newPacker(r, x, w.lockGood, cancel)
+	w.packer = newPacker(r, x, l.mayWrite, cancel)
 	w.closed = sync.OnceValue(w.close)
 	w.start(wctx, o)
 	return w, nil
@@ -285,13 +285,6 @@ func (w *Writer) Stats() Stats {
 // LockGood returns for how long the writer's lock is still good, were it not
 // refreshed any more. Zero or less: Commit will refuse.
 func (w *Writer) LockGood() time.Duration { return w.lock.good() }
-
-func (w *Writer) lockGood() error {
-	if w.lock.good() > 0 {
-		return nil
-	}
-	return w.lock.lose(errLockOutlived())
-}
 
 // Close ends the writer and removes its lock. What was not committed stays as
 // blobs that the next writer knows. Close may be called several times.
