@@ -2,9 +2,7 @@ package main
 
 import (
 	"fmt"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -115,33 +113,14 @@ func (f sizeFlag) String() string {
 	if f.p == nil || *f.p == 0 {
 		return ""
 	}
-	return strconv.FormatInt(*f.p, 10)
+	text, _ := holdfast.Size(*f.p).MarshalText() // it never fails
+	return string(text)
 }
 
 // Set reads the flag.
 func (f sizeFlag) Set(s string) error {
-	n, err := parseSize(s)
-	if err != nil {
-		return err
-	}
-	*f.p = n
-	return nil
+	return (*holdfast.Size)(f.p).UnmarshalText([]byte(s))
 }
 
 // Type is what the usage calls the value.
 func (sizeFlag) Type() string { return "size" }
-
-// parseSize reads a number of bytes: 52428800, 50MiB, 50M or 1.5GiB. All units are
-// powers of 1024, as everywhere in what this program prints.
-func parseSize(s string) (int64, error) {
-	number := strings.TrimRight(s, "KMGTiB")
-	shift, ok := map[string]int{
-		"": 0, "B": 0, "K": 10, "KB": 10, "KiB": 10, "M": 20, "MB": 20, "MiB": 20, "G": 30, "GB": 30, "GiB": 30, "T": 40, "TB": 40, "TiB": 40,
-	}[s[len(number):]]
-	n, err := strconv.ParseFloat(number, 64)
-	n *= float64(int64(1) << shift)
-	if !ok || err != nil || n < 0 || n > 1<<60 || n != math.Trunc(n) {
-		return 0, fmt.Errorf("write a number of bytes, or one with its unit, as 50MiB")
-	}
-	return int64(n), nil
-}

@@ -129,16 +129,7 @@ func TestReleaseGoesWhereTheOrderWas(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStand(t, nil)
-			started, released, never := make(chan engine.ETL, 1), make(chan engine.ETL, 1), make(chan struct{})
-			s.startWorker(t, "local", script{}, newShelf(), etlWorker(pipe{
-				run: func(_ context.Context, req engine.ETL) (engine.Result, error) {
-					started <- req
-					<-never
-					return engine.Result{}, nil
-				},
-				release: func(req engine.ETL) { released <- req },
-			}))
-			t.Cleanup(func() { close(never) }) // before the worker waits for it
+			started, released := s.startStuck(t)
 			j := s.newETL(t, "orders", "first", nil)
 			now := time.Now()
 			id := s.submitETL(t, j, holdfast.ETLRun{Simulate: simulate}, now, now)

@@ -262,13 +262,12 @@ func TestETLFailsWhileStopping(t *testing.T) {
 	}
 }
 
-// TestETLKillOfStuck kills an execution whose engine does not end. With the limits
-// of production it has ended within 15 seconds, and what it left on each of its
-// sites is released.
-func TestETLKillOfStuck(t *testing.T) {
-	t.Parallel()
-	s := newStand(t, nil)
-	started, released, never := make(chan engine.ETL, 1), make(chan engine.ETL, 1), make(chan struct{})
+// startStuck starts a worker whose executions of ETLs never end, and returns what it is
+// asked to run and to release.
+func (s *stand) startStuck(t *testing.T) (started, released chan engine.ETL) {
+	t.Helper()
+	started, released = make(chan engine.ETL, 1), make(chan engine.ETL, 1)
+	never := make(chan struct{})
 	s.startWorker(t, "local", script{}, newShelf(), etlWorker(pipe{
 		run: func(_ context.Context, req engine.ETL) (engine.Result, error) {
 			started <- req
@@ -278,6 +277,16 @@ func TestETLKillOfStuck(t *testing.T) {
 		release: func(req engine.ETL) { released <- req },
 	}))
 	t.Cleanup(func() { close(never) }) // before the worker waits for it
+	return started, released
+}
+
+// TestETLKillOfStuck kills an execution whose engine does not end. With the limits
+// of production it has ended within 15 seconds, and what it left on each of its
+// sites is released.
+func TestETLKillOfStuck(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, nil)
+	started, released := s.startStuck(t)
 	id := s.runETL(t, s.newETL(t, "orders", "x", nil))
 	<-started
 	next := s.move(t, id, holdfast.MoveKill)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path"
 	"strings"
@@ -282,15 +281,7 @@ func (o *bucketOutput) setCounter(ctx context.Context, extract, value string) er
 		if s.Manifest == nil {
 			return false, holdfast.Errorf(holdfast.CodeConflict, "the flow has written no version yet, and its counter stands in the newest one")
 		}
-		m := *s.Manifest
-		m.Counters = maps.Clone(m.Counters)
-		if m.Counters == nil {
-			m.Counters = map[string]counted{}
-		}
-		m.Counters[extract] = counted{Value: value, Updated: time.Now().UTC(), Basis: o.f.basis(o.f.input(extract), nil)}
-		if value == "" {
-			delete(m.Counters, extract)
-		}
+		m := o.f.withCounter(*s.Manifest, extract, value)
 		s.Manifest = &m
 		return true, nil
 	})

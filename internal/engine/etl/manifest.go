@@ -3,6 +3,7 @@ package etl
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -61,4 +62,18 @@ func (m manifest) encode() ([]byte, error) {
 			WithHint("its counters are too long: move files that were loaded to another directory")
 	}
 	return append(text, '\n'), nil
+}
+
+// withCounter is a manifest with another value of an extract's counter; empty: without
+// one.
+func (f *flow) withCounter(m manifest, extract, value string) manifest {
+	m.Counters = maps.Clone(m.Counters)
+	if m.Counters == nil {
+		m.Counters = map[string]counted{}
+	}
+	m.Counters[extract] = counted{Value: value, Updated: time.Now().UTC(), Basis: f.basis(f.input(extract), nil)}
+	if value == "" {
+		delete(m.Counters, extract)
+	}
+	return m
 }

@@ -7,14 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
@@ -306,15 +304,7 @@ func (o *output) setCounter(extract, value string) error {
 	case busy:
 		return holdfast.Errorf(holdfast.CodeConflict, "an execution of the job is loading this flow").WithHint("stop it, or wait until it has ended; then set the counter")
 	}
-	m := o.last
-	m.Counters = maps.Clone(m.Counters)
-	if m.Counters == nil {
-		m.Counters = map[string]counted{}
-	}
-	m.Counters[extract] = counted{Value: value, Updated: time.Now().UTC(), Basis: o.f.basis(o.f.input(extract), nil)}
-	if value == "" {
-		delete(m.Counters, extract)
-	}
+	m := o.f.withCounter(o.last, extract, value)
 	text, err := m.encode()
 	if err != nil {
 		return err

@@ -67,7 +67,7 @@ func (s *Session) open(ctx context.Context, o *duck.Open, r *duck.Response) erro
 			return errors.Join(fmt.Errorf("%s: %w", q, err), db.Close())
 		}
 	}
-	if err := errors.Join(registerSink(ctx, db), registerFeed(ctx, db)); err != nil {
+	if err := register(ctx, db, sinkScalar, feedTable); err != nil {
 		return errors.Join(err, db.Close())
 	}
 	engine, err := engineVersion(ctx, db)

@@ -13,9 +13,6 @@ typedef void (*holdfast_feed_read_t)(void *, void *);
 import "C"
 
 import (
-	"context"
-	"crypto/rand"
-	"database/sql"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -63,26 +60,15 @@ type feed struct {
 	fault  error
 }
 
-// feeds are those that are open, by numbers that SQL of a definition cannot guess: the
-// engine calls us back without a session.
-var feeds = struct {
-	sync.Mutex
-	open map[int64]*feed
-}{open: map[int64]*feed{}}
+// feeds are those that are open.
+var feeds tokens[feed]
 
 // open makes a feed known to the engine's callbacks; done takes it away, closes the
 // file, and returns what was wrong with the rows.
 func (f *feed) open() (token int64, done func() error) {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // it never fails
-	token = int64(binary.BigEndian.Uint64(b[:]) >> 1)
-	feeds.Lock()
-	defer feeds.Unlock()
-	feeds.open[token] = f
+	token = feeds.add(f)
 	return token, func() error {
-		feeds.Lock()
-		delete(feeds.open, token)
-		feeds.Unlock()
+		feeds.remove(token)
 		_ = f.file.Close() // and so whoever still reads comes to an end
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -132,55 +118,29 @@ func (f *feed) scan(token int64) string {
 
 func feedColumn(i int) string { return fmt.Sprintf("c%d", i) }
 
-// registerFeed makes the function known to the engine.
-func registerFeed(ctx context.Context, db *sql.DB) error {
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	err = conn.Raw(func(driverConn any) error {
-		c, err := handleOf(driverConn)
-		if err != nil {
-			return err
-		}
-		f := mapping.CreateTableFunction()
-		defer mapping.DestroyTableFunction(&f)
-		number := mapping.CreateLogicalType(mapping.TypeBigInt)
-		defer mapping.DestroyLogicalType(&number)
-		mapping.TableFunctionSetName(f, feedFunction)
-		mapping.TableFunctionAddParameter(f, number)
-		mapping.TableFunctionSupportsProjectionPushdown(f, true)
-		mapping.TableFunctionSetBind(f, unsafe.Pointer(C.holdfast_feed_t(C.holdfast_feed_bind)))
-		mapping.TableFunctionSetInit(f, unsafe.Pointer(C.holdfast_feed_t(C.holdfast_feed_init)))
-		mapping.TableFunctionSetFunction(f, unsafe.Pointer(C.holdfast_feed_read_t(C.holdfast_feed_read)))
-		if mapping.RegisterTableFunction(c, f) == mapping.StateError {
-			return errors.New("the engine does not take a function of ours")
-		}
-		return nil
-	})
-	return errors.Join(err, conn.Close())
+// feedTable makes the function known to the engine.
+func feedTable(c mapping.Connection) mapping.State {
+	f := mapping.CreateTableFunction()
+	defer mapping.DestroyTableFunction(&f)
+	number := mapping.CreateLogicalType(mapping.TypeBigInt)
+	defer mapping.DestroyLogicalType(&number)
+	mapping.TableFunctionSetName(f, feedFunction)
+	mapping.TableFunctionAddParameter(f, number)
+	mapping.TableFunctionSupportsProjectionPushdown(f, true)
+	mapping.TableFunctionSetBind(f, unsafe.Pointer(C.holdfast_feed_t(C.holdfast_feed_bind)))
+	mapping.TableFunctionSetInit(f, unsafe.Pointer(C.holdfast_feed_t(C.holdfast_feed_init)))
+	mapping.TableFunctionSetFunction(f, unsafe.Pointer(C.holdfast_feed_read_t(C.holdfast_feed_read)))
+	return mapping.RegisterTableFunction(c, f)
 }
 
 var errNoFeed = errors.New(feedFunction + " is called without a feed")
 
 // feedOf finds the feed of a token.
 func feedOf(token int64) (*feed, error) {
-	feeds.Lock()
-	defer feeds.Unlock()
-	if f := feeds.open[token]; f != nil {
+	if f := feeds.find(token); f != nil {
 		return f, nil
 	}
 	return nil, errNoFeed
-}
-
-// guarded keeps a panic from the engine's threads, on which it would end the process.
-func guarded(run func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
-		}
-	}()
-	return run()
 }
 
 // held is a number that the engine keeps for us, and frees.

@@ -9,18 +9,13 @@ import "C"
 
 import (
 	"context"
-	"crypto/rand"
-	"database/sql"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
-	"reflect"
 	"strings"
 	"sync"
 	"unsafe"
 
-	"github.com/duckdb/duckdb-go/v2"
 	"github.com/duckdb/duckdb-go/v2/mapping"
 
 	"github.com/holdfast-backup/holdfast/internal/engine/etl/duck"
@@ -39,76 +34,32 @@ type sink struct {
 	file *os.File
 }
 
-// sinks are those that are open, by numbers that SQL of a definition cannot guess: the
-// engine calls us back without a session.
-var sinks = struct {
-	sync.Mutex
-	open map[int64]*sink
-}{open: map[int64]*sink{}}
+// sinks are those that are open.
+var sinks tokens[sink]
 
-// openSink makes a sink; close takes it away.
-func openSink(encoders []encoder, file *os.File) (token int64, done func()) {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // it never fails
-	token = int64(binary.BigEndian.Uint64(b[:]) >> 1)
-	sinks.Lock()
-	defer sinks.Unlock()
-	sinks.open[token] = &sink{encoders: encoders, file: file}
-	return token, func() {
-		sinks.Lock()
-		defer sinks.Unlock()
-		delete(sinks.open, token)
-	}
-}
-
-// registerSink makes the function known to the engine.
-func registerSink(ctx context.Context, db *sql.DB) error {
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	err = conn.Raw(func(driverConn any) error {
-		c, err := handleOf(driverConn)
-		if err != nil {
-			return err
-		}
-		f := mapping.CreateScalarFunction()
-		defer mapping.DestroyScalarFunction(&f)
-		number, anything := mapping.CreateLogicalType(mapping.TypeBigInt), mapping.CreateLogicalType(mapping.TypeAny)
-		defer mapping.DestroyLogicalType(&number)
-		defer mapping.DestroyLogicalType(&anything)
-		mapping.ScalarFunctionSetName(f, sinkFunction)
-		mapping.ScalarFunctionSetVarargs(f, anything)
-		mapping.ScalarFunctionSetReturnType(f, number)
-		mapping.ScalarFunctionSetSpecialHandling(f) // a row with NULL is one, too
-		mapping.ScalarFunctionSetVolatile(f)        // it is called for every row
-		mapping.ScalarFunctionSetFunction(f, unsafe.Pointer(C.holdfast_sink_t(C.holdfast_sink)))
-		if mapping.RegisterScalarFunction(c, f) == mapping.StateError {
-			return errors.New("the engine does not take a function of ours")
-		}
-		return nil
-	})
-	return errors.Join(err, conn.Close())
-}
-
-// handleOf returns the engine's own handle of a connection, which the driver keeps to
-// itself: its functions in Go are called row by row, with each value boxed, and that
-// takes ten times as long as the rest.
-func handleOf(driverConn any) (mapping.Connection, error) {
-	c, ok := driverConn.(*duckdb.Conn)
-	if !ok {
-		return mapping.Connection{}, fmt.Errorf("a connection to the engine is a %T", driverConn)
-	}
-	f := reflect.ValueOf(c).Elem().FieldByName("conn")
-	if !f.IsValid() || f.Type() != reflect.TypeFor[mapping.Connection]() {
-		return mapping.Connection{}, errors.New("the driver of the engine keeps its connection elsewhere")
-	}
-	return *(*mapping.Connection)(f.Addr().UnsafePointer()), nil
+// sinkScalar makes the function known to the engine.
+func sinkScalar(c mapping.Connection) mapping.State {
+	f := mapping.CreateScalarFunction()
+	defer mapping.DestroyScalarFunction(&f)
+	number, anything := mapping.CreateLogicalType(mapping.TypeBigInt), mapping.CreateLogicalType(mapping.TypeAny)
+	defer mapping.DestroyLogicalType(&number)
+	defer mapping.DestroyLogicalType(&anything)
+	mapping.ScalarFunctionSetName(f, sinkFunction)
+	mapping.ScalarFunctionSetVarargs(f, anything)
+	mapping.ScalarFunctionSetReturnType(f, number)
+	mapping.ScalarFunctionSetSpecialHandling(f) // a row with NULL is one, too
+	mapping.ScalarFunctionSetVolatile(f)        // it is called for every row
+	mapping.ScalarFunctionSetFunction(f, unsafe.Pointer(C.holdfast_sink_t(C.holdfast_sink)))
+	return mapping.RegisterScalarFunction(c, f)
 }
 
 //export holdfast_sink
 func holdfast_sink(info, chunk, result unsafe.Pointer) {
-	n, err := sinkChunk(mapping.DataChunk{Ptr: chunk})
+	n := 0
+	err := guarded(func() (err error) {
+		n, err = sinkChunk(mapping.DataChunk{Ptr: chunk})
+		return err
+	})
 	if err != nil {
 		mapping.ScalarFunctionSetError(mapping.FunctionInfo{Ptr: info}, err.Error())
 		return
@@ -131,11 +82,6 @@ const (
 // sinkChunk finds where the rows of a chunk go. Its error is the engine's, and ends
 // the statement.
 func sinkChunk(chunk mapping.DataChunk) (n int, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
-		}
-	}()
 	n = int(mapping.DataChunkGetSize(chunk))
 	columns := make([]vector, mapping.DataChunkGetColumnCount(chunk))
 	for i := range columns {
@@ -151,9 +97,7 @@ func sinkChunk(chunk mapping.DataChunk) (n int, err error) {
 	if len(columns) == 0 || columns[0].null(0) {
 		return 0, errors.New(sinkFunction + " is called without a sink")
 	}
-	sinks.Lock()
-	s := sinks.open[values[int64](columns[0])[0]]
-	sinks.Unlock()
+	s := sinks.find(values[int64](columns[0])[0])
 	if s == nil || len(columns)-1 != len(s.encoders) {
 		return 0, errors.New(sinkFunction + " is called without a sink")
 	}
@@ -194,8 +138,8 @@ func (s *Session) sunk(ctx context.Context, q query, columns []duck.Column, file
 	if _, err := file.Write(copyBegin); err != nil {
 		return 0, err
 	}
-	token, done := openSink(encoders, file)
-	defer done()
+	token := sinks.add(&sink{encoders: encoders, file: file})
+	defer sinks.remove(token)
 	statement := fmt.Sprintf("SELECT CAST(coalesce(sum(%s(%d::BIGINT, %s)), 0) AS BIGINT) FROM (%s)", sinkFunction, token, strings.Join(names, ", "), q.text(strings.Join(selected, ", ")))
 	if err := s.db.QueryRowContext(ctx, statement, q.args...).Scan(&rows); err != nil {
 		return 0, err

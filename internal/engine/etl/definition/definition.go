@@ -4,7 +4,11 @@
 // other here, and against servers by the engine.
 package definition
 
-import "time"
+import (
+	"time"
+
+	"github.com/holdfast-backup/holdfast"
+)
 
 // APIVersion is the version of the format that this package reads.
 const APIVersion = "holdfast/etl/v1"
@@ -324,8 +328,8 @@ type Resources struct {
 // Duration is a time.Duration that is written as 30s, 5m or 1h30m.
 type Duration time.Duration
 
-// Size is a number of bytes that is written as 512MiB or as a plain number.
-type Size int64
+// Size is a number of bytes.
+type Size = holdfast.Size
 
 // Source says where the values of an execution's parameters come from: property
 // names and values, the later over the earlier.

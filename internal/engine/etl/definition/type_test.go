@@ -114,20 +114,6 @@ func TestScalars(t *testing.T) {
 			t.Errorf("%q is %v, and written again %v, want %v", text, got, again, want)
 		}
 	}
-	for text, want := range map[string]definition.Size{
-		"0": 0, "1": 1, "1024": 1024, "1 KiB": 1024, "3MiB": 3 << 20, "2GiB": 2 << 30, "5TiB": 5 << 40, "1536KiB": 1536 << 10,
-	} {
-		var got, again definition.Size
-		roundTrip(t, text, &got, &again)
-		if got != want || again != want {
-			t.Errorf("%q is %v, and written again %v, want %v", text, got, again, want)
-		}
-	}
-	for _, text := range []string{"", "MiB", "-1", "+1", "1.5GiB", "1GB", "1mib", "9000000TiB", "1 1"} {
-		if err := new(definition.Size).UnmarshalText([]byte(text)); err == nil {
-			t.Errorf("the size %q was taken", text)
-		}
-	}
 }
 
 func roundTrip(t *testing.T, text string, v interface {
