@@ -151,14 +151,14 @@ func (e *execution) round(ctx context.Context) (read int64, err error) {
 		e.claimed = true
 	}
 	for _, f := range e.flows {
+		if e.stopping() { // asked before a flow, not behind it: a round that is through counts
+			return read, errStopped()
+		}
 		before := f.result.Read
 		if err := f.run(ctx); err != nil {
 			return read, err
 		}
 		read += f.result.Read - before
-		if e.stopping() {
-			return read, errStopped()
-		}
 	}
 	return read, nil
 }

@@ -119,6 +119,30 @@ func TestService(t *testing.T) {
 	})
 }
 
+// TestServiceStopsInItsRound stops a service while a unit is at work: the unit is
+// finished and committed, and its round is one like any other.
+func TestServiceStopsInItsRound(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	p.shop.Exec(t, "", "CREATE TABLE a AS SELECT 1 AS id")
+	p.dwh.Exec(t, "", "CREATE TABLE a (id int)")
+	s := serve(t, t.Context(), p.order(t, `
+mode: service
+service: {interval: 100ms}
+extract: [{name: a, connection: shop, query: "select a.* from a, pg_sleep(1)"}]
+load: [{from: a, connection: dwh, table: a, mode: replace}]
+`))
+	s.wait(t, p.shop, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'", "1")
+	close(s.stop)
+	if err := s.end(t); err != nil {
+		t.Errorf("a stop is a good end: got %v", err)
+	}
+	if f := s.res.Flows[0]; f.Loaded != 1 || s.res.Rounds != 1 || len(s.rounds) != 1 {
+		t.Errorf("got flow %+v, %d rounds, %d told; want one of each", f, s.res.Rounds, len(s.rounds))
+	}
+	p.nothingLeft(t)
+}
+
 // phase waits until the newest phase is one that the pattern matches.
 func phase(t *testing.T, r *enginetest.Report, pattern *regexp.Regexp) {
 	t.Helper()
