@@ -30,6 +30,7 @@ type Copy struct {
 	State      CopyState
 	Execution  ExecutionID
 	Fence      Fence
+	Origin     string // id of the installation that wrote it, when it was imported; empty: this one
 	Intended   time.Time
 	Verified   time.Time // zero: never
 }

@@ -324,7 +324,7 @@ func (d *Dispatcher) commandReap(ctx context.Context, w holdfast.Worker, r holdf
 	ctx, cancel := context.WithTimeout(ctx, reapLimit)
 	defer cancel()
 	return d.command(ctx, w, wire.Command{
-		Kind: wire.CommandReap, Installation: d.installation, Execution: c.Execution, Fence: c.Fence, Repository: &repository, Snapshot: c.Snapshot, Sealed: sealed,
+		Kind: wire.CommandReap, Installation: cmp.Or(c.Origin, d.installation), Execution: c.Execution, Fence: c.Fence, Repository: &repository, Snapshot: c.Snapshot, Sealed: sealed,
 	})
 }
 

@@ -80,6 +80,14 @@ type SetCopies struct {
 	Copies []holdfast.Copy
 }
 
+// Sequences are ids that must not be given out any more, and none below them.
+type Sequences struct {
+	Site      holdfast.SiteID
+	Job       holdfast.JobID
+	Execution holdfast.ExecutionID
+	Set       holdfast.SetID
+}
+
 // Ask is a worker's question for work.
 type Ask struct {
 	Pool  string
@@ -216,6 +224,12 @@ type Reader interface {
 	// CopiesInState lists copies of every account, by id, but those in the
 	// repositories that are left out.
 	CopiesInState(ctx context.Context, state holdfast.CopyState, limit int, without ...holdfast.RepositoryID) ([]holdfast.Copy, error)
+	// CopiesIn lists copies in the repository, in every state, whose ids are greater, by
+	// id.
+	CopiesIn(ctx context.Context, repository holdfast.RepositoryID, after holdfast.CopyID, limit int) ([]holdfast.Copy, error)
+	// CopiesOfSnapshot lists the copies in the repository that are this snapshot, in
+	// every state, by id.
+	CopiesOfSnapshot(ctx context.Context, repository holdfast.RepositoryID, snapshot string) ([]holdfast.Copy, error)
 	// CopyByFence returns the copy that the execution intended with the fence.
 	CopyByFence(ctx context.Context, e holdfast.ExecutionID, f holdfast.Fence) (holdfast.Copy, error)
 
@@ -309,6 +323,9 @@ type Tx interface {
 	// ReserveSetID takes an id from the sets' sequence; it is never given out
 	// again.
 	ReserveSetID(ctx context.Context) (holdfast.SetID, error)
+	// RaiseSequences has no id given out from now on that is not above these; zero
+	// raises nothing.
+	RaiseSequences(ctx context.Context, s Sequences) error
 	InsertSet(ctx context.Context, s *holdfast.BackupSet) error
 	UpdateSet(ctx context.Context, s holdfast.BackupSet) error
 	InsertCopy(ctx context.Context, c *holdfast.Copy) error

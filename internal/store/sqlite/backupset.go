@@ -13,7 +13,7 @@ const (
 		"system_identifier, version, timeline, start_lsn, stop_lsn, tablespaces, created"
 
 	copyColumns  = "id, account, backup_set, repository, " + copyChanging
-	copyChanging = "snapshot, state, execution, fence, intended, verified"
+	copyChanging = "snapshot, state, execution, fence, origin, intended, verified"
 )
 
 func setFields(s *holdfast.BackupSet) []any {
@@ -30,7 +30,7 @@ func setFields(s *holdfast.BackupSet) []any {
 
 func copyFields(c *holdfast.Copy) []any {
 	return []any{
-		idOf(&c.ID), &c.Account, &c.Set, &c.Repository, &c.Snapshot, &c.State, idOf(&c.Execution), bitsOf(&c.Fence),
+		idOf(&c.ID), &c.Account, &c.Set, &c.Repository, &c.Snapshot, &c.State, idOf(&c.Execution), bitsOf(&c.Fence), &c.Origin,
 		micros{&c.Intended},
 		micros{&c.Verified},
 	}
@@ -149,6 +149,19 @@ func (r reader) CopiesInState(ctx context.Context, state holdfast.CopyState, lim
 		WHERE state = ? AND repository NOT IN (SELECT value FROM json_each(?)) ORDER BY id`+limited, state, out, n)
 }
 
+// CopiesIn lists copies in the repository whose ids are greater, by id.
+func (r reader) CopiesIn(ctx context.Context, repository holdfast.RepositoryID, after holdfast.CopyID, limit int) ([]holdfast.Copy, error) {
+	n, _ := limits(store.Page{Limit: limit})
+	return many(ctx, r.s, copyFields,
+		"SELECT "+copyColumns+" FROM copies INDEXED BY copies_repository WHERE repository = ? AND id > ? ORDER BY id"+limited, repository, after, n)
+}
+
+// CopiesOfSnapshot lists the copies in the repository that are this snapshot, by id.
+func (r reader) CopiesOfSnapshot(ctx context.Context, repository holdfast.RepositoryID, snapshot string) ([]holdfast.Copy, error) {
+	return many(ctx, r.s, copyFields,
+		"SELECT "+copyColumns+" FROM copies INDEXED BY copies_snapshot WHERE snapshot = ? AND repository = ? ORDER BY id", snapshot, repository)
+}
+
 // LiveRestores lists the restores that have not ended, by id.
 func (r reader) LiveRestores(ctx context.Context, a holdfast.AccountID) ([]holdfast.Execution, error) {
 	var w where
@@ -173,6 +186,18 @@ func (t tx) ReserveSetID(ctx context.Context) (holdfast.SetID, error) {
 		"UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'backup_sets' RETURNING seq")
 }
 
+// RaiseSequences has no id given out that is not above these.
+func (t tx) RaiseSequences(ctx context.Context, s store.Sequences) error {
+	for table, n := range map[string]int64{
+		"sites": int64(s.Site), "jobs": int64(s.Job), "executions": int64(s.Execution), "backup_sets": int64(s.Set),
+	} {
+		if _, err := t.s.exec(ctx, "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", n, table); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // InsertSet makes a backup set.
 func (t tx) InsertSet(ctx context.Context, s *holdfast.BackupSet) error {
 	n, err := t.s.insert(ctx, "INSERT INTO backup_sets ("+setColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", setFields(s)...)
@@ -192,7 +217,7 @@ func (t tx) UpdateSet(ctx context.Context, s holdfast.BackupSet) error {
 
 // InsertCopy makes a copy.
 func (t tx) InsertCopy(ctx context.Context, c *holdfast.Copy) error {
-	n, err := t.s.insert(ctx, "INSERT INTO copies ("+copyColumns+") VALUES (?,?,?,?,?,?,?,?,?,?)", copyFields(c)...)
+	n, err := t.s.insert(ctx, "INSERT INTO copies ("+copyColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?)", copyFields(c)...)
 	if err != nil {
 		return taken(err, "copy of execution %d with fence %d", c.Execution, c.Fence)
 	}
@@ -206,7 +231,7 @@ func (t tx) MoveCopy(ctx context.Context, prev, next holdfast.Copy) error {
 		return holdfast.Errorf(holdfast.CodeInternal, "a move would make copy %d another", prev.ID)
 	}
 	args := append(copyFields(&next)[4:], prev.ID, prev.Account, prev.State)
-	n, err := t.s.exec(ctx, "UPDATE copies SET ("+copyChanging+") = (?,?,?,?,?,?) WHERE id = ? AND account = ? AND state = ?", args...)
+	n, err := t.s.exec(ctx, "UPDATE copies SET ("+copyChanging+") = (?,?,?,?,?,?,?) WHERE id = ? AND account = ? AND state = ?", args...)
 	if err != nil || n > 0 {
 		return taken(err, "copy of execution %d with fence %d", next.Execution, next.Fence)
 	}

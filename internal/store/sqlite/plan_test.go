@@ -87,6 +87,8 @@ func readerCalls() map[string][]asked {
 		"Copies":                 get(func(c ctx, r reader) (any, error) { return r.Copies(c, a, 1001) }),
 		"CopiesOf":               get(func(c ctx, r reader) (any, error) { return r.CopiesOf(c, a, []holdfast.SetID{1001}) }),
 		"CopiesInState":          get(func(c ctx, r reader) (any, error) { return r.CopiesInState(c, holdfast.CopyExpired, 5, 1001) }),
+		"CopiesIn":               get(func(c ctx, r reader) (any, error) { return r.CopiesIn(c, 1001, 1001, 5) }),
+		"CopiesOfSnapshot":       get(func(c ctx, r reader) (any, error) { return r.CopiesOfSnapshot(c, 1001, "cafe") }),
 		"CopyByFence":            get(func(c ctx, r reader) (any, error) { return r.CopyByFence(c, 1001, 1) }),
 		"Worker":                 get(func(c ctx, r reader) (any, error) { return r.Worker(c, 1001) }),
 		"WorkerByName":           get(func(c ctx, r reader) (any, error) { return r.WorkerByName(c, a, "w") }),

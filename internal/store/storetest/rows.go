@@ -178,7 +178,7 @@ func makeFullRows(f *fixture) *fullRows {
 			},
 			Created: at(20),
 		},
-		copy: holdfast.Copy{Account: f.account, Repository: f.repository.ID, Snapshot: "cafe", State: holdfast.CopyVerified, Fence: 7, Intended: at(21), Verified: at(22)},
+		copy: holdfast.Copy{Account: f.account, Repository: f.repository.ID, Snapshot: "cafe", State: holdfast.CopyVerified, Fence: 7, Origin: "another", Intended: at(21), Verified: at(22)},
 		worker: holdfast.Worker{
 			Account: f.account, Name: "w1", Key: "U1", SealKey: "X1", Pools: []string{"default", "fast"}, Hosts: []holdfast.HostID{f.host.ID}, Slots: 4,
 			Maintenance: true, Version: "1.2", Created: at(23), Seen: at(24), Removed: at(25),

@@ -33,6 +33,8 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		"gone sets are known":                        testGoneSets,
 		"copies move":                                testCopies,
 		"sets of a job come with their copies":       testSetsOfJob,
+		"copies of a repository are listed":          testCopiesIn,
+		"sequences are raised":                       testRaiseSequences,
 		"live restores are found":                    testLiveRestores,
 		"repositories that jobs name":                testRepositoryUsers,
 		"schedules are listed":                       testSchedules,
