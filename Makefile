@@ -12,6 +12,8 @@ FUZZTIME          ?= 30s
 COUNT             ?= 10
 SOAK              ?= 1h
 BENCH_CACHE       ?= $(or $(TMPDIR),/tmp)/holdfast-bench-api
+BENCH_WORK        ?= /var/tmp/holdfast-bench
+SIZES             ?= small
 
 # A checkout that belongs to another user has no version control status for Go;
 # the version is stamped by -ldflags.
@@ -29,7 +31,7 @@ NORACE := /test/
 # nobody.
 RACE := -race -gcflags='modernc.org/...=-race=false'
 
-.PHONY: help deps tools build test lint fmt fuzz fuzz-api golden e2e stress soak bench bench-api bench-control cover generate verify demo demo-vendors demo-etl bench-etl
+.PHONY: help deps tools build test lint fmt fuzz fuzz-api golden e2e stress soak bench bench-go bench-api bench-control cover generate verify demo demo-vendors demo-etl bench-etl
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,7 +89,10 @@ soak: deps ## run the tests of real servers over and over for SOAK (1h)
 		$(GO) test -count=1 -shuffle=on -timeout $(TEST_TIMEOUT) ./internal/engine/... ./internal/worker/... ./test/...; \
 	done
 
-bench: deps ## run the Go benchmarks
+bench: deps build ## measure backups and restores beside pgBackRest (20 minutes; SIZES="small large": 17 GB, too)
+	@SIZES="$(SIZES)" scripts/bench-peers.sh $(CURDIR)/bench/RESULTS.md $(BENCH_WORK)
+
+bench-go: deps ## run the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 0 ./...
 
 bench-api: ## fill 100,000 jobs and 1,000,000 executions, read through every API, and fail when one of 100 reads takes over 20 ms
