@@ -46,7 +46,7 @@ var layers = map[string][]string{
 	"internal/cron":   domain,
 
 	"internal/objstore":              domain,
-	"internal/objstore/fault":        bucket,
+	"internal/objstore/fault":        {"", "internal/objstore", "internal/objstore/fs"},
 	"internal/objstore/fs":           bucket,
 	"internal/objstore/limit":        bucket,
 	"internal/objstore/mem":          bucket,

@@ -37,7 +37,8 @@ type Bucket interface {
 	Stat(ctx context.Context, name string) (Info, error)
 	// List calls fn for every object whose name begins with prefix, in the order
 	// of their names, once each. Objects put or deleted meanwhile may or may not
-	// be seen. fn runs in the caller's goroutine; its error ends the listing.
+	// be seen; what is seen is durable, whoever put it. fn runs in the caller's
+	// goroutine; its error ends the listing.
 	List(ctx context.Context, prefix string, fn func(Info) error) error
 	// Delete removes an object; deleting what is not there is no error. When it
 	// returns nil the removal is durable; a store that keeps versions may have hidden

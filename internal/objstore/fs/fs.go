@@ -10,6 +10,10 @@
 // later Put into the same directory removes it when it is a day older than what
 // is written then, both by the file system's own clock.
 //
+// List syncs the directories that it reads before it shows what is in them. Else
+// one writer could count on an object of another that was killed before its sync,
+// and a power cut would take the object from under what was acknowledged.
+//
 // # Names
 //
 // A name that is also the beginning of another name, up to a slash, can not
@@ -29,6 +33,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/objstore"
@@ -42,15 +47,16 @@ const (
 
 // Bucket is an [objstore.Bucket] in a directory.
 type Bucket struct {
-	dir  string
-	root *os.Root
+	dir    string
+	root   *os.Root
+	around func(Step, func() error) error // nil: steps are made as they are
 
 	mu    sync.Mutex          // guards the fields below
 	ready map[string]struct{} // directories that are known to survive a power cut
 }
 
 // Open opens a bucket in an existing directory.
-func Open(dir string) (*Bucket, error) {
+func Open(dir string, options ...Option) (*Bucket, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "the directory %q has no absolute path", dir)
@@ -66,17 +72,28 @@ func Open(dir string) (*Bucket, error) {
 	if err != nil {
 		return nil, fail(dir, err, "open directory %s", dir)
 	}
-	return &Bucket{dir: dir, root: root, ready: map[string]struct{}{}}, nil
+	b := newBucket(dir, options)
+	b.root = root
+	return b, nil
+}
+
+func newBucket(dir string, options []Option) *Bucket {
+	b := &Bucket{dir: dir, ready: map[string]struct{}{}}
+	for _, o := range options {
+		o(b)
+	}
+	return b
 }
 
 // Create makes the directory with its parents when it is missing, durably, and
 // opens the bucket in it.
-func Create(dir string) (*Bucket, error) {
+func Create(dir string, options ...Option) (*Bucket, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "the directory %q has no absolute path", dir)
 	}
-	if err := os.MkdirAll(dir, dirMode); err != nil {
+	b := newBucket(dir, options)
+	if err := b.do(Step{Op: Mkdir, Path: dir}, func() error { return os.MkdirAll(dir, dirMode) }); err != nil {
 		return nil, fail(dir, err, "make directory %s", dir)
 	}
 	for p := dir; p != filepath.Dir(p); p = filepath.Dir(p) {
@@ -85,13 +102,13 @@ func Create(dir string) (*Bucket, error) {
 			continue // not ours: we have made nothing in it
 		}
 		if err == nil {
-			err = syncDir(d)
+			err = b.syncDir(d, filepath.Dir(p))
 		}
 		if err != nil {
 			return nil, fail(dir, err, "sync directory %s", filepath.Dir(p))
 		}
 	}
-	return Open(dir)
+	return Open(dir, options...)
 }
 
 // Dir returns the directory.
@@ -190,7 +207,9 @@ func (b *Bucket) list(ctx context.Context, dir, prefix string, fn func(objstore.
 }
 
 // readDir returns the sorted names of the regular files and directories in dir,
-// as names of objects; a directory's ends in a slash.
+// as names of objects; a directory's ends in a slash. They are made durable first:
+// who put or deleted one may be about to, or may have died before it, and who asks
+// counts on what it sees.
 func (b *Bucket) readDir(dir string) ([]string, error) {
 	f, err := b.root.OpenFile(filepath.FromSlash(path.Clean(dir)), os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
@@ -200,7 +219,7 @@ func (b *Bucket) readDir(dir string) ([]string, error) {
 		return nil, fail(b.dir, err, "list directory %q", dir)
 	}
 	entries, err := f.ReadDir(-1)
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, b.settle(f, path.Clean(dir))); err != nil {
 		return nil, fail(b.dir, err, "list directory %q", dir)
 	}
 	names := make([]string, 0, len(entries))
@@ -216,6 +235,23 @@ func (b *Bucket) readDir(dir string) ([]string, error) {
 	return names, nil
 }
 
+// settleAfter is how long after its last change a directory needs no sync: kernels
+// write such changes back within a minute.
+const settleAfter = time.Hour
+
+// settle makes what was read from an open directory durable, and closes it.
+func (b *Bucket) settle(d *os.File, name string) error {
+	fi, err := d.Stat() // after it was read, so that no change is missed
+	if err != nil || time.Since(fi.ModTime()) > settleAfter {
+		return errors.Join(err, d.Close())
+	}
+	err = b.syncDir(d, name)
+	if errors.Is(err, syscall.EROFS) {
+		return nil // nobody can change anything
+	}
+	return err
+}
+
 // Delete implements [objstore.Bucket]. The directory is synced even when there
 // is no such file: whoever removed it may not have come to that.
 func (b *Bucket) Delete(ctx context.Context, name string) error {
@@ -223,7 +259,7 @@ func (b *Bucket) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	if _, err := b.lstat(name); err == nil {
-		err := b.root.Remove(filepath.FromSlash(name))
+		err := b.do(Step{Op: Remove, Path: name}, func() error { return b.root.Remove(filepath.FromSlash(name)) })
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fail(b.dir, err, "delete object %s", name)
 		}
@@ -242,13 +278,13 @@ func (b *Bucket) sync(dir string) error {
 	if err != nil {
 		return err
 	}
-	return syncDir(d)
+	return b.syncDir(d, dir)
 }
 
 // syncDir makes the names in an open directory durable, and closes it. Some
 // network file systems refuse to sync a directory, as they have nothing to do.
-func syncDir(d *os.File) error {
-	err := d.Sync()
+func (b *Bucket) syncDir(d *os.File, name string) error {
+	err := b.do(Step{Op: SyncDir, Path: name}, d.Sync)
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
 		err = nil
 	}

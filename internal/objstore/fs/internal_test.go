@@ -40,13 +40,14 @@ func TestFailClassifies(t *testing.T) {
 func TestPublishNeverReplaces(t *testing.T) {
 	for name, publish := range map[string]func(*os.Root, string, string) error{"the best way": publish, "a link": publishByLink} {
 		dir := t.TempDir()
-		root, err := os.OpenRoot(dir)
+		b, err := Open(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer root.Close()
+		defer b.Close()
+		root := b.root
 		for _, temp := range []string{"one", "two"} {
-			if _, err := writeFile(root, temp, []byte(temp)); err != nil {
+			if _, err := b.writeFile(root, temp, []byte(temp)); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -50,13 +50,13 @@ func (b *Bucket) Put(ctx context.Context, name string, data []byte) (err error) 
 		return b.taken(dir, name)
 	}
 	temp := tempName(base)
-	written, err := writeFile(dir, temp, data)
+	written, err := b.writeFile(dir, path.Join(dirName, temp), data)
 	cause := context.Cause(ctx)
 	if err == nil && cause == nil {
-		err = publish(dir, temp, base)
+		err = b.do(Step{Op: Name, Path: path.Join(dirName, temp), To: name}, func() error { return publish(dir, temp, base) })
 	}
 	if err != nil || cause != nil {
-		_ = dir.Remove(temp) // whatever became of it: the name marks it as nobody's
+		_ = b.removeTemp(dir, path.Join(dirName, temp)) // whatever became of it: the name marks it as nobody's
 		if cause != nil {
 			return cause
 		}
@@ -65,11 +65,11 @@ func (b *Bucket) Put(ctx context.Context, name string, data []byte) (err error) 
 		}
 		return b.failPut(name, err, "write object %s", name)
 	}
-	if err := syncOpen(dir); err != nil {
+	if err := b.syncOpen(dir, dirName); err != nil {
 		return b.failPut(name, err, "sync the directory of %s", name)
 	}
 	if first {
-		sweep(dir, written)
+		b.sweep(dir, dirName, written)
 	}
 	return nil
 }
@@ -78,7 +78,7 @@ func (b *Bucket) Put(ctx context.Context, name string, data []byte) (err error) 
 // first: its writer may have died before it came to that, and who asks counts on
 // the object from now on.
 func (b *Bucket) taken(dir *os.Root, name string) error {
-	if err := syncOpen(dir); err != nil {
+	if err := b.syncOpen(dir, path.Dir(name)); err != nil {
 		return b.failPut(name, err, "sync the directory of %s", name)
 	}
 	return objstore.Exists(name)
@@ -99,7 +99,7 @@ func (b *Bucket) openParent(dir string) (_ *os.Root, first bool, _ error) {
 		missing = append(missing, p)
 	}
 	for _, p := range slices.Backward(missing) {
-		err := b.root.Mkdir(filepath.FromSlash(p), dirMode)
+		err := b.do(Step{Op: Mkdir, Path: p}, func() error { return b.root.Mkdir(filepath.FromSlash(p), dirMode) })
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, false, err
 		}
@@ -131,17 +131,25 @@ func (b *Bucket) setReady(dir string) {
 	b.ready[dir] = struct{}{}
 }
 
-// writeFile makes a file, syncs its content, and returns its time of change.
-func writeFile(dir *os.Root, name string, data []byte) (_ time.Time, err error) {
-	f, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+// writeFile makes a file in an open directory, syncs its content, and returns its
+// time of change. name is the file's below the bucket's directory.
+func (b *Bucket) writeFile(dir *os.Root, name string, data []byte) (_ time.Time, err error) {
+	var f *os.File
+	defer func() {
+		if f != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}()
+	err = b.do(Step{Op: Write, Path: name, Data: data}, func() (err error) {
+		if f, err = dir.OpenFile(path.Base(name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode); err == nil {
+			_, err = f.Write(data)
+		}
+		return err
+	})
 	if err != nil {
 		return time.Time{}, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if _, err := f.Write(data); err != nil {
-		return time.Time{}, err
-	}
-	if err := f.Sync(); err != nil {
+	if err := b.do(Step{Op: SyncFile, Path: name}, f.Sync); err != nil {
 		return time.Time{}, err
 	}
 	fi, err := f.Stat()
@@ -149,6 +157,10 @@ func writeFile(dir *os.Root, name string, data []byte) (_ time.Time, err error) 
 		return time.Time{}, err
 	}
 	return fi.ModTime(), nil
+}
+
+func (b *Bucket) removeTemp(dir *os.Root, name string) error {
+	return b.do(Step{Op: Remove, Path: name}, func() error { return dir.Remove(path.Base(name)) })
 }
 
 // publishByLink gives a temporary file its name by a hard link, which fails with
@@ -160,17 +172,18 @@ func publishByLink(dir *os.Root, temp, base string) error {
 	return dir.Remove(temp)
 }
 
-func syncOpen(dir *os.Root) error {
+// syncOpen makes the names in an open directory durable.
+func (b *Bucket) syncOpen(dir *os.Root, name string) error {
 	d, err := dir.Open(".")
 	if err != nil {
 		return err
 	}
-	return syncDir(d)
+	return b.syncDir(d, name)
 }
 
 // sweep removes temporary files that dead writers left. It is housekeeping: what
 // it cannot read or remove stays.
-func sweep(dir *os.Root, now time.Time) {
+func (b *Bucket) sweep(dir *os.Root, dirName string, now time.Time) {
 	d, err := dir.Open(".")
 	if err != nil {
 		return
@@ -182,7 +195,7 @@ func sweep(dir *os.Root, now time.Time) {
 			continue
 		}
 		if fi, err := dir.Lstat(name); err == nil && fi.Mode().IsRegular() && now.Sub(fi.ModTime()) > tempLife {
-			_ = dir.Remove(name)
+			_ = b.removeTemp(dir, path.Join(dirName, name))
 		}
 	}
 }
