@@ -406,7 +406,7 @@ func TestFailureControlWhileSetsExpire(t *testing.T) {
 			c := f.startControl(step)
 			f.repoint(m)
 			second := f.mustExecute()
-			c.wait(startLimit, "step "+step)
+			c.wait(endLimit, "step "+step) // which is behind the end of an execution
 			c.waitEnded(startLimit)
 			if got := f.copies(t, first)[0].State; got != holdfast.CopyExpired {
 				t.Errorf("the first set after the kill: got %s, want %s", got, holdfast.CopyExpired)
