@@ -146,6 +146,20 @@ func (r *Repository) loadIndexes(
 	return nil
 }
 
+// packThere asks for one pack.
+func (r *Repository) packThere(ctx context.Context, id hash.ID) (bool, error) {
+	ctx, cancel := withTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err := r.bucket.Stat(ctx, packName(id))
+	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for pack %s: %w", id, err)
+	}
+	return true, nil
+}
+
 // packSizes returns the size of every pack that is there.
 func (r *Repository) packSizes(ctx context.Context) (map[hash.ID]int64, error) {
 	ctx, cancel := withTimeout(ctx, dataTimeout)

@@ -112,6 +112,8 @@ type pruner struct {
 	marks       map[hash.ID]mark
 	badMarks    []hash.ID // that cannot be read
 	sentences   map[hash.ID]sentence
+	noted       map[hash.ID]bool  // packs that a repair has found damaged
+	damaged     map[hash.ID]bool  // packs of the plan that are, or may be
 	sizes       map[hash.ID]int64 // of the packs that are there
 	index       *index.Index
 	indexes     map[hash.ID]bool // index objects that are in it

@@ -44,6 +44,9 @@ func (p *pruner) deleteRipe(ctx context.Context) error {
 	if foreign(p.locks) {
 		return p.postpone(ctx, own, postponedForeign, nil)
 	}
+	if err := p.confirmGhosts(ctx); err != nil {
+		return p.postpone(ctx, own, "", err)
+	}
 	if err := p.rewriteIndex(ctx); err != nil {
 		return err
 	}
@@ -179,7 +182,7 @@ func (p *pruner) spare(ctx context.Context) error {
 				continue
 			}
 			places = p.index.Lookup(places[:0], b.ID, b.Type)
-			if !slices.ContainsFunc(places, func(l index.Location) bool { return class(l.Pack) == packLive }) {
+			if !slices.ContainsFunc(places, func(l index.Location) bool { return class(l.Pack) == packLive && !p.damaged[l.Pack] }) {
 				needed[id] = true
 			}
 		}
@@ -258,6 +261,21 @@ func (p *pruner) clearSentences(ctx context.Context, own *hash.ID) error {
 		return nil
 	}
 	return p.remove(ctx, kindSentence(), *own)
+}
+
+// confirmGhosts asks for each pack that is said to be gone: a listing may be older than
+// the pack, and what the index has lost nobody finds.
+func (p *pruner) confirmGhosts(ctx context.Context) error {
+	for _, id := range sortedIDs(p.plan.ghosts) {
+		there, err := p.packThere(ctx, id)
+		if err != nil {
+			return err
+		}
+		if there {
+			delete(p.plan.ghosts, id)
+		}
+	}
+	return nil
 }
 
 // rewriteIndex puts index objects in the place of those that name packs that are

@@ -29,6 +29,9 @@ func (p *pruner) look(ctx context.Context) error {
 	if p.sentences, err = p.Repository.sentences(ctx); err != nil {
 		return err
 	}
+	if p.noted, err = p.damagedPacks(ctx); err != nil {
+		return err
+	}
 	before, err := p.packSizes(ctx)
 	if err != nil {
 		return err
@@ -48,7 +51,20 @@ func (p *pruner) look(ctx context.Context) error {
 		return err
 	}
 	p.use, p.snapshots = p.index.NewUse(), map[hash.ID]bool{}
-	return p.walk(ctx)
+	known := len(p.indexes)
+	if err := p.walk(ctx); err != nil || len(p.indexes) == known {
+		return err
+	}
+	// A backup that runs has named packs meanwhile, which were not listed yet.
+	if p.sizes, err = p.packSizes(ctx); err != nil {
+		return err
+	}
+	for _, id := range p.index.PackIDs() {
+		if !p.adopted[id] {
+			delete(p.loose, id)
+		}
+	}
+	return nil
 }
 
 // readIndex reads the index objects that have not been read yet.

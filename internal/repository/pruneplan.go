@@ -78,21 +78,41 @@ const (
 type packUse struct {
 	id    hash.ID
 	class packClass
-	size  int64 // as it is stored
-	blobs int64 // bytes of its blobs
-	sole  int64 // of them, bytes of used blobs that lie nowhere else
-	kept  int64 // of them, bytes that it is the keeper of
+	// It has not the size that its blobs make, or a repair has found it bad: whoever
+	// else has its blobs is the better keeper, even one that is condemned.
+	damaged bool
+	size    int64 // as it is stored
+	blobs   int64 // bytes of its blobs
+	sole    int64 // of them, bytes of used blobs that lie nowhere else
+	kept    int64 // of them, bytes that it is the keeper of
 }
 
 func (u *packUse) waste() int64 { return u.blobs - u.kept }
 
+// compare orders keepers, the best first.
+func (u *packUse) compare(o *packUse) int {
+	rank := func(u *packUse) int {
+		switch {
+		case u.class == packMissing:
+			return 2
+		case u.damaged:
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(cmp.Compare(rank(u), rank(o)), cmp.Compare(u.class, o.class), cmp.Compare(o.sole, u.sole), cmp.Compare(u.id.String(), o.id.String()))
+}
+
 // uses finds for each used blob the pack that keeps it, and returns the packs in the
 // order of their ids. It takes what ByPack takes, twice in turn.
-func uses(x *index.Index, use *index.Use, class func(hash.ID) packClass, sizes map[hash.ID]int64) ([]*packUse, func([]index.Location) int, error) {
+func uses(
+	x *index.Index, use *index.Use, class func(hash.ID) packClass, sizes map[hash.ID]int64, noted map[hash.ID]bool,
+) ([]*packUse, func([]index.Location) int, error) {
 	packs := map[hash.ID]*packUse{}
 	var places []index.Location
 	err := x.ByPack(func(id hash.ID, blobs []pack.Blob) error {
 		u := &packUse{id: id, class: class(id), size: sizes[id]}
+		u.damaged = noted[id] || u.class != packMissing && u.size != pack.Size(blobs)
 		packs[id] = u
 		for _, b := range blobs {
 			u.blobs += int64(b.Length)
@@ -119,8 +139,7 @@ func uses(x *index.Index, use *index.Use, class func(hash.ID) packClass, sizes m
 		best := 0
 		for i := 1; i < len(places); i++ {
 			a, b := get(places[best].Pack), get(places[i].Pack)
-			if cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(b.sole, a.sole), cmp.Compare(a.id.String(), b.id.String()),
-				cmp.Compare(places[best].Offset, places[i].Offset)) > 0 {
+			if cmp.Or(a.compare(b), cmp.Compare(places[best].Offset, places[i].Offset)) > 0 {
 				best = i
 			}
 		}
@@ -153,7 +172,7 @@ type planInput struct {
 	sizes   map[hash.ID]int64
 	marks   map[hash.ID]mark
 	locks   []heldLock
-	lost    int // places of needed blobs that are in no pack
+	lost    int // places of needed blobs that are in no pack, and packs that may not have theirs
 	now     time.Time
 	options PruneOptions
 }
@@ -192,6 +211,9 @@ func planPrune(in planInput) prunePlan {
 			p.repack[u.id] = true
 			p.Repack.add(u.size)
 			p.Copy += u.kept
+		case u.damaged: // what is needed of it may not be there to be copied
+			p.Keep.add(u.size)
+			p.Waste += u.waste()
 		default:
 			stay = append(stay, u)
 		}
@@ -324,14 +346,21 @@ func (p *pruner) classes() func(hash.ID) packClass {
 // decide makes the plan of what was looked at.
 func (p *pruner) decide() error {
 	class := p.classes()
-	packs, keeper, err := uses(p.index, p.use, class, p.sizes)
+	packs, keeper, err := uses(p.index, p.use, class, p.sizes, p.noted)
 	if err != nil {
 		return err
 	}
-	lost := p.lostBlobs
+	lost, doubtful := p.lostBlobs, 0
+	p.damaged = map[hash.ID]bool{}
 	for _, u := range packs {
-		if u.class == packMissing && u.kept > 0 {
+		switch {
+		case u.class == packMissing && u.kept > 0:
 			lost++
+		case u.damaged:
+			p.damaged[u.id] = true
+			if u.kept > 0 {
+				doubtful++
+			}
 		}
 	}
 	loose := map[hash.ID]bool{}
@@ -341,7 +370,7 @@ func (p *pruner) decide() error {
 		}
 	}
 	p.plan = planPrune(planInput{
-		packs: packs, loose: loose, sizes: p.sizes, marks: p.marks, locks: p.locks, lost: lost, now: p.now(), options: p.options,
+		packs: packs, loose: loose, sizes: p.sizes, marks: p.marks, locks: p.locks, lost: lost + doubtful, now: p.now(), options: p.options,
 	})
 	p.plan.keeper = keeper
 	p.plan.Lost, p.plan.LostFile, p.plan.Unread = lost, p.lostExample, len(p.badMarks)
