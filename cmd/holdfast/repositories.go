@@ -30,6 +30,26 @@ func (r repositories) Create(ctx context.Context, location string, access holdfa
 	return repo.ID(), nil
 }
 
+// Connect opens a repository and adds the service's key.
+func (r repositories) Connect(ctx context.Context, location string, access holdfast.ObjectAccess, password, svc holdfast.Secret, want string) (string, error) {
+	b, err := place.Open(location, access, r.log)
+	if err != nil {
+		return "", err
+	}
+	repo, err := repository.Open(ctx, b, password)
+	if err != nil {
+		return "", err
+	}
+	if want != "" && repo.ID() != want {
+		return "", holdfast.Errorf(holdfast.CodeInvalid, "another repository stands at %s: its id is %s, not %s", location, repo.ID(), want).
+			WithHint("name the right place with --location")
+	}
+	if _, err := repo.AddKey(ctx, svc, repository.UseService); err != nil {
+		return "", err
+	}
+	return repo.ID(), nil
+}
+
 // Check opens a repository.
 func (r repositories) Check(ctx context.Context, location string, access holdfast.ObjectAccess, svc holdfast.Secret, formatID string) error {
 	b, err := place.Open(location, access, r.log)

@@ -128,6 +128,11 @@ func (s crashStore) Update(ctx context.Context, fn func(store.Tx) error) error {
 // noRepositories makes none: the world has one.
 type noRepositories struct{}
 
+// Connect implements service.Repositories.
+func (noRepositories) Connect(context.Context, string, holdfast.ObjectAccess, holdfast.Secret, holdfast.Secret, string) (string, error) {
+	return strings.Repeat("c", 64), nil
+}
+
 // NewKitPassword implements service.Repositories.
 func (noRepositories) NewKitPassword() (holdfast.Secret, error) {
 	return holdfast.NewSecret("7Q4M-KIT0"), nil

@@ -33,6 +33,9 @@ const (
 
 	opRepositoryAccess    Operation = "RepositoryAccess"
 	opSetRepositoryAccess Operation = "SetRepositoryAccess"
+	opConnectRepository   Operation = "ConnectRepository"
+	opRepositoryCopies    Operation = "RepositoryCopies"
+	opImportSets          Operation = "ImportSets"
 
 	opCreateJob        Operation = "CreateJob"
 	opUpdateJob        Operation = "UpdateJob"
@@ -79,6 +82,7 @@ const (
 	opSet              Operation = "Set"
 	opRetentionPlan    Operation = "RetentionPlan"
 	opProtect          Operation = "Protect"
+	opConfirmSet       Operation = "ConfirmSet"
 	opDeleteSet        Operation = "DeleteSet"
 	opDeleteLastSet    Operation = "DeleteLastSet"
 	opDeleteJobAndSets Operation = "DeleteJobAndSets"
@@ -206,6 +210,9 @@ var rules = map[Operation]rule{
 
 	opRepositoryAccess:    {holdfast.RoleAdmin, scopeAccount},
 	opSetRepositoryAccess: {holdfast.RoleAdmin, scopeAccount},
+	opConnectRepository:   {holdfast.RoleAdmin, scopeAccount},
+	opRepositoryCopies:    {holdfast.RoleReader, scopeAccount},
+	opImportSets:          {holdfast.RoleAdmin, scopeAccount},
 
 	opCreateJob: {holdfast.RoleAdmin, scopeTarget},
 	opUpdateJob: {holdfast.RoleAdmin, scopeTarget},
@@ -259,6 +266,7 @@ var rules = map[Operation]rule{
 
 	opRetentionPlan:    {holdfast.RoleReader, scopeTarget},
 	opProtect:          {holdfast.RoleAdmin, scopeTarget}, // it decides what is deleted
+	opConfirmSet:       {holdfast.RoleAdmin, scopeTarget}, // and so does this
 	opDeleteSet:        {holdfast.RoleAdmin, scopeTarget},
 	opDeleteLastSet:    {holdfast.RoleAdmin, scopeTarget},
 	opDeleteJobAndSets: {holdfast.RoleAdmin, scopeTarget},

@@ -176,6 +176,22 @@ func (d *recorder) Create(_ context.Context, location string, access holdfast.Ob
 	return fmt.Sprintf("%064x", len(d.locations)), nil
 }
 
+// Connect implements service.Repositories.
+func (d *recorder) Connect(_ context.Context, location string, access holdfast.ObjectAccess, password, svc holdfast.Secret, want string) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.createErr != nil {
+		return "", d.createErr
+	}
+	d.locations = append(d.locations, location)
+	d.passwords = append(d.passwords, svc.Reveal(), password.Reveal())
+	d.accesses = append(d.accesses, access)
+	if want == "" {
+		want = fmt.Sprintf("%064x", len(d.locations))
+	}
+	return want, nil
+}
+
 // Check implements service.Repositories.
 func (d *recorder) Check(_ context.Context, location string, access holdfast.ObjectAccess, password holdfast.Secret, formatID string) error {
 	d.mu.Lock()

@@ -47,6 +47,10 @@ type Repositories interface {
 	// Create makes an empty repository at the location with two key slots, the
 	// service's and the recovery kit's, and returns its format id.
 	Create(ctx context.Context, location string, access holdfast.ObjectAccess, service, kit holdfast.Secret) (formatID string, err error)
+	// Connect opens the repository at the location with one of its passwords, and gives
+	// it one more: the service's. It returns its format id. CodeForbidden when the
+	// password opens nothing, CodeInvalid when it has not the format id wanted; empty: any.
+	Connect(ctx context.Context, location string, access holdfast.ObjectAccess, password, service holdfast.Secret, want string) (formatID string, err error)
 	// Check opens the repository at the location. CodeInvalid when it is not the
 	// one with the format id.
 	Check(ctx context.Context, location string, access holdfast.ObjectAccess, service holdfast.Secret, formatID string) error

@@ -247,6 +247,11 @@ func (d *dispatcher) Read(context.Context, holdfast.ExecutionID, int64, int) ([]
 	return nil, 0, nil
 }
 
+// Connect implements service.Repositories.
+func (*dispatcher) Connect(context.Context, string, holdfast.ObjectAccess, holdfast.Secret, holdfast.Secret, string) (string, error) {
+	return strings.Repeat("c", 64), nil
+}
+
 // NewKitPassword implements service.Repositories.
 func (*dispatcher) NewKitPassword() (holdfast.Secret, error) {
 	return holdfast.NewSecret("7Q4M-KIT0"), nil

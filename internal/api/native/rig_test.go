@@ -51,6 +51,11 @@ func (o outside) TestSite(context.Context, holdfast.Site, holdfast.Engine) ([]en
 	return o.findings, nil
 }
 
+// Connect implements service.Repositories.
+func (outside) Connect(context.Context, string, holdfast.ObjectAccess, holdfast.Secret, holdfast.Secret, string) (string, error) {
+	return strings.Repeat("c", 64), nil
+}
+
 // NewKitPassword implements service.Repositories.
 func (outside) NewKitPassword() (holdfast.Secret, error) {
 	return holdfast.NewSecret("7Q4M-KIT0"), nil

@@ -1,0 +1,575 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/store"
+)
+
+// FoundSet is what a snapshot of a repository says of the backup set in it. All of it
+// comes from the repository, and nobody vouches for it.
+type FoundSet struct {
+	Snapshot string
+	Origin   string // id of the installation that wrote it
+	Fence    holdfast.Fence
+	Set      holdfast.BackupSet // with the ids that things had there
+	SiteSlug string
+	JobName  string
+	Server   holdfast.Server // of the site; empty: it does not say
+	DataDir  string          // of the site; empty: it does not say
+	Files    int64
+	Warnings string // what was left out, for people
+}
+
+// Import asks for sets that were found in a repository to be known here.
+type Import struct {
+	Repository holdfast.RepositoryID
+	Host       holdfast.HostID // where sites are put that are not here; zero: the only host that there is
+	DryRun     bool            // say what would be done, and do nothing
+	Seen       store.Sequences // the highest ids in the whole repository: none up to them is given out from now on
+	Sets       []FoundSet
+}
+
+// ImportState is what became of a found set.
+type ImportState string
+
+// The states of found sets.
+const (
+	ImportNew     ImportState = "new"     // imported; of a dry run: would be
+	ImportKnown   ImportState = "known"   // it was here already
+	ImportRefused ImportState = "refused" // the reason says why
+)
+
+// Imported is what became of one found set.
+type Imported struct {
+	Snapshot string
+	Set      holdfast.SetID
+	State    ImportState
+	Reason   string // for people; empty when it is new
+	Hint     string
+	Site     string // slug
+	Job      string // its name here
+	NewSite  bool   // the site had to be made
+	NewJob   bool
+}
+
+// MaxImport is how many sets one call may ask for.
+const MaxImport = 200
+
+// Limits of what a repository may make us believe.
+const (
+	maxImportID    = 1 << 40 // ids above would use up the numbers that there are
+	maxTextBytes   = 4096    // of what is damaged, and what was left out
+	maxTablespaces = 10000
+)
+
+// unknownServer stands for the address of a site whose set does not tell it: a name
+// that never leads anywhere (RFC 2606).
+const unknownServer = "unknown.invalid"
+
+// errDryRun takes back what a dry run has done.
+var errDryRun = errors.New("nothing but a dry run")
+
+// errImport refuses one set, and no other.
+func errImport(format string, args ...any) *holdfast.Error {
+	return holdfast.Errorf(holdfast.CodeConflict, format, args...)
+}
+
+// ImportSets makes rows of sets that were found in a repository, and of the sites and jobs
+// that they name and that are not here. Their copies are UNCONFIRMED: no retention counts
+// or drops them, and nothing builds on them, until [Service.ConfirmSet]. A set that cannot
+// be imported is refused with a reason, and the others are imported. What was imported
+// before is known, and stays as it is. Only the owner of the server's socket may: it
+// decides about the numbers of all accounts.
+func (s *Service) ImportSets(ctx context.Context, actor holdfast.Actor, in Import) ([]Imported, error) {
+	if err := allow(actor, opImportSets, account()); err != nil {
+		return nil, err
+	}
+	if !atSocket(actor) {
+		return nil, holdfast.Errorf(holdfast.CodeForbidden, "sets are imported by the owner of the server alone").
+			WithHint("run holdfast repository import on the server's machine, as its user")
+	}
+	if len(in.Sets) > MaxImport {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%d sets are more than one call takes", len(in.Sets)).WithHint("ask for up to %d at once", MaxImport)
+	}
+	if err := checkSeen(in.Seen); err != nil {
+		return nil, err
+	}
+	now := s.now()
+	var out []Imported
+	err := s.update(ctx, actor, func(ctx context.Context, tx store.Tx) error {
+		out = nil
+		im := &importer{s: s, tx: tx, actor: actor, now: now, host: in.Host, sites: map[string]*importSite{}}
+		if err := im.begin(ctx, in); err != nil {
+			return err
+		}
+		for _, f := range in.Sets {
+			v, err := im.set(ctx, f)
+			if err != nil {
+				return err
+			}
+			out = append(out, v)
+		}
+		if in.DryRun {
+			return errDryRun
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errDryRun) {
+		return nil, err
+	}
+	for _, v := range out {
+		if v.State == ImportNew && !in.DryRun {
+			s.cfg.Log.InfoContext(ctx, "backup set imported", "backup_set", v.Set, "site", v.Site, "job", v.Job, "snapshot", v.Snapshot, "actor", actor.String())
+		}
+	}
+	return out, nil
+}
+
+// checkSeen bounds the ids that sequences are raised to.
+func checkSeen(q store.Sequences) error {
+	for _, id := range []int64{int64(q.Site), int64(q.Job), int64(q.Execution), int64(q.Set)} {
+		if id < 0 || id > maxImportID {
+			return holdfast.Errorf(holdfast.CodeInvalid, "%d is not an id that anything can have", id)
+		}
+	}
+	return nil
+}
+
+// importer imports sets in one transaction.
+type importer struct {
+	s            *Service
+	tx           store.Tx
+	actor        holdfast.Actor
+	now          time.Time
+	repository   holdfast.Repository
+	installation string
+	host         holdfast.HostID
+	sites        map[string]*importSite
+}
+
+// importSite is a site with its backup jobs. Its id is zero until it has been made.
+type importSite struct {
+	holdfast.Site
+	jobs []*importJob
+}
+
+// importJob is a job with the sets that it has here. Its id is zero until it has been
+// made.
+type importJob struct {
+	holdfast.Job
+	sets []store.SetCopies
+}
+
+func (im *importer) begin(ctx context.Context, in Import) (err error) {
+	if im.repository, err = findRepository(ctx, im.tx, im.actor, opImportSets, in.Repository); err != nil {
+		return err
+	}
+	if im.installation, err = im.tx.Installation(ctx); err != nil {
+		return err
+	}
+	if im.host != 0 {
+		if _, err := findHost(ctx, im.tx, im.actor, opImportSets, im.host); err != nil {
+			return err
+		}
+	}
+	return im.tx.RaiseSequences(ctx, in.Seen)
+}
+
+// set imports one set. An error ends all of them: it is not the set's fault.
+func (im *importer) set(ctx context.Context, f FoundSet) (Imported, error) {
+	v := Imported{Snapshot: f.Snapshot, Set: f.Set.ID, Site: f.SiteSlug, Job: f.JobName}
+	refuse := func(err error) (Imported, error) {
+		switch holdfast.ErrorCode(err) {
+		case holdfast.CodeInvalid, holdfast.CodeConflict:
+			v.State, v.Reason, v.Hint = ImportRefused, holdfast.ErrorMessage(err), holdfast.ErrorHint(err)
+			return v, nil
+		case holdfast.CodeInternal, holdfast.CodeUnauthenticated, holdfast.CodeForbidden, holdfast.CodeNotFound, holdfast.CodeUnavailable, holdfast.CodeExhausted:
+		}
+		return v, err
+	}
+	if err := im.check(f); err != nil {
+		return refuse(err)
+	}
+	if f.Origin == im.installation { // rows that an older catalogue does not have
+		f.Origin = ""
+	}
+	known, err := im.tx.CopiesOfSnapshot(ctx, im.repository.ID, f.Snapshot)
+	if err != nil {
+		return v, err
+	}
+	if len(known) > 0 {
+		v.State, v.Set = ImportKnown, known[0].Set
+		v.Reason = fmt.Sprintf("it is %s", known[0].State)
+		return v, nil
+	}
+	if err := im.free(ctx, f); err != nil {
+		return refuse(err)
+	}
+	site, err := im.site(ctx, f)
+	if err != nil {
+		return refuse(err)
+	}
+	job, err := im.job(ctx, site, f)
+	if err != nil {
+		return refuse(err)
+	}
+	if err := job.inOrder(f); err != nil {
+		return refuse(err)
+	}
+	v.State, v.NewSite, v.NewJob, v.Job = ImportNew, site.ID == 0, job.ID == 0, job.Name
+	if err := im.insert(ctx, site, job, f); err != nil {
+		return v, fmt.Errorf("import snapshot %s as backup set %d: %w", f.Snapshot, f.Set.ID, err)
+	}
+	return v, nil
+}
+
+// check refuses what no set of ours can say.
+func (im *importer) check(f FoundSet) error {
+	set := f.Set
+	bad := func(format string, args ...any) error {
+		return holdfast.Errorf(holdfast.CodeInvalid, format, args...).WithHint("the snapshot is not as holdfast writes them; restore --offline, or restic, may read it all the same")
+	}
+	for what, id := range map[string]int64{
+		"set": int64(set.ID), "site": int64(set.Site), "job": int64(set.Job), "execution": int64(set.Execution), "parent": int64(set.Parent),
+	} {
+		if (id != 0 || what != "parent") && (id < holdfast.FirstID || id > maxImportID) {
+			return bad("its %s cannot have the id %d", what, id)
+		}
+	}
+	switch {
+	case !hexadecimal(f.Snapshot, 64):
+		return bad("the snapshot has no id")
+	case !hexadecimal(f.Origin, 32):
+		return bad("it does not say which installation wrote it")
+	case f.Fence < 1 || f.Fence > maxImportID:
+		return bad("its execution cannot have the fence %d", f.Fence)
+	case set.Parent >= set.ID:
+		return bad("set %d cannot build on set %d", set.ID, set.Parent)
+	case set.RunType != holdfast.RunFull && set.RunType != holdfast.RunDelta && set.RunType != holdfast.RunCumulative:
+		return bad("its run type %q is unknown", shorten(string(set.RunType), 64))
+	case !slices.Contains(im.s.cfg.Engines, set.Engine) || set.Engine == holdfast.EngineETL:
+		return holdfast.Errorf(holdfast.CodeInvalid, "it was made by the engine %q, which this program does not have", shorten(string(set.Engine), 64)).
+			WithHint("import it with the version of holdfast that made it, or with a newer one")
+	case !plausible(set.Started) || !plausible(set.Stopped) || set.Stopped.Before(set.Started):
+		return bad("its times are impossible")
+	case set.Bytes < 0 || f.Files < 0:
+		return bad("its size is impossible")
+	case len(set.Damaged) > maxTextBytes || len(f.Warnings) > maxTextBytes || !utf8.ValidString(set.Damaged) || !utf8.ValidString(f.Warnings):
+		return bad("what it says of its damage is too long, or no text")
+	case len(set.Physical.Tablespaces) > maxTablespaces || slices.ContainsFunc(set.Physical.Tablespaces, badTablespace):
+		return bad("its tablespaces are impossible")
+	}
+	if err := holdfast.ValidName("site", f.SiteSlug); err != nil {
+		return bad("%s", holdfast.ErrorMessage(err))
+	}
+	if err := importedJob(f).Validate(); err != nil {
+		return bad("%s", holdfast.ErrorMessage(err))
+	}
+	return nil
+}
+
+func badTablespace(t holdfast.Tablespace) bool {
+	return t.OID == 0 || len(t.Path) > maxTextBytes || strings.ContainsFunc(t.Path, isControl) || t.Path != "" && holdfast.CleanAbs("tablespace", t.Path) != nil
+}
+
+func hexadecimal(s string, n int) bool {
+	return len(s) == n && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+// plausible reports whether a backup can have been made then.
+func plausible(t time.Time) bool { return t.Year() >= 2000 && t.Year() < 9999 }
+
+// shorten cuts a text from outside for a message.
+func shorten(s string, n int) string {
+	s = strings.ToValidUTF8(strings.Map(func(r rune) rune {
+		if isControl(r) {
+			return ' '
+		}
+		return r
+	}, s), "?")
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
+}
+
+// free checks that set and execution are nothing else here.
+func (im *importer) free(ctx context.Context, f FoundSet) error {
+	const hint = "import into an installation that has made no backups yet; or restore it with restore --offline"
+	set, err := im.tx.Set(ctx, 0, f.Set.ID)
+	switch {
+	case holdfast.ErrorCode(err) == holdfast.CodeNotFound:
+	case err != nil:
+		return err
+	default:
+		return im.taken(ctx, set, f, hint)
+	}
+	_, err = im.tx.Execution(ctx, 0, f.Set.Execution)
+	switch {
+	case err == nil:
+		return errImport("execution %d is another one here", f.Set.Execution).WithHint(hint)
+	case holdfast.ErrorCode(err) != holdfast.CodeNotFound:
+		return err
+	}
+	return nil
+}
+
+// taken says why a set whose number is here is not imported: it is known by another
+// snapshot, or the number means another set.
+func (im *importer) taken(ctx context.Context, set holdfast.BackupSet, f FoundSet, hint string) error {
+	copies, err := im.tx.Copies(ctx, set.Account, set.ID)
+	if err != nil {
+		return err
+	}
+	same := slices.ContainsFunc(copies, func(c holdfast.Copy) bool { return c.Origin == f.Origin && c.Execution == f.Set.Execution })
+	if same && set.Account == im.repository.Account {
+		return errImport("backup set %d is known here by another snapshot, %s", set.ID, shorten(copies[0].Snapshot, 16)).
+			WithHint("this is a copy of it, or an attempt that was given up: it can stay, and restore --offline reads it")
+	}
+	return errImport("backup set %d is another one here", set.ID).WithHint("%s", hint)
+}
+
+// site returns the site of the set, as it is here or as it will be made.
+func (im *importer) site(ctx context.Context, f FoundSet) (*importSite, error) {
+	if site, ok := im.sites[f.SiteSlug]; ok {
+		return site, nil
+	}
+	a := im.repository.Account
+	row, err := im.tx.SiteBySlug(ctx, a, f.SiteSlug)
+	if err == nil {
+		site := &importSite{Site: row}
+		im.sites[f.SiteSlug] = site
+		return site, im.readJobs(ctx, site)
+	}
+	if holdfast.ErrorCode(err) != holdfast.CodeNotFound {
+		return nil, err
+	}
+	host, err := im.hostForSites(ctx)
+	if err != nil {
+		return nil, err
+	}
+	row = siteDefaults(holdfast.Site{
+		Account: a, Host: host, Slug: f.SiteSlug, DataDir: f.DataDir, Repository: im.repository.ID, Server: f.Server, Created: im.now,
+	})
+	if row.Validate() != nil { // of an older set, or made up: somebody has to say where the server is
+		row.Server, row.DataDir = holdfast.Server{Host: unknownServer, Port: defaultPort, User: "postgres", Database: defaultDatabase}, ""
+	}
+	if err := row.Validate(); err != nil {
+		return nil, err
+	}
+	if err := placeFree(ctx, im.tx, row); err != nil {
+		switch holdfast.ErrorCode(err) {
+		case holdfast.CodeConflict, holdfast.CodeInvalid: // something else stands there on this machine
+			row.DataDir = ""
+		default:
+			return nil, err
+		}
+	}
+	site := &importSite{Site: row}
+	im.sites[f.SiteSlug] = site
+	return site, nil
+}
+
+// hostForSites is the host that new sites stand on.
+func (im *importer) hostForSites(ctx context.Context) (holdfast.HostID, error) {
+	if im.host != 0 {
+		return im.host, nil
+	}
+	hosts, err := im.tx.Hosts(ctx, im.repository.Account)
+	if err != nil {
+		return 0, err
+	}
+	switch len(hosts) {
+	case 0:
+		return 0, errImport("there is no host that its site could stand on").WithHint("make one: holdfast host add NAME")
+	case 1:
+		return hosts[0].ID, nil
+	}
+	return 0, errImport("there are %d hosts that its site could stand on", len(hosts)).WithHint("name one with --host, or add the site first: holdfast site add")
+}
+
+func (im *importer) readJobs(ctx context.Context, site *importSite) error {
+	jobs, _, err := im.tx.Jobs(ctx, site.Account, store.JobFilter{Sites: []holdfast.SiteID{site.ID}})
+	if err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		sets, err := im.tx.SetsOfJob(ctx, j.Account, j.ID)
+		if err != nil {
+			return err
+		}
+		site.jobs = append(site.jobs, &importJob{Job: j, sets: sets})
+	}
+	return nil
+}
+
+// importNote is the key of a job's annotation that says which job of which
+// installation it stands for.
+const importNote = "import"
+
+type jobOrigin struct {
+	Installation string         `json:"installation"`
+	Job          holdfast.JobID `json:"job"`
+}
+
+func (o jobOrigin) of(j holdfast.Job) bool {
+	var made jobOrigin
+	return json.Unmarshal(j.Annotations[importNote], &made) == nil && made == o
+}
+
+// importedJob is the job of a found set as it is made here: it runs nothing by itself,
+// and drops nothing.
+func importedJob(f FoundSet) holdfast.Job {
+	note, _ := json.Marshal(jobOrigin{f.Origin, f.Set.Job}) // of a text and a number
+	return jobDefaults(holdfast.Job{
+		ID: f.Set.Job, Type: holdfast.JobBackup, Engine: f.Set.Engine, Name: f.JobName,
+		Description: "imported with the backup sets of a repository", Retention: holdfast.Retention{Count: holdfast.MaxRetention},
+		Annotations: map[string]json.RawMessage{importNote: note},
+	})
+}
+
+// job returns the job of the set, as it is here or as it will be made. It is the one that
+// was made for that job before, or the one of its name.
+func (im *importer) job(ctx context.Context, site *importSite, f FoundSet) (*importJob, error) {
+	origin := jobOrigin{f.Origin, f.Set.Job}
+	j := importedJob(f)
+	for _, have := range site.jobs {
+		if origin.of(have.Job) || f.Origin == "" && have.ID == f.Set.Job {
+			return have, nil
+		}
+	}
+	for _, have := range site.jobs {
+		if have.Name != j.Name {
+			continue
+		}
+		if len(have.Annotations[importNote]) == 0 && have.Type == holdfast.JobBackup && have.Engine == f.Set.Engine {
+			return have, nil
+		}
+		j.Name = shorten(j.Name, holdfast.MaxJobName/2) + fmt.Sprintf(" (%s %d)", shorten(f.Origin, 8), f.Set.Job)
+	}
+	if slices.ContainsFunc(site.jobs, func(have *importJob) bool { return have.Name == j.Name }) {
+		return nil, errImport("job %q is another one at site %q", f.JobName, site.Slug).WithHint("rename that one: holdfast job update")
+	}
+	j.Account, j.Site, j.Created = site.Account, site.ID, im.now
+	if _, err := im.tx.Job(ctx, 0, j.ID); err == nil {
+		j.ID = 0 // the number is another job's here
+	} else if holdfast.ErrorCode(err) != holdfast.CodeNotFound {
+		return nil, err
+	}
+	return &importJob{Job: j}, nil
+}
+
+// inOrder refuses a set whose number would put it into a wrong place among the sets that
+// the job has made here: chains and retention go by the number.
+func (j *importJob) inOrder(f FoundSet) error {
+	for _, s := range j.sets {
+		if slices.ContainsFunc(s.Copies, func(c holdfast.Copy) bool { return c.Origin == f.Origin }) {
+			continue
+		}
+		if (s.Set.ID < f.Set.ID) != s.Set.Stopped.Before(f.Set.Stopped) {
+			return errImport("job %q has made set %d here since, and the number %d would give this one a wrong place in its history", j.Name, s.Set.ID, f.Set.ID).
+				WithHint("rename that job, so that this set comes into a job of its own: holdfast job update --name; or restore it with restore --offline")
+		}
+	}
+	return nil
+}
+
+// insert makes the rows: site and job where they are not here, the execution that made the
+// set, as far as the set tells, the set, and its copy.
+func (im *importer) insert(ctx context.Context, site *importSite, job *importJob, f FoundSet) error {
+	if site.ID == 0 {
+		if err := im.insertSite(ctx, site, f); err != nil {
+			return err
+		}
+	}
+	if !slices.Contains(site.jobs, job) {
+		job.Site = site.ID
+		if err := im.tx.InsertJob(ctx, &job.Job); err != nil {
+			return err
+		}
+		site.jobs = append(site.jobs, job)
+		if err := record(ctx, im.tx, im.actor, im.now, jobWord(job.ID), "job.created", jobFacts(job.Job)); err != nil {
+			return err
+		}
+	}
+	set := f.Set
+	set.Account, set.Site, set.Job, set.Added, set.Protected, set.Created = site.Account, site.ID, job.ID, 0, false, im.now
+	e, err := im.execution(ctx, site, job, set, f)
+	if err != nil {
+		return err
+	}
+	if err := im.tx.InsertExecution(ctx, &e); err != nil {
+		return err
+	}
+	if err := im.tx.InsertSet(ctx, &set); err != nil {
+		return err
+	}
+	c := holdfast.Copy{
+		Account: site.Account, Set: set.ID, Repository: im.repository.ID, Snapshot: f.Snapshot, State: holdfast.CopyUnconfirmed,
+		Execution: set.Execution, Fence: f.Fence, Origin: f.Origin, Intended: im.now,
+	}
+	if err := im.tx.InsertCopy(ctx, &c); err != nil {
+		return err
+	}
+	return record(ctx, im.tx, im.actor, im.now, setSubject(set.ID), "set.imported", facts{
+		"site": site.ID, "job": job.ID, "repository": im.repository.ID, "snapshot": f.Snapshot, "installation": f.Origin,
+	})
+}
+
+func (im *importer) insertSite(ctx context.Context, site *importSite, f FoundSet) error {
+	site.ID = f.Set.Site
+	if _, err := im.tx.Site(ctx, 0, site.ID); err == nil {
+		site.ID = 0 // the number is another site's here
+	} else if holdfast.ErrorCode(err) != holdfast.CodeNotFound {
+		return err
+	}
+	if err := serveLocal(ctx, im.tx, site.Host, site.Pool); err != nil {
+		return err
+	}
+	if err := im.tx.InsertSite(ctx, &site.Site); err != nil {
+		return err
+	}
+	return recordSite(ctx, im.tx, im.actor, im.now, site.ID, "site.created", siteFacts(site.Site))
+}
+
+// execution is the row of the execution that made the set.
+func (im *importer) execution(ctx context.Context, site *importSite, job *importJob, set holdfast.BackupSet, f FoundSet) (holdfast.Execution, error) {
+	e := holdfast.NewExecution(job.Job, site.Site, set.Started, set.Started, im.actor.String())
+	e.ID, e.JobName, e.Repository, e.Set = set.Execution, f.JobName, im.repository.ID, set.ID
+	e.RunAsked, e.RunType = set.RunType, set.RunType
+	e.Status = holdfast.Status{State: holdfast.StateEnded, Outcome: holdfast.OutcomeSucceeded, Fence: f.Fence, Attempts: 1}
+	e.Detail = "imported with its backup set from repository " + im.repository.Name
+	if f.Warnings != "" || set.Damaged != "" {
+		e.Outcome = holdfast.OutcomeWarning
+		e.Detail += ": " + shorten(f.Warnings, maxTextBytes)
+	}
+	if set.Damaged != "" {
+		e.Reason = holdfast.ReasonDamaged
+	}
+	e.Progress = holdfast.Progress{DoneBytes: set.Bytes, TotalBytes: set.Bytes, DoneFiles: f.Files, TotalFiles: f.Files}
+	e.StoredSize = set.Bytes
+	e.Started, e.Restarted, e.Ended = set.Started, set.Started, set.Stopped
+	if set.Parent == 0 {
+		return e, nil
+	}
+	parent, err := im.tx.Set(ctx, site.Account, set.Parent)
+	switch {
+	case err == nil:
+		e.Parent = parent.Execution
+	case holdfast.ErrorCode(err) != holdfast.CodeNotFound:
+		return e, err
+	}
+	return e, nil
+}
