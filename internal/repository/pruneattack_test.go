@@ -10,6 +10,9 @@ import (
 
 	"github.com/holdfast-backup/holdfast/internal/objstore"
 	"github.com/holdfast-backup/holdfast/internal/objstore/fault"
+	"github.com/holdfast-backup/holdfast/internal/repository/hash"
+	"github.com/holdfast-backup/holdfast/internal/repository/index"
+	"github.com/holdfast-backup/holdfast/internal/repository/pack"
 )
 
 // TestPruneLeavesTheIndexOfARunningBackup: a backup writes an index object while a
@@ -127,5 +130,111 @@ func TestPruneMeetsAThawedWriter(t *testing.T) {
 		}
 		compare(t, readSet(t, g.r, kept), gardenSet(1, 2))
 		g.soundAfter(where)
+	}
+}
+
+// TestReadersOfSentencedPacks: a prune died when it had sentenced packs that are
+// needed after all. The next one copies them; a restore that had read the index
+// before goes on reading the old ones, and keeps them.
+func TestReadersOfSentencedPacks(t *testing.T) {
+	t.Parallel()
+	g := newGarden(t, false)
+	kept := g.plant(gardenSet(1, 2))
+	packs := slices.Concat(packIDs(t, g)...)
+	m := mark{Version: recordVersion, Time: g.r.now(), Packs: packs, Seen: &seen{Time: g.r.now()}}
+	if _, err := putRecord(t.Context(), g.r, kindMark(), m); err != nil {
+		t.Fatal(err)
+	}
+	g.clock.pass(25 * time.Hour)
+	if _, err := putRecord(t.Context(), g.r, kindSentence(), sentence{Version: recordVersion, Time: g.r.now(), Packs: packs}); err != nil {
+		t.Fatal(err)
+	}
+	rd, err := g.r.NewReader(t.Context(), kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := g.prune(); counts(got.Repacked, got.Deleted) != "2 0" {
+		t.Errorf("got %+v", got)
+	}
+	for range 2 {
+		g.clock.pass(25 * time.Hour)
+		if err := rd.lock.refreshOnce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := g.prune(); counts(got.Deleted) != "0" {
+			t.Errorf("got %+v", got)
+		}
+	}
+	if _, err := readAll(rd); err != nil {
+		t.Error(err)
+	}
+	if err := rd.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := g.prune(); counts(got.Deleted) != "2" {
+		t.Errorf("the reader has gone: %+v", got)
+	}
+	compare(t, readSet(t, g.r, kept), gardenSet(1, 2))
+	g.whole("deleted")
+}
+
+// rename puts index objects in the place of those that are there: one for each pack and
+// each change, with a pack beside that is gone, and so each is written anew by a prune.
+func (g *garden) rename(changes ...func([]pack.Blob)) {
+	g.t.Helper()
+	ctx := context.Background()
+	x, err := g.r.loadIndex(ctx, refuseDamaged)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	for _, name := range names(g.t, g.b, "index/") {
+		if err := g.b.Delete(ctx, name); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+	err = x.ByPack(func(id hash.ID, blobs []pack.Blob) error {
+		for _, change := range changes {
+			said := slices.Clone(blobs)
+			change(said)
+			gone := []pack.Blob{{ID: hash.Sum([]byte("gone")), Length: 40}}
+			plain, err := index.Encode([]index.Pack{{ID: id, Blobs: said}, {ID: hash.Sum([]byte("pack")), Blobs: gone}})
+			if err == nil {
+				_, err = g.r.save(ctx, kindIndex(), plain)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// TestIndexesThatDisagree: two index objects have the blobs of a pack in different
+// places. Whichever prune reads first, it loses nothing of what the other one says.
+func TestIndexesThatDisagree(t *testing.T) {
+	t.Parallel()
+	for n := range uint64(6) {
+		g := newGarden(t, false)
+		g.maxUnused = 0
+		gone := g.plant(gardenSet(10*n, 10*n+1, 10*n+2))
+		kept := g.plant(gardenSet(10*n, 10*n+1))
+		g.forget(gone)
+		g.rename(func([]pack.Blob) {}, func(blobs []pack.Blob) {
+			for i := range blobs {
+				blobs[i].Offset, blobs[i].Length, blobs[i].Raw = blobs[0].Offset+16, blobs[0].Length, blobs[0].Raw
+			}
+		})
+		compare(t, readSet(t, g.r, kept), gardenSet(10*n, 10*n+1))
+		g.prunings()
+		compare(t, readSet(t, g.r, kept), gardenSet(10*n, 10*n+1))
+		if _, err := g.r.RepairIndex(t.Context(), RepairIndexOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		g.prunings()
+		compare(t, readSet(t, g.r, kept), gardenSet(10*n, 10*n+1))
+		g.whole("repaired")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"sync"
 
@@ -378,17 +379,23 @@ type indexWriter struct {
 	*pruner
 	batch []index.Pack
 	blobs int
-	named map[hash.ID]int // packs that were added, with the number of their blobs
+	seed  maphash.Seed
+	named map[hash.ID]uint64 // packs that were added, with the sum of what was said of them last
 }
 
 func (w *indexWriter) add(ctx context.Context, p index.Pack) error {
-	if n, ok := w.named[p.ID]; ok && n == len(p.Blobs) {
-		return nil // two objects named it
-	}
 	if w.named == nil {
-		w.named = map[hash.ID]int{}
+		w.seed, w.named = maphash.MakeSeed(), map[hash.ID]uint64{}
 	}
-	w.named[p.ID] = len(p.Blobs)
+	var sum maphash.Hash
+	sum.SetSeed(w.seed)
+	for _, b := range p.Blobs {
+		maphash.WriteComparable(&sum, b)
+	}
+	if said, ok := w.named[p.ID]; ok && said == sum.Sum64() {
+		return nil // two objects named it, and say the same
+	}
+	w.named[p.ID] = sum.Sum64()
 	if w.blobs > 0 && w.blobs+len(p.Blobs) > index.MaxBlobs {
 		if err := w.flush(ctx); err != nil {
 			return err

@@ -22,18 +22,11 @@ func (p *pruner) repack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Packs that are condemned already, as sentenced ones are, need no second mark.
-	condemned := map[hash.ID]bool{}
-	for _, m := range p.marks {
-		for _, id := range m.Packs {
-			condemned[id] = true
-		}
-	}
+	// Those that are condemned already, as sentenced ones are, get a second mark: who has
+	// read the index until now knows no other place.
 	for _, id := range sortedIDs(p.plan.repack) {
 		p.result.Repacked.add(p.sizes[id])
-		if !condemned[id] {
-			p.plan.unused = append(p.plan.unused, id)
-		}
+		p.plan.unused = append(p.plan.unused, id)
 	}
 	return nil
 }
@@ -55,6 +48,11 @@ func (p *pruner) copyKept(ctx context.Context, to *packer) error {
 				continue
 			}
 			moved, content, err := m.read(ctx, index.Location{Blob: b, Pack: id})
+			for i := 0; err != nil && ctx.Err() == nil && i < len(places); i++ { // another pack may have it whole
+				if other, c, err2 := m.read(ctx, places[i]); err2 == nil {
+					moved, content, err = other, c, nil
+				}
+			}
 			if err != nil {
 				return fmt.Errorf("copy what is needed of pack %s: %w", id, err)
 			}
