@@ -213,8 +213,16 @@ func (l *lock) refreshOnce(ctx context.Context) error {
 	if err := l.check(ctx); err != nil {
 		return err
 	}
+	before := l.current()
 	if err := l.write(ctx); err != nil {
 		return err
+	}
+	// Whoever removed the old one before the new one was there takes us for dead.
+	switch err := l.stat(ctx, before); {
+	case holdfast.ErrorCode(err) == holdfast.CodeNotFound:
+		return l.lose(errLockRemoved(err))
+	case err != nil:
+		return fmt.Errorf("look at our lock: %w", err)
 	}
 	l.mu.Lock()
 	old := l.old
@@ -246,8 +254,7 @@ func (l *lock) check(ctx context.Context) error {
 		case holdfast.ErrorCode(err) != holdfast.CodeNotFound:
 			return fmt.Errorf("look at our lock: %w", err)
 		case l.current() == id:
-			return l.lose(holdfast.Wrap(holdfast.CodeConflict, err, "somebody has removed our lock from the repository").
-				WithHint("run the job again; what it has stored is kept"))
+			return l.lose(errLockRemoved(err))
 		}
 		// It was refreshed while we looked: we have removed the old one ourselves.
 	}
@@ -264,6 +271,11 @@ func (l *lock) stat(ctx context.Context, id hash.ID) error {
 	defer cancel()
 	_, err := l.repo.bucket.Stat(ctx, kindLock().name(id))
 	return err
+}
+
+func errLockRemoved(err error) error {
+	return holdfast.Wrap(holdfast.CodeConflict, err, "somebody has removed our lock from the repository").
+		WithHint("run the job again; what it has stored is kept")
 }
 
 func errLockOutlived() error {

@@ -276,6 +276,30 @@ func TestFrozenWhileTheLockIsRefreshed(t *testing.T) {
 	}
 }
 
+// TestRemovedWhileTheLockIsRefreshed: a virtual machine was paused there, and its clock
+// knows nothing of it. Somebody has taken its holder for dead, and what it counts on may
+// be gone: the new lock does not bring it back to life.
+func TestRemovedWhileTheLockIsRefreshed(t *testing.T) {
+	t.Parallel()
+	b := fault.Wrap(mem.New())
+	r := newRepository(t, b)
+	w := newWriter(t, r)
+	b.Add(fault.Call(fault.Put, 1, func(string) {
+		if gone, err := r.Unlock(t.Context(), true); err != nil || len(gone) != 1 {
+			t.Errorf("removed %v, error %v", gone, err)
+		}
+	}).Named("locks/"))
+	wantError(t, w.lock.refreshOnce(t.Context()), holdfast.CodeConflict, "somebody has removed")
+	_, err := w.Commit(t.Context(), testCommit(), intendNothing)
+	wantError(t, err, holdfast.CodeConflict, "somebody has removed")
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+	if left := names(t, b, ""); len(left) != 2 { // config and key
+		t.Errorf("left %v", left)
+	}
+}
+
 // TestCommitMeetsARefresh: the lock that the commit looks for was replaced by our
 // own refresh a moment ago.
 func TestCommitMeetsARefresh(t *testing.T) {
