@@ -58,7 +58,7 @@ func (a *app) repositoryCommand() *cobra.Command {
 	}
 	return group("repository", "Where backup sets live", a.repositoryCreateCommand(), list, show, a.repositoryAccessCommand(), remove,
 		a.repositoryCheckCommand(), a.repositoryPruneCommand(), a.repositoryStatsCommand(), a.repositoryLocksCommand(), a.repositoryUnlockCommand(), a.repositoryUndeleteCommand(), a.repositoryKeyCommand(),
-		a.repositoryRepairCommand(), a.repositoryCopyCommand())
+		a.repositoryRepairCommand(), a.repositoryCopyCommand(), a.repositoryConnectCommand(), a.repositoryImportCommand(), a.repositoryReportCommand())
 }
 
 func (a *app) repositoryCreateCommand() *cobra.Command {

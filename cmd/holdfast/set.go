@@ -64,7 +64,7 @@ func (a *app) setCommand() *cobra.Command {
 		},
 	}
 	return group("set", "Backup sets: what restores start from", list, show,
-		a.setProtectCommand(), a.setUnprotectCommand(), a.setDeleteCommand())
+		a.setProtectCommand(), a.setUnprotectCommand(), a.setConfirmCommand(), a.setDeleteCommand())
 }
 
 func (a *app) setProtectCommand() *cobra.Command {

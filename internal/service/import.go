@@ -64,10 +64,13 @@ type Imported struct {
 // MaxImport is how many sets one call may ask for.
 const MaxImport = 200
 
+// MaxImportID is the highest id that is imported: a repository must not use up the
+// numbers that there are.
+const MaxImportID = 1 << 40
+
 // Limits of what a repository may make us believe.
 const (
-	maxImportID    = 1 << 40 // ids above would use up the numbers that there are
-	maxTextBytes   = 4096    // of what is damaged, and what was left out
+	maxTextBytes   = 4096 // of what is damaged, and what was left out
 	maxTablespaces = 10000
 )
 
@@ -137,7 +140,7 @@ func (s *Service) ImportSets(ctx context.Context, actor holdfast.Actor, in Impor
 // checkSeen bounds the ids that sequences are raised to.
 func checkSeen(q store.Sequences) error {
 	for _, id := range []int64{int64(q.Site), int64(q.Job), int64(q.Execution), int64(q.Set)} {
-		if id < 0 || id > maxImportID {
+		if id < 0 || id > MaxImportID {
 			return holdfast.Errorf(holdfast.CodeInvalid, "%d is not an id that anything can have", id)
 		}
 	}
@@ -241,7 +244,7 @@ func (im *importer) check(f FoundSet) error {
 	for what, id := range map[string]int64{
 		"set": int64(set.ID), "site": int64(set.Site), "job": int64(set.Job), "execution": int64(set.Execution), "parent": int64(set.Parent),
 	} {
-		if (id != 0 || what != "parent") && (id < holdfast.FirstID || id > maxImportID) {
+		if (id != 0 || what != "parent") && (id < holdfast.FirstID || id > MaxImportID) {
 			return bad("its %s cannot have the id %d", what, id)
 		}
 	}
@@ -250,7 +253,7 @@ func (im *importer) check(f FoundSet) error {
 		return bad("the snapshot has no id")
 	case !hexadecimal(f.Origin, 32):
 		return bad("it does not say which installation wrote it")
-	case f.Fence < 1 || f.Fence > maxImportID:
+	case f.Fence < 1 || f.Fence > MaxImportID:
 		return bad("its execution cannot have the fence %d", f.Fence)
 	case set.Parent >= set.ID:
 		return bad("set %d cannot build on set %d", set.ID, set.Parent)

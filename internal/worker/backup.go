@@ -152,10 +152,11 @@ func (r *run) chain(res engine.Result) (holdfast.RunType, holdfast.SetID) {
 func (r *run) addManifest(sink engine.Sink, res engine.Result) error {
 	o, now := r.order, time.Now()
 	runType, parent := r.chain(res)
+	server := SetServer(o.Site.Server)
 	b, err := json.MarshalIndent(SetManifest{
-		Version: 1, Installation: o.Installation, Account: o.Account, Site: o.Site.ID, SiteSlug: o.Site.Slug,
+		Version: manifestVersion, Installation: o.Installation, Account: o.Account, Site: o.Site.ID, SiteSlug: o.Site.Slug,
 		Job: o.Job, JobName: o.JobName, Execution: o.Execution, Fence: o.Fence, Set: o.Set,
-		Engine: o.Engine, RunType: runType, Parent: parent, Created: now.UTC(), Result: res,
+		Engine: o.Engine, RunType: runType, Parent: parent, Created: now.UTC(), Server: &server, DataDir: o.Site.DataDir, Result: res,
 	}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode set manifest: %w", err)

@@ -28,10 +28,21 @@ type SetManifest struct {
 	Set          holdfast.SetID       `json:"set"`
 	Engine       holdfast.Engine      `json:"engine"`
 	RunType      holdfast.RunType     `json:"run_type"`
-	Parent       holdfast.SetID       `json:"parent,omitempty"` // the set before it in its chain
-	Created      time.Time            `json:"created"`          // by this worker's clock
+	Parent       holdfast.SetID       `json:"parent,omitempty"`   // the set before it in its chain
+	Created      time.Time            `json:"created"`            // by this worker's clock
+	Server       *SetServer           `json:"server,omitempty"`   // of the site; nil: in sets of older versions
+	DataDir      string               `json:"data_dir,omitempty"` // of the site
 	Result       engine.Result        `json:"result"`
 	Repaired     *Repaired            `json:"repaired,omitempty"` // nil: the set is as it was taken
+}
+
+// SetServer is how the site's server was reached, without its password.
+type SetServer struct {
+	Host     string `json:"host"`
+	Port     uint16 `json:"port"`
+	User     string `json:"user"`
+	Database string `json:"database,omitempty"`
+	SSLMode  string `json:"sslmode,omitempty"`
 }
 
 // maxManifest bounds what is read of a SetFile, in bytes.

@@ -62,6 +62,7 @@ func Handler(cfg Config) http.Handler {
 	a.registerHosts()
 	a.registerSites()
 	a.registerRepositories()
+	a.registerImport()
 	a.registerJobs()
 	a.registerExecutions()
 	a.registerStreams()

@@ -59,6 +59,9 @@ type Service interface {
 	Repository(ctx context.Context, actor holdfast.Actor, id holdfast.RepositoryID) (holdfast.Repository, error)
 	RepositoryAccess(ctx context.Context, actor holdfast.Actor, id holdfast.RepositoryID) (holdfast.ObjectAccess, bool, error)
 	SetRepositoryAccess(ctx context.Context, actor holdfast.Actor, id holdfast.RepositoryID, change holdfast.ObjectAccessChange) (holdfast.ObjectAccess, bool, error)
+	ConnectRepository(ctx context.Context, actor holdfast.Actor, in service.ConnectRepository) (holdfast.Repository, error)
+	RepositoryCopies(ctx context.Context, actor holdfast.Actor, id holdfast.RepositoryID, after holdfast.CopyID, limit int) (string, []holdfast.Copy, error)
+	ImportSets(ctx context.Context, actor holdfast.Actor, in service.Import) ([]service.Imported, error)
 	DeleteRepository(ctx context.Context, actor holdfast.Actor, id holdfast.RepositoryID) error
 
 	CreateJob(ctx context.Context, actor holdfast.Actor, j holdfast.Job) (holdfast.Job, error)
@@ -105,6 +108,7 @@ type Service interface {
 	Set(ctx context.Context, actor holdfast.Actor, id holdfast.SetID) (service.SetView, error)
 	RetentionPlan(ctx context.Context, actor holdfast.Actor, job holdfast.JobID) (expire.Plan, error)
 	Protect(ctx context.Context, actor holdfast.Actor, id holdfast.SetID, in service.Protection) (service.SetView, error)
+	ConfirmSet(ctx context.Context, actor holdfast.Actor, id holdfast.SetID) (service.SetView, error)
 	DeleteSet(ctx context.Context, actor holdfast.Actor, id holdfast.SetID) error
 	DeleteLastSet(ctx context.Context, actor holdfast.Actor, id holdfast.SetID) error
 	DeleteJobAndSets(ctx context.Context, actor holdfast.Actor, id holdfast.JobID) error
