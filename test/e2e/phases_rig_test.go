@@ -206,6 +206,11 @@ type plant struct {
 
 func (p *plant) path(name string) string { return filepath.Join(p.dir, name) }
 
+// Connect implements service.Repositories; this plant makes its own.
+func (p *plant) Connect(context.Context, string, holdfast.ObjectAccess, holdfast.Secret, holdfast.Secret, string) (string, error) {
+	return "", holdfast.Errorf(holdfast.CodeInvalid, "no repository is connected here")
+}
+
 // NewKitPassword implements service.Repositories.
 func (p *plant) NewKitPassword() (holdfast.Secret, error) { return repository.NewKitPassword() }
 
