@@ -49,6 +49,11 @@ type File struct {
 	// path in the set that the sink builds on: then the sink need not open the file.
 	// A sink that builds on none does not ask. May be nil.
 	Same func(base Node) bool
+	// Changed says of a block that Inspect has seen, all of what lies between two
+	// multiples of 512 KiB, how many of its pages seem to have changed since an earlier
+	// set, and how many it has. It is a hint, by which a sink may cut the block into
+	// smaller pieces, and never decides about what is stored. May be nil.
+	Changed func(block []byte) (changed, pages int)
 	// Done is called once when the file is stored, or has vanished: Add's
 	// responsibility ends there. May be nil. It must not block.
 	Done func(FileResult)

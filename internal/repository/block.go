@@ -31,7 +31,10 @@ const (
 type input struct {
 	file  engine.File
 	entry *entry
-	ids   []hash.ID // one a block
+	ids   []hash.ID // one a block; zero: it is in parts
+
+	cutMu sync.Mutex        // guards the field below
+	parts map[int][]hash.ID // of the blocks that are kept in parts
 
 	open    sync.Once
 	content engine.Content
@@ -99,7 +102,8 @@ type blockWorker struct {
 	codec   compress.Codec
 	sampler *compress.Sampler
 	effort  effort
-	four    hash.Four
+	sums    sums
+	missed  uint // blocks in a row none of whose parts was known
 }
 
 // blockMemory is the memory of one worker; others use it after it.
@@ -163,48 +167,58 @@ func (b *blockWorker) do(ctx context.Context, t task) error {
 // storeOne takes one block through all steps.
 func (b *blockWorker) storeOne(ctx context.Context, in *input, i int, offset int64) error {
 	block := b.blocks[0][:min(blockSize, in.file.Size-offset)]
-	id, n, err := in.readBlock(block, offset)
+	n, err := in.readBlock(&b.sums, block, offset)
 	if err != nil {
 		return err
 	}
 	if n < len(block) {
 		in.shorten(offset + int64(n))
 	}
-	return b.store(ctx, in, i, id, block[:n])
+	return b.store(ctx, in, i, 0, block[:n])
 }
 
 // storeFour takes four whole blocks through all steps.
 func (b *blockWorker) storeFour(ctx context.Context, in *input, i int, offset int64) error {
-	ids, n, err := in.readFour(&b.four, &b.blocks, offset)
+	n, err := in.readFour(&b.sums, &b.blocks, offset)
 	if err != nil {
 		return err
 	}
-	for l := range ids {
+	for l := range n {
 		if n[l] < blockSize {
 			in.shorten(offset + int64(l)*blockSize + int64(n[l]))
 		}
 	}
-	for l := range ids {
-		if err := b.store(ctx, in, i+l, ids[l], b.blocks[l][:n[l]]); err != nil {
+	for l := range n {
+		if err := b.store(ctx, in, i+l, l, b.blocks[l][:n[l]]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// store notes a block, and stores it when it is not known.
-func (b *blockWorker) store(ctx context.Context, in *input, i int, id hash.ID, block []byte) error {
+// store notes the block that a lane has read, and stores of it what is not known.
+func (b *blockWorker) store(ctx context.Context, in *input, i, lane int, block []byte) error {
 	if len(block) == 0 {
 		return nil
 	}
-	in.ids[i] = id
 	b.read.Add(int64(len(block)))
+	cut := b.cuts(in, lane, block)
+	b.sums.cut = cut // the next block is most likely kept as this one
+	if cut {
+		return b.storeParts(ctx, in, i, b.sums.partsOf(lane, block), block)
+	}
+	in.ids[i] = b.sums.wholeOf(lane, block)
+	return b.storePiece(ctx, in.ids[i], block)
+}
+
+// storePiece stores a block or a part of one unless it is known.
+func (b *blockWorker) storePiece(ctx context.Context, id hash.ID, content []byte) error {
 	b.blobs.Add(1)
 	if b.index.Claim(id, pack.Data) == index.Known {
 		return nil
 	}
 	b.fresh.Add(1)
-	return b.storeBlob(ctx, pack.Blob{ID: id, Type: pack.Data}, block)
+	return b.storeBlob(ctx, pack.Blob{ID: id, Type: pack.Data}, content)
 }
 
 // storeBlob compresses and packs a blob that was claimed.
@@ -256,27 +270,33 @@ func (b *blockWorker) compress(block []byte) ([]byte, error) {
 // readBlock fills the block, shows it to the inspector and hashes it, slice by
 // slice while each is in the cache. n is less than the block when the file ends
 // early.
-func (in *input) readBlock(block []byte, offset int64) (id hash.ID, n int, err error) {
+func (in *input) readBlock(s *sums, block []byte, offset int64) (n int, err error) {
+	s.begin()
 	h := hash.New()
 	for n < len(block) {
 		slice := block[n:min(n+sliceSize, len(block))]
 		got, err := in.readSlice(slice, offset+int64(n))
 		if err != nil {
-			return id, n, err
+			return n, err
 		}
-		h.Write(slice[:got])
+		if !s.cut {
+			h.Write(slice[:got])
+		}
 		n += got
 		if got < len(slice) {
 			break
 		}
 	}
-	return hash.Finish(h), n, nil
+	if !s.cut {
+		s.whole[0], s.hasWhole[0] = hash.Finish(h), true
+	}
+	return n, nil
 }
 
 // readFour is readBlock for four blocks that follow each other, whose slices are
 // hashed at once. n are their lengths.
-func (in *input) readFour(h *hash.Four, blocks *[hash.Lanes][]byte, offset int64) (ids [hash.Lanes]hash.ID, n [hash.Lanes]int, err error) {
-	h.Reset()
+func (in *input) readFour(s *sums, blocks *[hash.Lanes][]byte, offset int64) (n [hash.Lanes]int, err error) {
+	s.begin()
 	whole := true
 	for at := 0; at < blockSize; at += laneSlice {
 		var slices [hash.Lanes][]byte
@@ -287,22 +307,19 @@ func (in *input) readFour(h *hash.Four, blocks *[hash.Lanes][]byte, offset int64
 			}
 			got, err := in.readSlice(slices[l], offset+int64(l*blockSize+at))
 			if err != nil {
-				return ids, n, err
+				return n, err
 			}
 			n[l] += got
 			whole = whole && got == laneSlice
 		}
 		if whole {
-			h.Write(&slices)
+			s.write(&slices, at)
 		}
 	}
-	if whole {
-		return h.Finish(), n, nil
+	if whole { // else the file has shrunk meanwhile, and each is hashed by itself
+		s.finish()
 	}
-	for l := range ids { // the file has shrunk meanwhile
-		ids[l] = hash.Sum(blocks[l][:n[l]])
-	}
-	return ids, n, nil
+	return n, nil
 }
 
 // readSlice fills the slice, unless the file ends, and shows what it read to the
@@ -351,7 +368,7 @@ func (w *Writer) taskDone(in *input) {
 		in.entry.vanished = true
 	} else {
 		in.entry.node.Size = in.end.Load()
-		in.entry.content = in.ids[:blocks(in.entry.node.Size):blocks(in.entry.node.Size)]
+		in.entry.content = in.pieces()
 		w.files.Add(1)
 	}
 	if in.file.Done != nil {

@@ -102,23 +102,33 @@ func (d *Delta) content(f engine.File) ([]hash.ID, bool) {
 	return n.content, d.holds(n)
 }
 
-// holds reports whether every blob of the file is in the repository, and of the
-// size that it would have now.
+// holds reports whether every blob of the file is in the repository, and of a size
+// that it could have now.
 func (d *Delta) holds(n node) bool {
-	if len(n.content) != blocks(n.size) {
-		return false
-	}
-	for i, id := range n.content {
-		want := n.size
-		if n.size > wholeFile {
-			want = min(blockSize, n.size-int64(i)*blockSize)
-		}
+	var offset int64
+	for _, id := range n.content {
 		d.found = d.w.index.Lookup(d.found[:0], id, pack.Data)
-		if len(d.found) == 0 || d.found[0].Size() != want {
+		if len(d.found) == 0 || !ourCut(n.size, offset, d.found[0].Size()) {
 			return false
 		}
+		offset += d.found[0].Size()
 	}
-	return true
+	return offset == n.size
+}
+
+// ourCut reports whether a piece of a file may lie there: it is a whole block, or one
+// part of it.
+func ourCut(file, offset, piece int64) bool {
+	block := int64(blockSize)
+	if file <= wholeFile {
+		block = wholeFile
+	}
+	at := offset % block
+	size := min(block, file-(offset-at)) // of the block
+	if at == 0 && piece == size {
+		return piece > 0
+	}
+	return block == blockSize && at%partSize == 0 && piece == min(partSize, size-at)
 }
 
 // take adds a file with the blobs of the base.

@@ -216,6 +216,7 @@ func (b *backup) add(ctx context.Context, e entry) error {
 		},
 		Inspect: c.inspect,
 		Same:    b.same(e),
+		Changed: b.changed(e),
 		Done:    func(r engine.FileResult) { b.done(c, e.node, r) },
 	})
 }

@@ -92,6 +92,15 @@ func (x *Index) Claim(id hash.ID, t pack.Type) Claim {
 	return Claimed
 }
 
+// Has reports whether a blob is known, as Claim would answer, and asks for nothing.
+func (x *Index) Has(id hash.ID, t pack.Type) bool {
+	s := x.shard(id)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	e := entry{id: id, pack: flag(t)}
+	return s.find(&e, nil)
+}
+
 // Lookup returns every place where the blob lies, appended to dst.
 func (x *Index) Lookup(dst []Location, id hash.ID, t pack.Type) []Location {
 	s := x.shard(id)
