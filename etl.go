@@ -100,6 +100,10 @@ type ETLRun struct {
 	Sealed     map[string][]byte `json:"sealed,omitempty"`   // as of a [RunConfiguration]
 	Removed    []string          `json:"removed,omitempty"`  // names that the request takes away from this execution; sorted
 	Simulate   bool              `json:"simulate,omitempty"` // everything but the commit
+	// Identity tells the execution from every other one that has its number, which
+	// comes again when the metadata database goes back to an older copy of itself. It
+	// is made with the execution and never changes; empty: an earlier release made it.
+	Identity string `json:"identity,omitempty"`
 	// Asked is the call that asked for it, as "native run"; empty: a timing, a schedule
 	// or a trigger made it.
 	Asked string `json:"asked,omitempty"`

@@ -1,6 +1,10 @@
 package holdfast
 
-import "time"
+import (
+	"crypto/rand"
+	"strings"
+	"time"
+)
 
 // MaxPeriod bounds the period of a recurrence, and how far ahead an execution of
 // an ETL is planned.
@@ -71,9 +75,14 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// NewETLExecution is [NewExecution] for an ETL. A service has no time limit.
+// identityLength is how many characters of five bits an execution's identity has.
+const identityLength = 16
+
+// NewETLExecution is [NewExecution] for an ETL, with an identity of its own. A service
+// has no time limit.
 func NewETLExecution(j Job, site Site, run ETLRun, due, now time.Time, actor string) Execution {
 	e := NewExecution(j, site, due, now, actor)
+	run.Identity = strings.ToLower(rand.Text()[:identityLength])
 	e.ETL = &run
 	if run.Service {
 		e.AbortAfter = 0

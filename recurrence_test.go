@@ -121,8 +121,12 @@ func TestNewETLExecution(t *testing.T) {
 	if err := e.Check(); err != nil {
 		t.Error(err)
 	}
+	first := e.ETL.Identity
 	e = holdfast.NewETLExecution(j, site, holdfast.ETLRun{Service: true}, noon.Add(1), now, "ada")
 	if e.State != holdfast.StatePlanned || e.AbortAfter != 0 || !e.ETL.Service {
 		t.Errorf("got %+v, want a planned execution without a time limit", e)
+	}
+	if len(first) != 16 || len(e.ETL.Identity) != 16 || first == e.ETL.Identity {
+		t.Errorf("got the identities %q and %q, want two of 16 characters", first, e.ETL.Identity)
 	}
 }

@@ -132,7 +132,7 @@ func wireETL(spec holdfast.ETLSpec, sites []holdfast.Site) *wire.ETL {
 // than a message holds.
 func (d *Dispatcher) etlOrder(w holdfast.Worker, o *wire.Order, e holdfast.Execution, p etlParts) (err error) {
 	o.ETL = wireETL(p.spec, p.sites)
-	o.ETL.Version, o.ETL.Simulate, o.ETL.Service = e.ETL.Version, e.ETL.Simulate, e.ETL.Service
+	o.ETL.Identity, o.ETL.Version, o.ETL.Simulate, o.ETL.Service = e.ETL.Identity, e.ETL.Version, e.ETL.Simulate, e.ETL.Service
 	if o.Sealed, err = d.sealETL(w, p.sites, p.properties); err != nil {
 		return err
 	}
@@ -258,7 +258,7 @@ func (d *Dispatcher) releaseETL(ctx context.Context, r release) error {
 		Kind: wire.CommandRelease, Installation: d.installation, Engine: r.execution.Engine, Execution: r.execution.ID, Fence: r.fence,
 		Job: r.execution.Job, JobName: r.execution.JobName, ETL: wireETL(r.etl.spec, r.etl.sites),
 	}
-	c.ETL.Simulate = r.execution.ETL.Simulate
+	c.ETL.Identity, c.ETL.Simulate = r.execution.ETL.Identity, r.execution.ETL.Simulate
 	_, err = d.commandETL(ctx, site, r.etl.sites, r.etl.properties, releaseLimit, c)
 	return err
 }

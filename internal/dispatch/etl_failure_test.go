@@ -221,7 +221,7 @@ func TestServiceSurvives(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return tx.MoveETLRun(ctx, e, holdfast.ETLRun{Service: true, Properties: map[string]string{"level": "99"}, Version: e.ETL.Version + 1})
+		return tx.MoveETLRun(ctx, e, holdfast.ETLRun{Service: true, Identity: e.ETL.Identity, Properties: map[string]string{"level": "99"}, Version: e.ETL.Version + 1})
 	})
 	eventually(t, startLimit, func() string {
 		if _, _, level := f.loaded(t, id); level != "99" {

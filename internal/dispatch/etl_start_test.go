@@ -141,8 +141,8 @@ func TestReleaseGoesWhereTheOrderWas(t *testing.T) {
 			s.waitEnded(t, id, 15*time.Second, holdfast.OutcomeKilled)
 			select {
 			case req := <-released:
-				if req.Simulate != simulate {
-					t.Errorf("release: got simulate %t, want %t", req.Simulate, simulate)
+				if e := s.execution(t, id); req.Simulate != simulate || req.Identity == "" || req.Identity != e.ETL.Identity {
+					t.Errorf("release: got simulate %t and the identity %q, want %t and %q", req.Simulate, req.Identity, simulate, e.ETL.Identity)
 				}
 				req.Simulate = false
 				wantFirst(t, "release", req)

@@ -43,7 +43,7 @@ func TestETL(t *testing.T) {
 
 	e := s.waitEnded(t, id, 5*time.Second, holdfast.OutcomeSucceeded)
 	req := <-asked
-	if req.Definition != "the definition" || req.Job != j.ID || req.JobName != "orders" || req.Execution != id || req.Fence != 1 || !req.Simulate || req.Installation == "" {
+	if req.Definition != "the definition" || req.Job != j.ID || req.JobName != "orders" || req.Execution != id || req.Identity == "" || req.Identity != e.ETL.Identity || req.Fence != 1 || !req.Simulate || req.Installation == "" {
 		t.Errorf("request: got %+v", req)
 	}
 	if want := map[string]string{"region": "north", "level": "10"}; !maps.Equal(req.Properties, want) {
@@ -434,7 +434,7 @@ func TestServiceProperties(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			run.Service = true
+			run.Service, run.Identity = true, e.ETL.Identity
 			return tx.MoveETLRun(context.WithoutCancel(t.Context()), e, run)
 		})
 	}

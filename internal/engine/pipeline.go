@@ -53,8 +53,11 @@ type ETL struct {
 	Job          holdfast.JobID
 	JobName      string
 	Execution    holdfast.ExecutionID
-	Fence        holdfast.Fence
-	Definition   string
+	// Identity tells executions with one number apart: lower-case letters and digits. It
+	// is the same with every fence. Empty: the execution is known by its number alone.
+	Identity   string
+	Fence      holdfast.Fence
+	Definition string
 	// Properties are those of the run configuration and of the request, merged.
 	Properties map[string]string
 	Simulate   bool

@@ -133,7 +133,7 @@ func (t *turn) give(ctx context.Context, tx store.Tx, prev holdfast.Execution, r
 	if prev.ETL.Same(run) && prev.ETL.Timed == run.Timed {
 		return prev, nil
 	}
-	run.Version = prev.ETL.Version + 1
+	run.Identity, run.Version = prev.ETL.Identity, prev.ETL.Version+1
 	if err := tx.MoveETLRun(ctx, prev, run); err != nil {
 		return prev, t.lost(err)
 	}

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -13,6 +14,7 @@ const (
 	MaxCell       = 64 << 10  // a value of a preview; longer ones are cut
 	MaxPreview    = 768 << 10 // a whole preview, as it is written; rows beyond it are left out
 	maxETLSites   = 64
+	maxIdentity   = 64
 	maxProperties = 256 << 10 // all names and values of an execution
 	maxNames      = holdfast.MaxConfigured + holdfast.MaxProperties
 	maxFlows      = 10_000
@@ -23,7 +25,8 @@ const (
 // ETL is what an order or a command says of an ETL.
 type ETL struct {
 	Definition string `json:"definition"`
-	Version    int    `json:"version,omitempty"` // of the properties, which are among the secrets
+	Version    int    `json:"version,omitempty"`  // of the properties, which are among the secrets
+	Identity   string `json:"identity,omitempty"` // of the execution; see [holdfast.ETLRun]
 	Simulate   bool   `json:"simulate,omitempty"`
 	Service    bool   `json:"service,omitempty"`
 	Sites      []Site `json:"sites"` // that the definition names
@@ -46,7 +49,15 @@ func (e *ETL) validate() error {
 			return err
 		}
 	}
-	return short("definition", e.Definition, holdfast.MaxDefinition)
+	return first(identity(e.Identity), short("definition", e.Definition, holdfast.MaxDefinition))
+}
+
+// identity checks an execution's identity, of which file names are made.
+func identity(s string) error {
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789") != "" {
+		return holdfast.Errorf(holdfast.CodeInvalid, "the identity of an execution holds more than letters and digits")
+	}
+	return short("identity", s, maxIdentity)
 }
 
 func validProperties(p map[string]string) error {

@@ -16,7 +16,7 @@ import (
 
 func validETL() *wire.ETL {
 	return &wire.ETL{
-		Definition: "extracts: [{sql: select 1 < 2}]", Version: 3, Simulate: true,
+		Definition: "extracts: [{sql: select 1 < 2}]", Version: 3, Identity: "k7w2mmq4ab2c5d6e", Simulate: true,
 		Sites: []wire.Site{{ID: 1001, Slug: "shop"}, {ID: 1002, Slug: "dwh"}},
 	}
 }
@@ -45,6 +45,8 @@ func TestETLOrder(t *testing.T) {
 		"no definition":      func(o *wire.Order) { o.ETL.Definition = "" },
 		"long definition":    func(o *wire.Order) { o.ETL.Definition = strings.Repeat("x", holdfast.MaxDefinition+1) },
 		"negative version":   func(o *wire.Order) { o.ETL.Version = -1 },
+		"identity of a path": func(o *wire.Order) { o.ETL.Identity = "../a" },
+		"long identity":      func(o *wire.Order) { o.ETL.Identity = strings.Repeat("a", 1000) },
 		"site without an id": func(o *wire.Order) { o.ETL.Sites[0].ID = 0 },
 		"many sites":         func(o *wire.Order) { o.ETL.Sites = make([]wire.Site, 65) },
 		"large secrets":      func(o *wire.Order) { o.Sealed = make([]byte, 1<<20) },

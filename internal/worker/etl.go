@@ -42,7 +42,7 @@ func etlOf(e *wire.ETL, secrets wire.Secrets) engine.ETL {
 	for _, s := range e.Sites {
 		sites[s.Slug] = siteOf(s, secrets.Sites[s.ID])
 	}
-	return engine.ETL{Definition: e.Definition, Properties: secrets.Properties, Simulate: e.Simulate, Sites: sites}
+	return engine.ETL{Identity: e.Identity, Definition: e.Definition, Properties: secrets.Properties, Simulate: e.Simulate, Sites: sites}
 }
 
 // pipeline returns an engine for ETLs; CodeUnavailable when this worker has none,

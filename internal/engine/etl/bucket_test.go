@@ -230,7 +230,7 @@ func TestBucketFences(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
 	for _, at := range []string{"claim", "booked", "uploaded", "committed"} {
-		for _, by := range []string{"fence", "release", "execution"} {
+		for _, by := range []string{"fence", "release", "execution", "identity"} {
 			t.Run(at+" "+by, func(t *testing.T) {
 				t.Parallel()
 				l := newLake(t, server.Config(t))
@@ -251,6 +251,9 @@ func TestBucketFences(t *testing.T) {
 				switch next := l.order(t, copyOrders, 1001); by {
 				case "fence":
 					next.Fence = 2
+					run(t, next)
+				case "identity":
+					next.Identity = "again"
 					run(t, next)
 				case "execution":
 					next.Execution = 1002

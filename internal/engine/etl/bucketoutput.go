@@ -94,11 +94,11 @@ func (o *bucketOutput) mayWrite(ctx context.Context) error {
 // mayWriteIn is [engine.ErrStale] when the state says that our fence is closed.
 func (o *bucketOutput) mayWriteIn(s bucketState) error {
 	req := o.f.e.req
-	if _, known := s.Claims.Executions[req.Execution]; !known {
+	if _, known := s.Claims.Executions[holderOf(req)]; !known {
 		return holdfast.Errorf(holdfast.CodeUnavailable, "%s has lost what flow %s wrote there", o.shown, o.f.plan.Load.Name).
 			WithHint("if it was restored, the next attempt goes on from what it holds now")
 	}
-	if !s.Claims.open(req.Execution, req.Fence) {
+	if !s.Claims.open(fencedBy(req)) {
 		return engine.ErrStale
 	}
 	return nil
@@ -125,8 +125,7 @@ func (o *bucketOutput) begin(context.Context) (v *version, err error) {
 
 // versionPrefix is where a version's files are: nobody else has used the name.
 func (o *bucketOutput) versionPrefix(number int) string {
-	req := o.f.e.req
-	return fmt.Sprintf("%s-%d-%d-%s", nameOf(number), req.Execution, req.Fence, strings.ToLower(rand.Text()[:8]))
+	return nameOf(number) + "-" + fencedBy(o.f.e.req).name() + "-" + strings.ToLower(rand.Text()[:8])
 }
 
 // commit puts the files, and then the state that names them. [engine.ErrStale] when it
@@ -217,7 +216,7 @@ func (o *bucketOutput) sweep(ctx context.Context, s bucketState) {
 	for _, name := range names {
 		prefix, _, _ := strings.Cut(strings.TrimPrefix(name, o.key("")), "/")
 		w, ok := writerOf(prefix)
-		if ok && !done[prefix] && !s.Claims.open(w.execution, w.fence) {
+		if ok && !done[prefix] && !s.Claims.open(w) {
 			done[prefix] = true
 			o.remove(ctx, prefix+"/")
 		}
@@ -226,9 +225,12 @@ func (o *bucketOutput) sweep(ctx context.Context, s bucketState) {
 
 // writerOf returns who puts files below a version's prefix.
 func writerOf(prefix string) (w fenced, ok bool) {
-	var number int
-	n, err := fmt.Sscanf(prefix, "v%d-%d-%d-", &number, &w.execution, &w.fence)
-	return w, err == nil && n == 3
+	number, rest, _ := strings.Cut(prefix, "-")
+	at := strings.LastIndexByte(rest, '-') // what follows is by chance
+	if at < 0 || !versionName.MatchString(number) {
+		return w, false
+	}
+	return parseFenced(rest[:at])
 }
 
 // prune removes versions beyond those that stay, and what others have written for the

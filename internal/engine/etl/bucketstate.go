@@ -76,7 +76,7 @@ func (o *bucketOutput) state(ctx context.Context) (s bucketState, err error) {
 func (o *bucketOutput) noState() bucketState {
 	req := o.f.e.req
 	return bucketState{Claims: claims{
-		Installation: req.Installation, Job: req.Job, Flow: o.f.plan.Load.Name, Executions: map[holdfast.ExecutionID]claimed{},
+		Installation: req.Installation, Job: req.Job, Flow: o.f.plan.Load.Name, Executions: map[holder]claimed{},
 	}}
 }
 

@@ -123,6 +123,7 @@ type child struct {
 	Shop, DWH  engine.Site
 	Definition string
 	Execution  holdfast.ExecutionID
+	Identity   string
 	Fence      holdfast.Fence
 	Roots      []string
 	DuckBinary string
@@ -154,7 +155,7 @@ func (c child) run() error {
 		}
 	}})
 	_, err := p.Run(context.Background(), engine.ETL{
-		Installation: "here", Job: 1001, JobName: "test", Execution: c.Execution, Fence: c.Fence, Definition: c.Definition,
+		Installation: "here", Job: 1001, JobName: "test", Execution: c.Execution, Identity: c.Identity, Fence: c.Fence, Definition: c.Definition,
 		Sites: map[string]engine.Site{"shop": c.Shop, "dwh": c.DWH}, Roots: c.Roots,
 		Report: &enginetest.Report{}, Log: slog.New(slog.DiscardHandler), Stop: make(chan struct{}),
 	})

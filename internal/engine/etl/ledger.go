@@ -104,29 +104,31 @@ const allFences = "9223372036854775807"
 // claimIn writes our execution and fence into the rows of flows.
 //
 // Numbers of executions do not tell which is the newer one: a planned execution
-// has its number long before it runs. So an execution that another one follows is
-// closed, and may not come back; within one execution fences tell.
+// has its number long before it runs, and after the control plane went back to an older
+// copy of its database numbers come again, with other identities. So an execution that
+// another one follows is closed, and may not come back; within one execution fences
+// tell.
 func (e *execution) claimIn(ctx context.Context, tx pgx.Tx, flows []string) error {
 	if err := setLockLimit(ctx, tx); err != nil {
 		return err
 	}
-	args := []any{e.req.Installation, int64(e.req.Job), int64(e.req.Execution), int64(e.req.Fence)}
+	args := []any{e.req.Installation, int64(e.req.Job), int64(e.req.Execution), e.req.Identity, int64(e.req.Fence)}
 	book := func(err error) error { return bookError(tx.Conn(), err, "claim the flows in holdfast_etl") }
 	_, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(pg_catalog.concat('holdfast_etl ', $1::text, ' ', $2::bigint), 0))", args[:2]...)
 	if err != nil {
 		return book(err)
 	}
 	var ours bool
-	err = tx.QueryRow(ctx, `INSERT INTO holdfast_etl.execution AS x (installation, job, execution, fence) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (installation, job, execution) DO UPDATE SET fence = greatest(x.fence, excluded.fence), updated = pg_catalog.now()
-		RETURNING closed < $4 AND fence = $4`, args...).Scan(&ours)
+	err = tx.QueryRow(ctx, `INSERT INTO holdfast_etl.execution AS x (installation, job, execution, identity, fence) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (installation, job, execution, identity) DO UPDATE SET fence = greatest(x.fence, excluded.fence), updated = pg_catalog.now()
+		RETURNING closed < $5 AND fence = $5`, args...).Scan(&ours)
 	switch {
 	case err != nil:
 		return book(err)
 	case !ours:
 		return engine.ErrStale
 	}
-	_, err = tx.Exec(ctx, "UPDATE holdfast_etl.execution SET closed = "+allFences+", updated = pg_catalog.now() WHERE installation = $1 AND job = $2 AND execution <> $3 AND closed < "+allFences, args[:3]...)
+	_, err = tx.Exec(ctx, "UPDATE holdfast_etl.execution SET closed = "+allFences+", updated = pg_catalog.now() WHERE installation = $1 AND job = $2 AND (execution <> $3 OR identity <> $4) AND closed < "+allFences, args[:4]...)
 	if err != nil {
 		return book(err)
 	}
@@ -134,13 +136,14 @@ func (e *execution) claimIn(ctx context.Context, tx pgx.Tx, flows []string) erro
 	if err != nil {
 		return book(err)
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO holdfast_etl.flow AS f (installation, job, execution, fence, flow) SELECT $1, $2, $3, $4, pg_catalog.unnest($5::text[])
-		ON CONFLICT (installation, job, flow) DO UPDATE SET execution = excluded.execution, fence = excluded.fence, updated = pg_catalog.now(),
-			unit = CASE WHEN f.execution = excluded.execution THEN f.unit ELSE 0 END, done = f.done AND f.execution = excluded.execution,
-			read = CASE WHEN f.execution = excluded.execution THEN f.read ELSE 0 END,
-			loaded = CASE WHEN f.execution = excluded.execution THEN f.loaded ELSE 0 END,
-			rejected = CASE WHEN f.execution = excluded.execution THEN f.rejected ELSE 0 END,
-			deleted = CASE WHEN f.execution = excluded.execution THEN f.deleted ELSE 0 END`, append(args, flows)...)
+	const same = "(f.execution = excluded.execution AND f.identity = excluded.identity)"
+	_, err = tx.Exec(ctx, `INSERT INTO holdfast_etl.flow AS f (installation, job, execution, identity, fence, flow) SELECT $1, $2, $3, $4, $5, pg_catalog.unnest($6::text[])
+		ON CONFLICT (installation, job, flow) DO UPDATE SET execution = excluded.execution, identity = excluded.identity, fence = excluded.fence, updated = pg_catalog.now(),
+			unit = CASE WHEN `+same+` THEN f.unit ELSE 0 END, done = f.done AND `+same+`,
+			read = CASE WHEN `+same+` THEN f.read ELSE 0 END,
+			loaded = CASE WHEN `+same+` THEN f.loaded ELSE 0 END,
+			rejected = CASE WHEN `+same+` THEN f.rejected ELSE 0 END,
+			deleted = CASE WHEN `+same+` THEN f.deleted ELSE 0 END`, append(args, flows)...)
 	if err != nil {
 		return book(err)
 	}
@@ -160,17 +163,26 @@ func (e *execution) endSuperseded(ctx context.Context, conn *pgx.Conn) error {
 	if b, err := findBooks(ctx, conn); err != nil || !b.tables {
 		return err
 	}
-	rows, err := conn.Query(ctx, "SELECT execution FROM holdfast_etl.execution WHERE installation = $1 AND job = $2 AND execution <> $3 AND closed < "+allFences,
-		e.req.Installation, int64(e.req.Job), int64(e.req.Execution))
+	// Books of earlier releases have no identities, and are not brought up to date yet.
+	rows, err := conn.Query(ctx, `SELECT execution, coalesce(pg_catalog.to_jsonb(x) OPERATOR(pg_catalog.->>) 'identity'::text, '') FROM holdfast_etl.execution AS x
+		WHERE installation = $1 AND job = $2 AND closed < `+allFences, e.req.Installation, int64(e.req.Job))
 	if err != nil {
 		return bookError(conn, err, "read holdfast_etl")
 	}
-	others, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	var all []holder
+	var h holder
+	_, err = pgx.ForEachRow(rows, []any{(*int64)(&h.execution), &h.identity}, func() error {
+		all = append(all, h)
+		return nil
+	})
 	if err != nil {
 		return bookError(conn, err, "read holdfast_etl")
 	}
-	for _, o := range others {
-		owner := pgsession.Owner{Installation: e.req.Installation, Execution: holdfast.ExecutionID(o)}
+	for _, o := range all {
+		if o == holderOf(e.req) {
+			continue
+		}
+		owner := pgsession.Owner{Installation: e.req.Installation, Execution: o.execution, Identity: o.identity}
 		if err := owner.EndOver(ctx, conn, math.MaxInt64); err != nil {
 			return err
 		}
@@ -197,13 +209,15 @@ func (e *execution) closeFence(ctx context.Context, t place) error {
 	if b, err := findBooks(ctx, conn); err != nil || !b.tables {
 		return err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO holdfast_etl.execution AS x (installation, job, execution, fence, closed) VALUES ($1, $2, $3, $4, $4)
-		ON CONFLICT (installation, job, execution) DO UPDATE SET closed = greatest(x.closed, excluded.closed), fence = greatest(x.fence, excluded.fence), updated = pg_catalog.now()`,
-		e.req.Installation, int64(e.req.Job), int64(e.req.Execution), int64(e.req.Fence))
+	if err := ensureSchema(ctx, tx); err != nil {
+		return err
+	}
+	args := []any{e.req.Installation, int64(e.req.Job), int64(e.req.Execution), e.req.Identity, int64(e.req.Fence)}
+	_, err = tx.Exec(ctx, `INSERT INTO holdfast_etl.execution AS x (installation, job, execution, identity, fence, closed) VALUES ($1, $2, $3, $4, $5, $5)
+		ON CONFLICT (installation, job, execution, identity) DO UPDATE SET closed = greatest(x.closed, excluded.closed), fence = greatest(x.fence, excluded.fence), updated = pg_catalog.now()`, args...)
 	if err == nil {
 		// Nobody's: what it claimed before it froze is no longer its own.
-		_, err = tx.Exec(ctx, "UPDATE holdfast_etl.flow SET fence = 0 WHERE installation = $1 AND job = $2 AND execution = $3 AND fence <= $4",
-			e.req.Installation, int64(e.req.Job), int64(e.req.Execution), int64(e.req.Fence))
+		_, err = tx.Exec(ctx, "UPDATE holdfast_etl.flow SET fence = 0 WHERE installation = $1 AND job = $2 AND execution = $3 AND identity = $4 AND fence <= $5", args...)
 	}
 	if err == nil {
 		err = tx.Commit(ctx)
@@ -220,17 +234,18 @@ func (e *execution) closeFence(ctx context.Context, t place) error {
 // made it anew, and we have to claim it again.
 func (f *flow) lock(ctx context.Context, tx pgx.Tx) (state, error) {
 	var s state
-	var execution, fence int64
-	err := tx.QueryRow(ctx, `SELECT execution, fence, unit, done, read, loaded, rejected, deleted FROM holdfast_etl.flow
+	var h holder
+	var fence int64
+	err := tx.QueryRow(ctx, `SELECT execution, identity, fence, unit, done, read, loaded, rejected, deleted FROM holdfast_etl.flow
 		WHERE installation = $1 AND job = $2 AND flow = $3 FOR UPDATE`, f.key()...).
-		Scan(&execution, &fence, &s.units, &s.done, &s.read, &s.loaded, &s.rejected, &s.deleted)
+		Scan((*int64)(&h.execution), &h.identity, &fence, &s.units, &s.done, &s.read, &s.loaded, &s.rejected, &s.deleted)
 	switch {
-	case errors.Is(err, pgx.ErrNoRows), isCode(err, "42P01"), isCode(err, "3F000"): // undefined_table, invalid_schema_name
+	case errors.Is(err, pgx.ErrNoRows), isCode(err, "42P01"), isCode(err, "3F000"), isCode(err, "42703"): // undefined_table, invalid_schema_name, undefined_column
 		return s, holdfast.Errorf(holdfast.CodeUnavailable, "holdfast_etl in the target has lost what flow %s wrote there", f.plan.Load.Name).
 			WithHint("if the target was restored, the next attempt goes on from what it holds now")
 	case err != nil:
 		return s, bookError(tx.Conn(), err, "lock the flow in holdfast_etl")
-	case execution != int64(f.e.req.Execution) || fence != int64(f.e.req.Fence):
+	case h != holderOf(f.e.req) || fence != int64(f.e.req.Fence):
 		return s, engine.ErrStale
 	}
 	return s, nil

@@ -24,6 +24,7 @@ type manifest struct {
 	Job          holdfast.JobID       `json:"job"`
 	Flow         string               `json:"flow"`
 	Execution    holdfast.ExecutionID `json:"execution"`
+	Identity     string               `json:"identity,omitempty"` // of the execution
 	Fence        holdfast.Fence       `json:"fence"`
 	Created      time.Time            `json:"created"`
 	Read         int64                `json:"read"`

@@ -197,7 +197,7 @@ func (o *output) values(ctx context.Context) (map[string]string, error) {
 // done reports whether the execution has written its version before, with an
 // earlier fence.
 func (o *output) done() bool {
-	if o.last.Execution != o.f.e.req.Execution || o.f.e.service() {
+	if (holder{o.last.Execution, o.last.Identity}) != holderOf(o.f.e.req) || o.f.e.service() {
 		return false
 	}
 	m := o.last

@@ -428,10 +428,10 @@ func TestOutputTakenOver(t *testing.T) {
 	number := 0
 	for _, step := range []string{"claim", "locked", "loaded", "booked"} {
 		for _, released := range []bool{false, true} {
-			for _, other := range []child{{Execution: 1001, Fence: 2}, {Execution: 1000, Fence: 1}} {
+			for _, other := range []child{{Execution: 1001, Fence: 2}, {Execution: 1000, Fence: 1}, {Execution: 1001, Identity: "again", Fence: 1}} {
 				number++
 				before := (number/2+number)%2 == 0
-				t.Run(fmt.Sprintf("%s released %t by %d before %t", step, released, other.Execution, before), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s released %t by %d%s before %t", step, released, other.Execution, other.Identity, before), func(t *testing.T) {
 					root := t.TempDir()
 					req := toFiles(t, shop, root, "\nextract: [{name: a, connection: shop, table: a}]\nload: [{from: a, connection: lake, output: {path: a, format: csv, max_kept: 1}}]\n")
 					c := child{Shop: siteOf(shop, "shop"), DWH: siteOf(shop, "dwh"), Definition: req.Definition, Execution: 1001, Fence: 1, FreezeAt: step, Roots: req.Roots}
@@ -442,7 +442,7 @@ func TestOutputTakenOver(t *testing.T) {
 							t.Error(err)
 						}
 					}
-					c.Execution, c.Fence, c.FreezeAt = other.Execution, other.Fence, ""
+					c.Execution, c.Identity, c.Fence, c.FreezeAt = other.Execution, other.Identity, other.Fence, ""
 					if before {
 						c.FreezeAt = "booked"
 					}

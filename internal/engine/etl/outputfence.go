@@ -33,16 +33,16 @@ const closedKept = 90 * 24 * time.Hour
 // claims are to a directory what holdfast_etl.execution is to a database: which
 // executions have claimed it, and up to which fence they may write no more.
 //
-// Numbers of executions do not tell which is the newer one. So who claims closes
+// Numbers of executions do not tell which is the newer one, and come again. So who claims closes
 // all others, for good, and the lower fences of its own; a release closes a fence.
 // Claims are changed by a rename to the next number, which one can make. Who has
 // changed them takes away what the closed ones are writing, and who writes looks
 // at them after it has begun: one of the two sees the other.
 type claims struct {
-	Installation string                           `json:"installation"`
-	Job          holdfast.JobID                   `json:"job"`
-	Flow         string                           `json:"flow"`
-	Executions   map[holdfast.ExecutionID]claimed `json:"executions"`
+	Installation string             `json:"installation"`
+	Job          holdfast.JobID     `json:"job"`
+	Flow         string             `json:"flow"`
+	Executions   map[holder]claimed `json:"executions"`
 }
 
 // claimed is an execution that has claimed the directory, or was released.
@@ -52,9 +52,9 @@ type claimed struct {
 }
 
 // open reports whether the fence may write.
-func (c claims) open(execution holdfast.ExecutionID, fence holdfast.Fence) bool {
-	x, known := c.Executions[execution]
-	return known && x.Closed < fence
+func (c claims) open(w fenced) bool {
+	x, known := c.Executions[w.holder]
+	return known && x.Closed < w.fence
 }
 
 // claims reads the claims that hold. Number 0: there are none yet.
@@ -82,7 +82,7 @@ func (o *output) claims() (number int, c claims, err error) {
 		err = holdfast.Wrap(holdfast.CodeInvalid, err, "%s does not say which execution may write", path.Join(o.shown, name)).
 			WithHint("see that no execution of the job runs, and remove %s: the next one claims the directory anew", path.Join(o.shown, claimsOf(number)))
 	}
-	return number, claims{Installation: req.Installation, Job: req.Job, Flow: o.f.plan.Load.Name, Executions: map[holdfast.ExecutionID]claimed{}}, err
+	return number, claims{Installation: req.Installation, Job: req.Job, Flow: o.f.plan.Load.Name, Executions: map[holder]claimed{}}, err
 }
 
 func claimsOf(number int) string { return fmt.Sprintf("%s%09d", claimsPrefix, number) }
@@ -190,7 +190,7 @@ func (o *output) sweep(c claims) error {
 		case strings.HasPrefix(e.Name(), deadPrefix):
 			_ = o.root.RemoveAll(e.Name()) // somebody else may be at it
 		case writing:
-			if x, known := c.Executions[f.execution]; known && x.Closed >= f.fence || !known && isOlder(e, closedKept) {
+			if x, known := c.Executions[f.holder]; known && x.Closed >= f.fence || !known && isOlder(e, closedKept) {
 				err = o.take(e.Name())
 			}
 		case claimsNumber(e.Name()) > 0 && claimsNumber(e.Name()) < last-1: // the last but one stays for those who have just seen its name
@@ -212,11 +212,39 @@ func isOlder(e fs.DirEntry, age time.Duration) bool {
 
 // fenced is who writes a version.
 type fenced struct {
-	execution holdfast.ExecutionID
-	fence     holdfast.Fence
+	holder
+	fence holdfast.Fence
 }
 
-func (f fenced) temp() string { return fmt.Sprintf("%s%d-%d", tempPrefix, f.execution, f.fence) }
+func fencedBy(req engine.ETL) fenced { return fenced{holderOf(req), req.Fence} }
+
+// name is who writes in the name of what is written: the number, the fence, and the
+// identity, if there is one.
+func (f fenced) name() string {
+	s := fmt.Sprintf("%d-%d", f.execution, f.fence)
+	if f.identity != "" {
+		s += "-" + f.identity
+	}
+	return s
+}
+
+// parseFenced is the reverse of name.
+func parseFenced(name string) (f fenced, ok bool) {
+	parts := strings.Split(name, "-")
+	if len(parts) == 3 {
+		f.identity = parts[2]
+		parts = parts[:2]
+	}
+	if len(parts) != 2 {
+		return f, false
+	}
+	execution, err := strconv.ParseInt(parts[0], 10, 64)
+	fence, err2 := strconv.ParseUint(parts[1], 10, 64)
+	f.execution, f.fence = holdfast.ExecutionID(execution), holdfast.Fence(fence)
+	return f, err == nil && err2 == nil
+}
+
+func (f fenced) temp() string { return tempPrefix + f.name() }
 
 // fencedOf returns who writes the version with the temporary name.
 func fencedOf(name string) (f fenced, ok bool) {
@@ -224,8 +252,7 @@ func fencedOf(name string) (f fenced, ok bool) {
 	if !ok {
 		return f, false
 	}
-	n, err := fmt.Sscanf(rest, "%d-%d", &f.execution, &f.fence)
-	return f, err == nil && n == 2
+	return parseFenced(rest)
 }
 
 // take removes a directory that somebody else may be about to give another name: one
@@ -255,14 +282,15 @@ func (o *output) claim() error {
 
 // claim makes the execution and its fence those that may write.
 func (c claims) claim(req engine.ETL, now time.Time) (changed bool, err error) {
-	mine, known := c.Executions[req.Execution]
+	me := holderOf(req)
+	mine, known := c.Executions[me]
 	if known && mine.Closed >= req.Fence {
 		return false, engine.ErrStale
 	}
 	changed = !known || mine.Closed < req.Fence-1
 	for id, x := range c.Executions {
 		switch {
-		case id == req.Execution:
+		case id == me:
 		case x.Closed < math.MaxInt64:
 			c.Executions[id] = claimed{Closed: math.MaxInt64, Updated: now}
 			changed = true
@@ -270,16 +298,17 @@ func (c claims) claim(req engine.ETL, now time.Time) (changed bool, err error) {
 			delete(c.Executions, id)
 		}
 	}
-	c.Executions[req.Execution] = claimed{Closed: req.Fence - 1, Updated: now}
+	c.Executions[me] = claimed{Closed: req.Fence - 1, Updated: now}
 	return changed, nil
 }
 
 // release closes the fence, and lower ones of its execution.
 func (c claims) release(req engine.ETL, now time.Time) (changed bool) {
-	if x, known := c.Executions[req.Execution]; known && x.Closed >= req.Fence {
+	me := holderOf(req)
+	if x, known := c.Executions[me]; known && x.Closed >= req.Fence {
 		return false
 	}
-	c.Executions[req.Execution] = claimed{Closed: req.Fence, Updated: now}
+	c.Executions[me] = claimed{Closed: req.Fence, Updated: now}
 	return true
 }
 
@@ -292,11 +321,11 @@ func (o *output) mayWrite() error {
 	if err != nil {
 		return err
 	}
-	if _, known := c.Executions[req.Execution]; !known {
+	if _, known := c.Executions[holderOf(req)]; !known {
 		return holdfast.Errorf(holdfast.CodeUnavailable, "%s has lost what flow %s wrote there", o.shown, o.f.plan.Load.Name).
 			WithHint("if it was restored, the next attempt goes on from what it holds now")
 	}
-	if !c.open(req.Execution, req.Fence) {
+	if !c.open(fencedBy(req)) {
 		return engine.ErrStale
 	}
 	return nil
@@ -313,7 +342,7 @@ func (o *output) writing() (bool, error) {
 		return false, fileError(err, o.shown)
 	}
 	for _, e := range entries {
-		if f, ok := fencedOf(e.Name()); ok && c.open(f.execution, f.fence) {
+		if f, ok := fencedOf(e.Name()); ok && c.open(f) {
 			return true, nil
 		}
 	}

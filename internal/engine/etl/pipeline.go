@@ -135,7 +135,7 @@ type execution struct {
 // prepare reads the definition and gives its parameters their values. It does no
 // I/O.
 func (p *Pipeline) prepare(req engine.ETL) (*execution, error) {
-	e := &execution{p: p, req: req, owner: pgsession.Owner{Installation: req.Installation, Execution: req.Execution, Job: req.Job}, mask: &mask{}}
+	e := &execution{p: p, req: req, owner: pgsession.Owner{Installation: req.Installation, Execution: req.Execution, Identity: req.Identity, Job: req.Job}, mask: &mask{}}
 	e.log = e.mask.logger(req.Log)
 	e.tally = &tally{Report: req.Report}
 	e.req.Report = e.tally

@@ -3,6 +3,7 @@ package etl
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -19,7 +20,8 @@ const schemaLock = 0x686f6c6466617374
 // schemaSQL makes the bookkeeping of a target. Table execution says which
 // executions of a job have claimed it, with the newest fence of each; fences up
 // to the closed one may not claim again. Table flow says who may commit now, and how
-// far it is. A counter's basis says what its value means; see [flow.basis].
+// far it is. An execution is its number and its identity: numbers come again. A
+// counter's basis says what its value means; see [flow.basis].
 const schemaSQL = `
 CREATE TABLE IF NOT EXISTS holdfast_etl.execution (
 	installation text NOT NULL, job bigint NOT NULL, execution bigint NOT NULL, fence bigint NOT NULL,
@@ -35,12 +37,18 @@ CREATE TABLE IF NOT EXISTS holdfast_etl.counter (
 	installation text NOT NULL, job bigint NOT NULL, flow text NOT NULL, extract text NOT NULL, value text NOT NULL,
 	execution bigint NOT NULL, updated timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (installation, job, flow, extract));
-ALTER TABLE holdfast_etl.counter ADD COLUMN IF NOT EXISTS basis text;
+` + upgradeSQL + `;
 CREATE TABLE IF NOT EXISTS holdfast_etl.reject (
 	id bigserial PRIMARY KEY, installation text NOT NULL, job bigint NOT NULL, job_name text NOT NULL, flow text NOT NULL,
 	execution bigint NOT NULL, extract text NOT NULL, line bigint, column_name text, reason text NOT NULL, raw text,
 	time timestamptz NOT NULL DEFAULT now());
 CREATE INDEX IF NOT EXISTS reject_execution ON holdfast_etl.reject (installation, execution);`
+
+// upgradeSQL adds what the tables of earlier releases lack.
+const upgradeSQL = `ALTER TABLE holdfast_etl.counter ADD COLUMN IF NOT EXISTS basis text;
+ALTER TABLE holdfast_etl.flow ADD COLUMN IF NOT EXISTS identity text NOT NULL DEFAULT '';
+ALTER TABLE holdfast_etl.execution ADD COLUMN IF NOT EXISTS identity text NOT NULL DEFAULT '',
+	DROP CONSTRAINT IF EXISTS execution_pkey, ADD PRIMARY KEY (installation, job, execution, identity)`
 
 // booksSQL looks at what is there of it: whether anything is, whether all is, and
 // what is wrong with it. The reject table's index is made last. Whoever owns a table
@@ -63,7 +71,8 @@ wrong AS (
 			OR EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = part.oid)))
 SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'holdfast_etl'),
 	(SELECT pg_catalog.count(*) = 6 FROM part),
-	EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = (SELECT oid FROM part WHERE relname = 'counter') AND attname = 'basis'),
+	(SELECT pg_catalog.count(*) = 3 FROM pg_catalog.pg_attribute a JOIN part ON part.oid = a.attrelid
+		WHERE NOT a.attisdropped AND (part.relname::text, a.attname::text) IN (('counter', 'basis'), ('flow', 'identity'), ('execution', 'identity'))),
 	coalesce((SELECT what FROM wrong LIMIT 1), '')`
 
 // books is what a database has of the schema holdfast_etl.
@@ -126,7 +135,7 @@ func schemaError(conn *pgx.Conn, err error, b books) error {
 	}
 	if b.tables {
 		return holdfast.Wrap(holdfast.CodeForbidden, err, "the schema holdfast_etl was made by an earlier release, and the server refuses to bring it up to date: %s", pe.Message).
-			WithHint("as its owner run in the database %s: ALTER TABLE holdfast_etl.counter ADD COLUMN IF NOT EXISTS basis text", conn.Config().Database)
+			WithHint("as its owner run in the database %s: %s", conn.Config().Database, strings.Join(strings.Fields(upgradeSQL), " "))
 	}
 	user := definition.QuoteIdentifier(conn.Config().User)
 	return holdfast.Wrap(holdfast.CodeForbidden, err, "the target keeps counters in its schema holdfast_etl, and the server refuses to make it: %s", pe.Message).

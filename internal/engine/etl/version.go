@@ -39,7 +39,7 @@ type version struct {
 // ours to write.
 func (o *output) begin() (v *version, err error) {
 	req := o.f.e.req
-	v = &version{o: o, number: o.newest + 1, temp: fenced{req.Execution, req.Fence}.temp()}
+	v = &version{o: o, number: o.newest + 1, temp: fencedBy(req).temp()}
 	place, open := o.shown, func() (*os.Root, error) { return o.root.OpenRoot(".") } // not by a path, which may lead elsewhere by now
 	if req.Simulate {
 		place = o.f.e.p.temp()
@@ -84,7 +84,7 @@ func (v *version) drop() {
 func (v *version) finish(c counts, counters map[string]string) error {
 	req, now := v.o.f.e.req, time.Now().UTC()
 	m := manifest{
-		Format: 1, Installation: req.Installation, Job: req.Job, Flow: v.o.f.plan.Load.Name, Execution: req.Execution, Fence: req.Fence, Created: now,
+		Format: 1, Installation: req.Installation, Job: req.Job, Flow: v.o.f.plan.Load.Name, Execution: req.Execution, Identity: req.Identity, Fence: req.Fence, Created: now,
 		Read: c.read, Rows: c.loaded, Rejected: c.rejected, Columns: v.columns, Counters: map[string]counted{}, Files: []written{v.file},
 	}
 	maps.Copy(m.Counters, v.o.last.Counters)

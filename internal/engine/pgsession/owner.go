@@ -20,10 +20,17 @@ import (
 type Owner struct {
 	Installation string
 	Execution    holdfast.ExecutionID
+	// Identity tells executions with one number apart; a name holds its beginning.
+	// Empty: there is none.
+	Identity string
 	// Job is that of the execution when its sessions are to be found by it, too; see
 	// [Owner.EndOthers]. Zero: they are not.
 	Job holdfast.JobID
 }
+
+// identityLength is how much of an identity a name holds, in bytes. Two that begin alike
+// are taken for one: the fence says which goes on.
+const identityLength = 4
 
 // nameLimit is how much of an application_name the server keeps: NAMEDATALEN - 1.
 const nameLimit = 63
@@ -31,7 +38,13 @@ const nameLimit = 63
 // prefix begins the application_name of every session of the owner; the fence
 // follows, and the job. The server keeps so little of it that the installation is
 // shortened.
-func (o Owner) prefix() string { return fmt.Sprintf("%s%d fence ", o.anybody(), o.Execution) }
+func (o Owner) prefix() string {
+	identity := ""
+	if o.Identity != "" {
+		identity = "-" + o.Identity[:min(len(o.Identity), identityLength)]
+	}
+	return fmt.Sprintf("%s%d%s fence ", o.anybody(), o.Execution, identity)
+}
 
 // anybody begins the application_name of the sessions of every execution.
 func (o Owner) anybody() string {

@@ -56,7 +56,7 @@ func (t tx) ReserveRunConfigurationID(ctx context.Context) (holdfast.RunConfigur
 // MoveETLRun gives an execution of an ETL next when the row still has prev's
 // state, wish, fence and version.
 func (t tx) MoveETLRun(ctx context.Context, prev holdfast.Execution, next holdfast.ETLRun) error {
-	if prev.ETL == nil || next.Service != prev.ETL.Service || next.Version <= prev.ETL.Version {
+	if prev.ETL == nil || next.Service != prev.ETL.Service || next.Identity != prev.ETL.Identity || next.Version <= prev.ETL.Version {
 		return holdfast.Errorf(holdfast.CodeInternal, "execution %d cannot get these properties", prev.ID)
 	}
 	run := &next

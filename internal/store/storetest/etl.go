@@ -27,7 +27,7 @@ func fullSpec(sites ...holdfast.SiteID) *holdfast.ETLSpec {
 
 // fullRun is what is particular to an execution of an ETL, with every field set.
 func fullRun() *holdfast.ETLRun {
-	return &holdfast.ETLRun{Service: true, Properties: map[string]string{"a.b": "ß"}, Removed: []string{"c"}, Simulate: true, Version: 3}
+	return &holdfast.ETLRun{Service: true, Properties: map[string]string{"a.b": "ß"}, Removed: []string{"c"}, Simulate: true, Identity: "k7w2mmq4ab2c5d6e", Version: 3}
 }
 
 func (f *fixture) addETL(t testing.TB, s holdfast.Site, name string, change func(*holdfast.Job)) holdfast.Job {
@@ -347,6 +347,9 @@ func testMoveETLRun(t *testing.T, f *fixture) {
 	batch := later
 	batch.Service = false
 	f.refused(t, "a batch in place of a service", holdfast.CodeInternal, run(now, batch))
+	another := later
+	another.Identity = "another"
+	f.refused(t, "another identity", holdfast.CodeInternal, run(now, another))
 	f.refused(t, "properties of no ETL", holdfast.CodeInternal, run(f.add(t, f.job, nil), later))
 
 	// Who read it before moves it, and does not undo the properties.
