@@ -168,6 +168,11 @@ func (c *copier) copySnapshot(ctx context.Context, s Snapshot) error {
 			if err := c.to.flush(ctx); err != nil { // what was brought back
 				return err
 			}
+			if still, err := c.stillThere(ctx, t.ID); err != nil {
+				return err
+			} else if !still {
+				continue
+			}
 			c.result.Snapshots = append(c.result.Snapshots, CopiedSnapshot{From: s.ID, To: t.ID, There: true})
 			return nil
 		}
@@ -183,6 +188,19 @@ func (c *copier) copySnapshot(ctx context.Context, s Snapshot) error {
 	c.there = append(c.there, Snapshot{ID: id, Tree: s.Tree, Original: s.origin()})
 	c.result.Snapshots = append(c.result.Snapshots, CopiedSnapshot{From: s.ID, To: id})
 	return nil
+}
+
+// stillThere reports whether a snapshot of the other repository has not been removed
+// since they were listed, and what it needs has not either.
+func (c *copier) stillThere(ctx context.Context, id string) (bool, error) {
+	if err := c.to.unharmed(ctx); err != nil {
+		return false, err
+	}
+	_, err := c.to.repo.Snapshot(ctx, id)
+	if errors.Is(err, ErrNoSnapshot) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func send(ctx context.Context, to chan<- []index.Location, batch []index.Location) error {

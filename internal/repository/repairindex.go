@@ -90,7 +90,7 @@ func (r *Repository) RepairIndex(ctx context.Context, o RepairIndexOptions) (_ R
 		return RepairIndexResult{}, err
 	}
 	x := &indexRepair{
-		Repository: r, reads: &checker{Repository: r, options: CheckOptions{Progress: o.Progress}},
+		Repository: r, lock: l, reads: &checker{Repository: r, options: CheckOptions{Progress: o.Progress}},
 		options: o, good: func() error { return nil }, verdicts: map[hash.ID]*packFate{}, added: map[hash.ID]bool{},
 	}
 	if l != nil {
@@ -113,6 +113,7 @@ type indexRepair struct {
 	*Repository
 	reads   *checker // for reading packs, and for progress
 	options RepairIndexOptions
+	lock    *lock        // nil in a dry run, when the store takes none
 	good    func() error // why nothing may be written any more
 
 	objects []indexObject
@@ -343,12 +344,14 @@ func (x *indexRepair) finish(ctx context.Context) (RepairIndexResult, error) {
 	var r RepairIndexResult
 	covered := map[hash.ID]bool{} // by index objects that stay
 	var old []hash.ID
-	objects := slices.Clone(x.objects)
-	slices.SortFunc(objects, func(a, b indexObject) int {
-		return cmp.Or(cmp.Compare(len(b.packs), len(a.packs)), cmp.Compare(a.id.String(), b.id.String()))
-	})
-	for _, o := range objects {
-		why := x.stale(o, covered)
+	times := map[hash.ID]int{} // how many objects name a pack
+	for _, o := range x.objects {
+		for _, p := range o.packs {
+			times[p.id]++
+		}
+	}
+	for _, o := range x.objects {
+		why := x.stale(o, times)
 		if why == "" {
 			for _, p := range o.packs {
 				covered[p.id] = true
@@ -380,7 +383,7 @@ func (x *indexRepair) finish(ctx context.Context) (RepairIndexResult, error) {
 		return r, nil
 	}
 	for _, id := range old {
-		if err := x.good(); err != nil {
+		if err := x.lock.check(ctx); err != nil {
 			return r, err
 		}
 		if err := x.remove(ctx, kindIndex(), id); err != nil {
@@ -390,8 +393,10 @@ func (x *indexRepair) finish(ctx context.Context) (RepairIndexResult, error) {
 	return r, x.forgetNotes(ctx)
 }
 
-// stale says why an index object cannot stay; empty: it can.
-func (x *indexRepair) stale(o indexObject, covered map[hash.ID]bool) string {
+// stale says why an index object cannot stay; empty: it can. Of several that name a
+// pack none stays: a new one names it. So whoever removes an object, however late,
+// has put another one that names all of it, and relies on nobody else's.
+func (x *indexRepair) stale(o indexObject, times map[hash.ID]int) string {
 	if o.err != nil {
 		return holdfast.ErrorMessage(o.err)
 	}
@@ -402,7 +407,7 @@ func (x *indexRepair) stale(o indexObject, covered map[hash.ID]bool) string {
 			missing++
 		case f != nil, p.blobs != x.blobs[p.id]: // or it names a part of it, and another object the rest
 			wrong++
-		case covered[p.id]:
+		case times[p.id] > 1:
 			twice++
 		}
 	}

@@ -152,7 +152,7 @@ func TestRepairCorrectsWhatTheIndexSays(t *testing.T) {
 		t.Fatal("the pack has one piece")
 	}
 	got := repairIndex(t, r, RepairIndexOptions{})
-	if len(got.Removed) != 2 || got.Kept != 1 || got.Packs != 2 || len(got.Bad) != 1 || !got.Bad[0].Missing || got.Lost() != 0 {
+	if len(got.Removed) != 3 || got.Kept != 0 || got.Packs != 2 || len(got.Bad) != 1 || !got.Bad[0].Missing || got.Lost() != 0 {
 		t.Errorf("got %+v", got)
 	}
 	wantClean(t, check(t, r, CheckOptions{ReadData: true}))
