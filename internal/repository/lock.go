@@ -80,16 +80,21 @@ var errNoLock = errors.New("the object store does not take a lock")
 // read-only copy, or a full disk, must not keep anybody from reading.
 func (r *Repository) lockToRead(ctx context.Context, what string) (*lock, error) {
 	host, _ := os.Hostname() // for people
-	l, err := r.takeLock(ctx, host+"/"+what, host, slog.New(slog.DiscardHandler))
+	l, err := r.takeLockTo(ctx, true, host+"/"+what, host, slog.New(slog.DiscardHandler))
 	if errors.Is(err, errNoLock) {
 		return nil, nil //nolint:nilnil // no lock is a lock here
 	}
 	return l, err
 }
 
-// takeLock takes a shared lock. An exclusive one of somebody else is
+// takeLock takes a shared lock to write. An exclusive one of somebody else is
 // CodeConflict.
 func (r *Repository) takeLock(ctx context.Context, holder, hostname string, log *slog.Logger) (*lock, error) {
+	return r.takeLockTo(ctx, false, holder, hostname, log)
+}
+
+// takeLockTo is takeLock for who only reads, too.
+func (r *Repository) takeLockTo(ctx context.Context, read bool, holder, hostname string, log *slog.Logger) (*lock, error) {
 	l := &lock{repo: r, log: log, done: make(chan struct{})}
 	l.body = lockJSON{Hostname: hostname, PID: os.Getpid(), Holder: holder, Generation: r.now().UnixMicro()}
 	if l.body.Hostname == "" {
@@ -99,7 +104,7 @@ func (r *Repository) takeLock(ctx context.Context, holder, hostname string, log 
 	if u, err := user.Current(); err == nil {
 		l.body.Username = u.Username
 	}
-	if err := r.checkLocks(ctx, l.body, true); err != nil {
+	if err := r.checkLocks(ctx, l.body, read, true); err != nil {
 		return nil, err
 	}
 	if err := l.write(ctx); err != nil {
@@ -109,7 +114,7 @@ func (r *Repository) takeLock(ctx context.Context, holder, hostname string, log 
 		return nil, err
 	}
 	// Whoever wrote an exclusive lock meanwhile sees ours, or we see theirs.
-	if err := r.checkLocks(ctx, l.body, false); err != nil {
+	if err := r.checkLocks(ctx, l.body, read, false); err != nil {
 		return nil, errors.Join(err, l.remove(ctx))
 	}
 	// The lock lives until release, whatever becomes of the caller's context.
@@ -121,7 +126,12 @@ func (r *Repository) takeLock(ctx context.Context, holder, hostname string, log 
 
 // checkLocks looks at every lock. With clean it removes those that this holder
 // left behind when it died.
-func (r *Repository) checkLocks(ctx context.Context, own lockJSON, clean bool) error {
+//
+// An exclusive lock is another program's, which deletes packs. That nobody has refreshed
+// it for long does not say that its holder is dead: it may be frozen, on a machine that
+// sleeps, and goes on when it wakes, or its clock is wrong. Who reads takes the risk to
+// fail; who writes would lose what it has counted on.
+func (r *Repository) checkLocks(ctx context.Context, own lockJSON, read, clean bool) error {
 	ids, err := list(ctx, r.bucket, kindLock())
 	if err != nil {
 		return err
@@ -146,7 +156,7 @@ func (r *Repository) checkLocks(ctx context.Context, own lockJSON, clean bool) e
 			if err := r.remove(ctx, kindLock(), id); err != nil && holdfast.ErrorCode(err) != holdfast.CodeForbidden {
 				return err
 			}
-		case other.Exclusive && !stale:
+		case other.Exclusive && !dead && !(read && stale):
 			return holdfast.Errorf(holdfast.CodeConflict, "the repository is locked exclusively by process %d on %s, user %s, since %s",
 				other.PID, other.Hostname, other.Username, other.Time.UTC().Format(time.RFC3339)).
 				WithHint("wait until it has finished; if that process is gone, run: holdfast repository unlock")

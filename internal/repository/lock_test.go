@@ -50,7 +50,9 @@ func TestOtherLocks(t *testing.T) {
 	}{
 		{"shared", lockJSON{Time: now, Hostname: "other", PID: 7}, false, false},
 		{"exclusive", lockJSON{Time: now, Exclusive: true, Hostname: "other", Username: "anna", PID: 7}, true, false},
-		{"exclusive and stale", lockJSON{Time: now.Add(-time.Hour), Exclusive: true, Hostname: "other", PID: 7}, false, false},
+		{"exclusive and stale", lockJSON{Time: now.Add(-time.Hour), Exclusive: true, Hostname: "other", Username: "anna", PID: 7}, true, false},
+		{"exclusive and stale here", lockJSON{Time: now.Add(-time.Hour), Exclusive: true, Hostname: host, PID: os.Getppid()}, true, false},
+		{"exclusive and dead here", lockJSON{Time: now, Exclusive: true, Hostname: host, PID: dead}, false, false},
 		{"ours, alive elsewhere", lockJSON{Time: now, Hostname: "other", PID: dead, Holder: "me"}, false, false},
 		{"ours, alive here", lockJSON{Time: now, Hostname: host, PID: os.Getpid(), Holder: "me"}, false, false},
 		{"ours, dead here", lockJSON{Time: now, Hostname: host, PID: dead, Holder: "me"}, false, true},
@@ -64,7 +66,10 @@ func TestOtherLocks(t *testing.T) {
 			other := putLock(t, r, c.lock)
 			w, err := r.NewWriter(t.Context(), WriterOptions{Holder: "me"})
 			if c.refused {
-				wantError(t, err, holdfast.CodeConflict, "process 7 on other, user anna")
+				wantError(t, err, holdfast.CodeConflict, "locked exclusively by process ")
+				if c.lock.Username != "" {
+					wantError(t, err, holdfast.CodeConflict, "process 7 on other, user anna")
+				}
 				if holdfast.ErrorHint(err) == "" {
 					t.Error("no hint")
 				}
