@@ -70,6 +70,8 @@ type lock struct {
 	old   []hash.ID     // replaced, but not deleted yet
 	since time.Duration // boot time before the last write that succeeded
 	lost  error         // why it is no longer ours
+	// indexes are the index objects that were put under it.
+	indexes []hash.ID
 }
 
 // errNoLock means that the bucket does not let us write a lock, or has no room for
@@ -316,6 +318,9 @@ func (l *lock) good() time.Duration {
 func (l *lock) release(ctx context.Context) error {
 	l.stop()
 	<-l.done
+	if err := l.tidyIndex(ctx); err != nil {
+		l.log.WarnContext(ctx, "the index may name packs that are gone, until a prune", "error", err)
+	}
 	return l.remove(ctx)
 }
 

@@ -28,7 +28,7 @@ const (
 type packer struct {
 	repo    *Repository
 	index   *index.Index
-	good    func() error // why nothing may be written any more
+	lock    *lock
 	fail    func(error)
 	free    chan []byte // a fixed number of buffers, made when first used
 	uploads chan *openPack
@@ -55,9 +55,9 @@ type openPack struct {
 	pooled bool // its buffer goes back
 }
 
-func newPacker(r *Repository, x *index.Index, good func() error, fail func(error)) *packer {
+func newPacker(r *Repository, x *index.Index, l *lock, fail func(error)) *packer {
 	p := &packer{
-		repo: r, index: x, good: good, fail: fail,
+		repo: r, index: x, lock: l, fail: fail,
 		free:    make(chan []byte, packBuffers),
 		uploads: make(chan *openPack, packBuffers),
 	}
@@ -68,11 +68,11 @@ func newPacker(r *Repository, x *index.Index, good func() error, fail func(error
 }
 
 // storeApart has fill put blobs into packs of their own, beside any writer. On return
-// they are durable, and in the index; good says why nothing may be written any more.
-func (r *Repository) storeApart(ctx context.Context, good func() error, fill func(ctx context.Context, to *packer) error) (packs, bytes int64, err error) {
+// they are durable, and in the index. The lock is the caller's.
+func (r *Repository) storeApart(ctx context.Context, l *lock, fill func(ctx context.Context, to *packer) error) (packs, bytes int64, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	p := newPacker(r, index.New(), good, cancel)
+	p := newPacker(r, index.New(), l, cancel)
 	var puts sync.WaitGroup
 	for range uploaders {
 		puts.Go(func() { p.upload(ctx) })
@@ -218,7 +218,7 @@ func (p *packer) putPack(ctx context.Context, o *openPack) error {
 	if err != nil {
 		return fmt.Errorf("finish a pack: %w", err)
 	}
-	if err := p.good(); err != nil {
+	if err := p.lock.mayWrite(); err != nil {
 		return err
 	}
 	id := hash.Sum(data)
@@ -261,21 +261,11 @@ func (p *packer) writeIndex(ctx context.Context) error {
 		if len(batch) == 0 {
 			return nil
 		}
-		if err := p.good(); err != nil {
-			return err // a pack that lost its lock may be deleted, and an index must not name it
-		}
-		plain, err := index.Encode(batch)
-		if err != nil {
-			return fmt.Errorf("encode an index: %w", err)
-		}
-		id, sealed, err := p.repo.encode(plain)
+		_, size, err := p.lock.putIndex(ctx, batch)
 		if err != nil {
 			return err
 		}
-		if err := p.repo.put(ctx, kindIndex(), id, sealed); err != nil {
-			return err
-		}
-		p.added.Add(int64(len(sealed)))
+		p.added.Add(int64(size))
 		p.durableMu.Lock()
 		p.durable = p.durable[len(batch):]
 		p.durableMu.Unlock()

@@ -413,12 +413,8 @@ func (w *indexWriter) flush(ctx context.Context) error {
 	if err := w.lock.check(ctx); err != nil {
 		return err
 	}
-	plain, err := index.Encode(w.batch)
-	if err != nil {
-		return fmt.Errorf("encode an index: %w", err)
-	}
+	id, _, err := w.lock.putIndex(ctx, w.batch)
 	w.batch, w.blobs = nil, 0
-	id, err := w.save(ctx, kindIndex(), plain)
 	if err == nil {
 		w.indexes[id] = true // the index in memory has it
 	}

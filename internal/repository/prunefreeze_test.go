@@ -175,7 +175,7 @@ func (b blind) List(ctx context.Context, prefix string, fn func(objstore.Info) e
 // soundAfter prunes to the end and checks that nothing is wrong then.
 func (g *garden) soundAfter(where string) {
 	g.t.Helper()
-	if got := check(g.t, g.r, CheckOptions{ReadData: true}); got.Damaged() && len(got.Affected) > 0 {
+	if got := check(g.t, g.r, CheckOptions{ReadData: true}); got.Damaged() {
 		g.t.Errorf("%s: check finds %+v", where, got.Findings)
 	}
 	g.prunings()

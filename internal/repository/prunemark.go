@@ -181,7 +181,7 @@ func (w *Writer) refuseSentenced(ctx context.Context) error {
 	if err != nil || !going {
 		return err
 	}
-	return errPruned(id)
+	return w.tooLate(id)
 }
 
 // refuseMissing looks whether every pack that the writer knows is there.
@@ -192,15 +192,18 @@ func (w *Writer) refuseMissing(ctx context.Context) error {
 	}
 	for _, id := range w.index.PackIDs() {
 		if sizes[id] == 0 {
-			return errPruned(id)
+			return w.tooLate(id)
 		}
 	}
 	return nil
 }
 
-func errPruned(id hash.ID) error {
-	return holdfast.Wrap(holdfast.CodeConflict, errGone, "pack %s was deleted from the repository while the backup ran", id).
+// tooLate is the error of a writer that a prune has taken for dead; so is its lock then.
+func (w *Writer) tooLate(id hash.ID) error {
+	err := holdfast.Wrap(holdfast.CodeConflict, errGone, "pack %s was deleted from the repository while the backup ran", id).
 		WithHint("run the job again; what it has stored is kept")
+	_ = w.lock.lose(err)
+	return err
 }
 
 // errGone is in the tree of the error of a commit that was too late.

@@ -17,7 +17,7 @@ func (p *pruner) repack(ctx context.Context) error {
 	}
 	p.phase("repack", p.plan.Copy)
 	p.step(func(s *CheckProgress) { s.TotalBytes = p.plan.Copy })
-	_, written, err := p.storeApart(ctx, p.good, p.copyKept)
+	_, written, err := p.storeApart(ctx, p.lock, p.copyKept)
 	p.result.Written += written
 	if err != nil {
 		return err

@@ -91,10 +91,9 @@ func (r *Repository) RepairIndex(ctx context.Context, o RepairIndexOptions) (_ R
 	}
 	x := &indexRepair{
 		Repository: r, lock: l, reads: &checker{Repository: r, options: CheckOptions{Progress: o.Progress}},
-		options: o, good: func() error { return nil }, verdicts: map[hash.ID]*packFate{}, added: map[hash.ID]bool{},
+		options: o, verdicts: map[hash.ID]*packFate{}, added: map[hash.ID]bool{},
 	}
 	if l != nil {
-		x.good = l.mayWrite
 		defer func() { err = errors.Join(err, l.release(ctx)) }()
 	}
 	for _, step := range []func(context.Context) error{x.readIndex, x.readNotes, x.lookAtNamed, x.lookAtLoose} {
@@ -113,8 +112,7 @@ type indexRepair struct {
 	*Repository
 	reads   *checker // for reading packs, and for progress
 	options RepairIndexOptions
-	lock    *lock        // nil in a dry run, when the store takes none
-	good    func() error // why nothing may be written any more
+	lock    *lock // nil in a dry run, when the store takes none
 
 	objects []indexObject
 	index   *index.Index    // what the objects say, and the headers of packs that they do not name
@@ -437,14 +435,7 @@ func (x *indexRepair) write(ctx context.Context, covered map[hash.ID]bool, r *Re
 		if x.options.DryRun {
 			return nil
 		}
-		if err := x.good(); err != nil {
-			return err
-		}
-		plain, err := index.Encode(packs)
-		if err != nil {
-			return fmt.Errorf("encode an index: %w", err)
-		}
-		_, err = x.save(ctx, kindIndex(), plain)
+		_, _, err := x.lock.putIndex(ctx, packs)
 		return err
 	}
 	add := func(p index.Pack) error {

@@ -229,7 +229,7 @@ func (x *indexRepair) saveGood(ctx context.Context) (int, error) {
 	if len(todo) == 0 || x.options.DryRun {
 		return min(len(todo), 1), nil
 	}
-	packs, _, err := x.storeApart(ctx, x.good, func(ctx context.Context, to *packer) error {
+	packs, _, err := x.storeApart(ctx, x.lock, func(ctx context.Context, to *packer) error {
 		m := blobMover{from: x.Repository, to: x.Repository}
 		for _, l := range todo {
 			b, content, err := m.read(ctx, l)
@@ -266,7 +266,7 @@ func (x *indexRepair) note(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := x.good(); err != nil {
+		if err := x.lock.mayWrite(); err != nil {
 			return err
 		}
 		if err := x.put(ctx, kindDamaged(), id, sealed); err != nil {

@@ -118,7 +118,7 @@ func (r *Repository) NewWriter(ctx context.Context, o WriterOptions) (*Writer, e
 		onFail: func(f func()) func() bool { return context.AfterFunc(wctx, f) },
 		tasks:  make(chan task, queueLen), entries: map[string]*entry{},
 	}
-	w.packer = newPacker(r, x, l.mayWrite, cancel)
+	w.packer = newPacker(r, x, l, cancel)
 	w.closed = sync.OnceValue(w.close)
 	w.start(wctx, o)
 	return w, nil
