@@ -260,6 +260,20 @@ func operations() map[string]operation {
 			_, _, err := r.svc.SetRepositoryAccess(ctx, a, holdfast.RepositoryID(id), holdfast.ObjectAccessChange{})
 			return err
 		}},
+		"ConnectRepository": {admin, whole, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
+			_, err := r.svc.ConnectRepository(ctx, a, service.ConnectRepository{
+				NewRepository: service.NewRepository{Name: newName(), Location: "file:///backup/" + newName()}, Password: holdfast.NewSecret("kit"),
+			})
+			return err
+		}},
+		"RepositoryCopies": {reader, whole, mainRepo, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, _, err := r.svc.RepositoryCopies(ctx, a, holdfast.RepositoryID(id), 0, 10)
+			return err
+		}},
+		"ImportSets": {admin, installation, mainRepo, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.ImportSets(ctx, a, service.Import{Repository: holdfast.RepositoryID(id)})
+			return err
+		}},
 		"CreateJob": {admin, target, berlin, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
 			_, err := r.svc.CreateJob(ctx, a, holdfast.Job{Site: holdfast.SiteID(id), Name: newName()})
 			return err
@@ -433,6 +447,10 @@ func operations() map[string]operation {
 		}},
 		"Protect": {admin, target, newSet, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
 			_, err := r.svc.Protect(ctx, a, holdfast.SetID(id), service.Protection{On: true})
+			return err
+		}},
+		"ConfirmSet": {admin, target, newSet, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.ConfirmSet(ctx, a, holdfast.SetID(id))
 			return err
 		}},
 		"DeleteSet": {admin, target, newSet, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {

@@ -228,7 +228,7 @@ func (im *importer) set(ctx context.Context, f FoundSet) (Imported, error) {
 	if err := job.inOrder(f); err != nil {
 		return refuse(err)
 	}
-	v.State, v.NewSite, v.NewJob, v.Job = ImportNew, site.ID == 0, job.ID == 0, job.Name
+	v.State, v.NewSite, v.NewJob, v.Job = ImportNew, site.ID == 0, !slices.Contains(site.jobs, job), job.Name
 	if err := im.insert(ctx, site, job, f); err != nil {
 		return v, fmt.Errorf("import snapshot %s as backup set %d: %w", f.Snapshot, f.Set.ID, err)
 	}
