@@ -30,12 +30,20 @@ func benchFiles() []testNode {
 
 func benchWrite(b *testing.B, r *Repository, files []testNode) string {
 	b.Helper()
+	return benchWriteCut(b, r, files, nil)
+}
+
+// benchWriteCut is benchWrite with what says how many pages of a block have changed.
+func benchWriteCut(b *testing.B, r *Repository, files []testNode, changed func([]byte) (int, int)) string {
+	b.Helper()
 	w, err := r.NewWriter(b.Context(), WriterOptions{Holder: "bench"})
 	if err != nil {
 		b.Fatal(err)
 	}
 	for i, f := range files {
-		if err := w.Add(b.Context(), f.file(fmt.Sprintf("pgdata/base/%d", i))); err != nil {
+		f := f.file(fmt.Sprintf("pgdata/base/%d", i))
+		f.Changed = changed
+		if err := w.Add(b.Context(), f); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -95,10 +103,40 @@ func BenchmarkWriteSmallFiles(b *testing.B) {
 	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "files/s")
 }
 
-func BenchmarkRestore(b *testing.B) {
+// few says of every block that little of it has changed.
+func few([]byte) (changed, pages int) { return 1, 64 }
+
+func BenchmarkWriteKnownParts(b *testing.B) {
 	files := benchFiles()
 	r, _ := newDirRepository(b)
-	id := benchWrite(b, r, files)
+	benchWriteCut(b, r, files, few)
+	b.SetBytes(benchBytes)
+	for b.Loop() {
+		benchWriteCut(b, r, files, few)
+	}
+}
+
+func BenchmarkWriteNewParts(b *testing.B) {
+	files := benchFiles()
+	b.SetBytes(benchBytes)
+	for b.Loop() {
+		r, dir := newDirRepository(b)
+		benchWriteCut(b, r, files, few)
+		b.StopTimer()
+		_ = os.RemoveAll(dir)
+		b.StartTimer()
+	}
+}
+
+func BenchmarkRestore(b *testing.B) { benchRestore(b, nil) }
+
+func BenchmarkRestoreParts(b *testing.B) { benchRestore(b, few) }
+
+func benchRestore(b *testing.B, changed func([]byte) (int, int)) {
+	b.Helper()
+	files := benchFiles()
+	r, _ := newDirRepository(b)
+	id := benchWriteCut(b, r, files, changed)
 	b.SetBytes(benchBytes)
 	for b.Loop() {
 		dir := b.TempDir()

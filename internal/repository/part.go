@@ -126,7 +126,7 @@ func (b *blockWorker) cuts(in *input, lane int, block []byte) bool {
 	if b.index.Has(s.wholeOf(lane, block), pack.Data) {
 		return false
 	}
-	if s.hasParts[lane] || b.probe(lane, block) {
+	if s.hasParts[lane] || b.probe(block) {
 		ids := s.partsOf(lane, block)
 		if 4*b.knownParts(ids) >= len(ids) {
 			b.missed = 0
@@ -153,19 +153,15 @@ func (b *blockWorker) knownParts(ids []hash.ID) int {
 
 // probe reports whether some parts of a block may be known. Four of them tell; in a
 // stretch of blocks that are new few blocks are looked at.
-func (b *blockWorker) probe(lane int, block []byte) bool {
-	whole := len(block) / partSize // parts that are not short
+func (b *blockWorker) probe(block []byte) bool {
 	if b.had == 0 {
 		return false // the first set of a repository
 	}
-	if whole < hash.Lanes {
-		return true
-	}
-	b.missed++
-	if b.missed > probeMisses && b.missed%probeEvery != 0 {
+	if b.missed++; b.missed > probeMisses && b.missed%probeEvery != 0 {
 		return false
 	}
-	if b.sums.hasParts[lane] {
+	whole := len(block) / partSize // parts that are not short
+	if whole < hash.Lanes {
 		return true
 	}
 	for _, id := range b.sums.someParts(block, [hash.Lanes]int{0, whole / 3, 2 * whole / 3, whole - 1}) {

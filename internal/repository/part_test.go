@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/engine"
 	"github.com/holdfast-backup/holdfast/internal/objstore/mem"
@@ -413,4 +414,75 @@ func randomChange(rng *rand.Rand, p pages, now uint64) pages {
 		}
 	}
 	return p
+}
+
+// TestPartsLiveThroughPruneAndCopy: of a chain whose older sets are dropped, prune
+// keeps the parts that are needed, and a condemned pack's parts are stored again.
+func TestPartsLiveThroughPruneAndCopy(t *testing.T) {
+	t.Parallel()
+	g := newGarden(t, true)
+	g.maxUnused = 0
+	data := newPages(12*blockSize/testPage+3, 1, 1)
+	var ids []string
+	var sets []set
+	for now := uint64(1); now <= 5; now++ {
+		for i := int(now); now > 1 && i < len(data)/testPage; i += 30 + int(now) {
+			data.touch(i, now)
+		}
+		s := set{"pgdata/f": file(slices.Clone(data)), "pgdata/other": file(noise(70_000, now))}
+		base := ""
+		if len(ids) > 0 {
+			base = ids[len(ids)-1]
+		}
+		id, _ := backUpOn(t, g.r, base, s, since(now-1), nil)
+		ids, sets = append(ids, id), append(sets, s)
+	}
+	g.forget(ids[0], ids[1], ids[3])
+	for range 3 {
+		g.prune()
+		g.whole("after a prune")
+		g.clock.pass(25 * time.Hour)
+	}
+	compare(t, readSet(t, g.r, ids[2]), sets[2])
+	compare(t, readSet(t, g.r, ids[4]), sets[4])
+	if _, stats := backUpOn(t, g.r, ids[4], sets[4], since(5), nil); stats.NewBlobs != 0 {
+		t.Errorf("%d blobs of the newest set are gone", stats.NewBlobs)
+	}
+
+	to, _ := newDirRepository(t)
+	copied := copyTo(t, g.r, to, ids[2], ids[4])
+	compare(t, readSet(t, to, copied.Snapshots[1].To), sets[4])
+	data.touch(100, 6)
+	next, stats := backUpOn(t, to, copied.Snapshots[1].To, set{"pgdata/f": file(data), "pgdata/other": sets[4]["pgdata/other"]}, since(5), nil)
+	if stats.NewBlobs != 1 {
+		t.Errorf("%d blobs are new on top of the copy, want the part", stats.NewBlobs)
+	}
+	compare(t, readSet(t, to, next), set{"pgdata/f": file(data), "pgdata/other": sets[4]["pgdata/other"]})
+
+	g.forget(ids[4])
+	g.prune() // condemns what only that set, and those on it, had
+	list, err := g.r.Snapshots(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range list {
+		if s.ID != ids[2] {
+			g.forget(s.ID)
+		}
+	}
+	g.prune()
+	again, stats := backUpOn(t, g.r, ids[2], sets[4], since(3), nil)
+	if stats.NewBlobs == 0 {
+		t.Error("condemned parts were taken for known")
+	}
+	for range 3 {
+		g.clock.pass(25 * time.Hour)
+		g.prune()
+	}
+	g.whole("at the end")
+	compare(t, readSet(t, g.r, again), sets[4])
+	usage, err := g.r.Stats(t.Context())
+	if err != nil || usage.LogicalBytes != int64(2*(len(data)+70_000)) {
+		t.Errorf("got %+v, %v", usage, err)
+	}
 }
