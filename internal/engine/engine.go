@@ -130,7 +130,7 @@ type Result struct {
 // Reading is how a physical backup has read its files. The next backup decides by
 // it which files it need not read.
 type Reading struct {
-	Began     Moment `json:"began"`     // before the first file was looked at
+	Began     Moment `json:"began"`     // before the checkpoint with which the backup starts
 	Ended     Moment `json:"ended"`     // after the last one was read
 	Directory string `json:"directory"` // tells a data directory from one that was restored in its place
 	// Trusting counts the backups since the last one that read every file, this one

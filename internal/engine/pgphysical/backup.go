@@ -45,6 +45,7 @@ type backup struct {
 	in       *inspector
 	trust    *trust // nil: every file is read
 	future   string // a file that was changed at a time that is still to come
+	foreign  string // why the times of the files in a directory mean nothing here
 	reading  engine.Reading
 	spool    *spool
 	owner    engine.Node // who owns the data directory: files of ours get the same
@@ -126,6 +127,9 @@ func (b *backup) startBackup(ctx context.Context) (err error) {
 	if err := b.session.reserve(ctx); err != nil {
 		return err
 	}
+	// Before the checkpoint, which waits for every write of a page that is under way: a
+	// write sets the times first, and may be held up before it changes the content.
+	b.reading.Began = b.clock()
 	if b.started, b.start, err = b.session.start(ctx, b.by.Session(b.fence)); err != nil {
 		return err
 	}
@@ -145,20 +149,10 @@ func (b *backup) startBackup(ctx context.Context) (err error) {
 func (b *backup) copyFiles(ctx context.Context) (err error) {
 	stop := b.session.watch(ctx, func(err error) { b.cancel(err) })
 	defer stop()
-	b.reading.Began = b.clock()
 	if b.reading.Directory, err = directoryMark(b.data.path); err != nil {
 		return err
 	}
-	count := b.walker(func(e entry) error {
-		if !e.node.Mode.IsDir() {
-			b.totalFiles++
-			b.totalBytes += e.node.Size
-		}
-		if e.node.ChangeTime.After(time.Now()) {
-			b.future = e.cluster
-		}
-		return nil
-	})
+	count := b.walker(b.count)
 	if err := count.walk(ctx); err != nil {
 		return err
 	}
@@ -192,6 +186,22 @@ func (b *backup) copyFiles(ctx context.Context) (err error) {
 		return err
 	}
 	b.endReading(ctx)
+	return nil
+}
+
+// count notes how much there is to do, and what is against trusting times.
+func (b *backup) count(e entry) error {
+	if e.node.Mode.IsDir() {
+		if kind := foreignClock(e.source); kind != "" {
+			b.foreign = fmt.Sprintf("%s lies on %s, whose times another machine may set", e.source, kind)
+		}
+		return nil
+	}
+	b.totalFiles++
+	b.totalBytes += e.node.Size
+	if e.node.ChangeTime.After(time.Now()) {
+		b.future = e.cluster
+	}
 	return nil
 }
 

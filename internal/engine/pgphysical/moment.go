@@ -28,11 +28,14 @@ func moment() engine.Moment {
 // wentBack reports whether the clock was set back between two moments, as far as
 // they tell. Both the clock and the time since the start of the machine are steered
 // by what keeps the time right; only setting the clock moves one against the other.
-// What was set back while the machine was off shows only when it is still behind.
+// What was set back while the machine was off shows only when it is still behind. A
+// virtual machine that was put back to an earlier state has been up for less than before.
 func wentBack(from, to engine.Moment) bool {
 	passed := to.Time.Sub(from.Time)
 	switch {
 	case passed < 0:
+		return true
+	case from.Boot != "" && from.Boot == to.Boot && to.Uptime < from.Uptime: // the whole machine did
 		return true
 	case from.Boot == "" || from.Boot != to.Boot:
 		return false

@@ -1,6 +1,7 @@
 package pgphysical
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"syscall"
@@ -32,20 +33,34 @@ func changeTime(st *syscall.Stat_t) time.Time {
 	return time.Unix(int64(st.Ctim.Sec), int64(st.Ctim.Nsec)) //nolint:unconvert // narrower on other platforms
 }
 
-// foreignClocks are file systems whose files get their times from another machine's
-// clock, or may. Source of the numbers: include/uapi/linux/magic.h, and those of
-// the file systems themselves.
-var foreignClocks = map[uint32]string{
-	0x6969: "NFS", 0x517b: "SMB", 0xff534d42: "CIFS", 0xfe534d42: "SMB", 0x65735546: "FUSE", 0x01021997: "9P",
-	0x00c36400: "Ceph", 0x0bd00bd0: "Lustre", 0x5346414f: "AFS", 0x47504653: "GPFS", 0x01161970: "GFS2", 0x7461636f: "OCFS2",
+// ownClocks are file systems whose files get their times from this machine's clock, at
+// each change. What is none of them may get them from another machine, as NFS, SMB and
+// FUSE do, or have no ctime of its own, as FAT has. Source of the numbers:
+// include/uapi/linux/magic.h, and those of the file systems themselves.
+var ownClocks = map[uint32]bool{
+	0xef53: true, 0x58465342: true, 0x9123683e: true, 0x2fc12fc1: true, 0xf2f52010: true, 0xca451a4e: true, // ext4, XFS, Btrfs, ZFS, F2FS, bcachefs
+	0x01021994: true, 0x794c7630: true, 0x3153464a: true, 0x52654973: true, // tmpfs, overlayfs, JFS, ReiserFS
 }
 
-// foreignClock names the kind of file system of a directory when its times are not
-// this machine's; empty: they are, or it cannot be told.
+// foreignClock says on what kind of file system a directory lies when its times may not
+// be this machine's; empty: they are.
 func foreignClock(dir string) string {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
+		return "a file system that does not tell its kind"
+	}
+	kind := uint32(st.Type) //nolint:gosec // the numbers have 32 bits
+	if ownClocks[kind] {
 		return ""
 	}
-	return foreignClocks[uint32(st.Type)] //nolint:gosec // the numbers have 32 bits
+	if name := foreignClocks[kind]; name != "" {
+		return "a file system of the kind " + name
+	}
+	return fmt.Sprintf("a file system of a kind that is not known here (0x%x)", kind)
+}
+
+// foreignClocks are the names of those that are met most.
+var foreignClocks = map[uint32]string{
+	0x6969: "NFS", 0x517b: "SMB", 0xff534d42: "CIFS", 0xfe534d42: "SMB", 0x65735546: "FUSE", 0x01021997: "9P",
+	0x00c36400: "Ceph", 0x0bd00bd0: "Lustre", 0x5346414f: "AFS", 0x47504653: "GPFS", 0x01161970: "GFS2", 0x7461636f: "OCFS2", 0x4d44: "FAT",
 }

@@ -31,8 +31,9 @@ const (
 //
 // A file is the base's when size, inode, mtime and ctime are what they were when the
 // base looked at it, before it read it, and both times are older by trustAge than
-// the start of the base: so nothing has changed the file since, and nothing had
-// just changed it then. That holds as long as each change leaves a ctime that was
+// the start of the base, before its checkpoint: so nothing has changed the file since,
+// nothing had just changed it then, and no write that had set its times was still to
+// change it. That holds as long as each change leaves a ctime that was
 // never there before, which a clock that was set back breaks.
 //
 // It is asked for files that the server itself writes, by calls that set their
@@ -108,6 +109,8 @@ func (b *backup) distrust() string {
 		return fmt.Sprintf("a backup with the run type %s reads every file", b.runType)
 	case r == nil || facts == nil:
 		return "the base does not say how its files were read"
+	case b.base.Result.Damaged != "":
+		return "the base is damaged"
 	case r.Trusting >= trustRuns:
 		return fmt.Sprintf("%d deltas in a row have left files unread", r.Trusting)
 	case facts.SystemIdentifier != b.control.SystemIdentifier:
@@ -120,24 +123,10 @@ func (b *backup) distrust() string {
 		return "the clock has gone back since the base was taken"
 	case b.future != "":
 		return fmt.Sprintf("the clock has gone back: %s was changed at a time that is still to come", b.future)
+	case b.start <= pg.LSN(facts.StopLSN):
+		return fmt.Sprintf("the server has gone back to %s, behind the end of the base, %s: its disk or its machine was put back to an earlier state", b.start, pg.LSN(facts.StopLSN))
 	}
-	for _, dir := range append([]string{b.data.path}, b.outside()...) {
-		if kind := foreignClock(dir); kind != "" {
-			return fmt.Sprintf("%s lies on a file system of the kind %s, whose times another machine may set", dir, kind)
-		}
-	}
-	return ""
-}
-
-// outside returns the directories of the tablespaces that lie elsewhere.
-func (b *backup) outside() []string {
-	var dirs []string
-	for _, oid := range sortedOIDs(b.spaces) {
-		if filepath.IsAbs(b.spaces[oid]) {
-			dirs = append(dirs, b.spaces[oid])
-		}
-	}
-	return dirs
+	return b.foreign
 }
 
 // baseSums reads the base's manifest, as far as files may be trusted.

@@ -1,6 +1,8 @@
 package pgphysical
 
 import (
+	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,6 +30,7 @@ func TestWentBack(t *testing.T) {
 		"set back behind the beginning":     {"a", -time.Second, time.Minute, true},
 		"another start of the machine":      {"b", time.Minute, -59 * time.Minute, false},
 		"a clock that starts in the past":   {"b", -time.Minute, -59 * time.Minute, true},
+		"a machine put back to a moment":    {"a", 5 * time.Hour, -30 * time.Minute, true},
 		"a machine that cannot tell starts": {"", time.Minute, 0, false},
 	} {
 		first := from
@@ -124,20 +127,71 @@ func TestDistrust(t *testing.T) {
 		"a clock that went back under the base": {
 			func(b *backup) { b.base.Result.Reading.Ended.Time = at.Add(time.Second) }, "clock has gone back",
 		},
-		"a file of the future": {func(b *backup) { b.future = "base/5/1" }, "base/5/1 was changed at a time that is still to come"},
+		"a server put back to a moment":        {func(b *backup) { b.start = 899 }, "has gone back to 0/383, behind the end of the base, 0/384"},
+		"a damaged base":                       {func(b *backup) { b.base.Result.Damaged = "1 page" }, "the base is damaged"},
+		"a directory on a network file system": {func(b *backup) { b.foreign = "/x lies on NFS" }, "/x lies on NFS"},
+		"a file of the future":                 {func(b *backup) { b.future = "base/5/1" }, "base/5/1 was changed at a time that is still to come"},
 	} {
 		b := &backup{
 			runType: holdfast.RunDelta, data: &dataDir{path: dir}, spaces: map[uint32]string{16400: dir, 16401: "pg_tblspc/16401"},
-			control: pg.Control{SystemIdentifier: 7, Timeline: 1}, reading: engine.Reading{Began: moment(time.Hour), Directory: "one"},
+			control: pg.Control{SystemIdentifier: 7, Timeline: 1}, start: 1000, reading: engine.Reading{Began: moment(time.Hour), Directory: "one"},
 			base: &engine.Base{Result: engine.Result{
 				Reading:  &engine.Reading{Began: moment(0), Ended: moment(time.Minute), Directory: "one"},
-				Physical: &holdfast.PhysicalFacts{SystemIdentifier: 7, Timeline: 1},
+				Physical: &holdfast.PhysicalFacts{SystemIdentifier: 7, Timeline: 1, StopLSN: 900},
 			}},
 		}
 		c.edit(b)
 		if got := b.distrust(); (got == "") != (c.words == "") || !strings.Contains(got, c.words) {
 			t.Errorf("%s: got %q, want %q", name, got, c.words)
 		}
+	}
+}
+
+// TestForeignDirectories: wherever it lies, a directory whose file system is not known
+// to take its times from this machine keeps files from being trusted.
+func TestForeignDirectories(t *testing.T) {
+	t.Parallel()
+	for dir, foreign := range map[string]bool{t.TempDir(): false, "/proc": true, "/nowhere": true} {
+		b := &backup{}
+		if err := b.count(entry{source: dir, node: engine.Node{Mode: os.ModeDir}}); err != nil {
+			t.Fatal(err)
+		}
+		if (b.foreign != "") != foreign || foreign && !strings.Contains(b.foreign, dir) {
+			t.Errorf("%s: got %q", dir, b.foreign)
+		}
+	}
+}
+
+// TestLinkedRelationsAreRead: a relation behind a link of its own may lie anywhere.
+func TestLinkedRelationsAreRead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, sub := range []string{"base/5", "pg_tblspc"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	elsewhere := filepath.Join(t.TempDir(), "1")
+	for _, name := range []string{elsewhere, filepath.Join(dir, "base/5/2")} {
+		if err := os.WriteFile(name, []byte("page"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(elsewhere, filepath.Join(dir, "base/5/1")); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]bool{}
+	w := &walker{root: dir, tablespaceDir: "PG_15_202209061", log: slog.New(slog.DiscardHandler), visit: func(e entry) error {
+		if e.node.Mode.IsRegular() {
+			got[e.cluster] = e.node.Inode != 0
+		}
+		return nil
+	}}
+	if err := w.walk(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if want := (map[string]bool{"base/5/1": false, "base/5/2": true}); !maps.Equal(got, want) {
+		t.Errorf("inodes: got %v, want %v", got, want)
 	}
 }
 

@@ -80,6 +80,9 @@ func TestDeltaTrustsStat(t *testing.T) {
 	if full.Reading.Files != 0 || full.Reading.Trusting != 0 || full.Reading.Directory == "" {
 		t.Fatalf("the FULL says %+v", full.Reading)
 	}
+	if r := full.Reading; r.Began.Time.After(full.Started) { // the server's clock is this machine's
+		t.Errorf("files are older than %v, and the checkpoint began at %v", r.Began.Time, full.Started)
+	}
 	second := c.next(t, pgphysical.Options{})
 	if r := second.Reading; r.Trusting != 1 || r.Bytes < second.Bytes-20<<20 || r.Files < second.Files/2 { // the rest is WAL
 		t.Errorf("nothing has changed: %+v of %d files, %d bytes", r, second.Files, second.Bytes)

@@ -173,6 +173,9 @@ func (w *walker) one(ctx context.Context, e entry, place string, depth int) erro
 	e.node = node(place, fi)
 	switch {
 	case fi.Mode().IsRegular():
+		if link {
+			e.node.Inode = 0 // of another file system, maybe: who trusts inodes must not know it
+		}
 		return w.visit(e)
 	case !fi.IsDir():
 		w.log.InfoContext(ctx, "special file is left out", "path", e.cluster)
