@@ -11,6 +11,7 @@ TEST_TIMEOUT      ?= 20m
 FUZZTIME          ?= 30s
 COUNT             ?= 10
 SOAK              ?= 1h
+HISTORIES         ?= 2000
 BENCH_CACHE       ?= $(or $(TMPDIR),/tmp)/holdfast-bench-api
 BENCH_WORK        ?= /var/tmp/holdfast-bench
 SIZES             ?= small
@@ -25,6 +26,10 @@ ETL := cmd/holdfast-etl
 # Packages whose tests measure time or start the binary itself: the race
 # detector would change what they see.
 NORACE := /test/
+
+# The histories of crashes take four times as long with the race detector: there a
+# few are lived, and all of them without it.
+CRASHES := ^TestCrashes$$
 
 # The race detector watches our code and what we link, but for SQLite: a library
 # translated from C that is ten times slower under it, and shares its memory with
@@ -55,6 +60,7 @@ test: deps ## run every test; with the race detector where it changes nothing
 	raced=$$(grep -v -E '$(NORACE)' <<<"$$all"); plain=$$(grep -E '$(NORACE)' <<<"$$all" || true); \
 	$(GO) test $(RACE) -p 3 -timeout $(TEST_TIMEOUT) $$raced; \
 	if [ -n "$$plain" ]; then $(GO) test -timeout $(TEST_TIMEOUT) $$plain; fi; \
+	$(GO) test -timeout $(TEST_TIMEOUT) -run '$(CRASHES)' ./internal/repository; \
 	$(GO) -C $(ETL) test -race -timeout $(TEST_TIMEOUT) ./...
 
 lint: ## golangci-lint and go vet
@@ -80,8 +86,9 @@ golden: ## run the golden exchanges; UPDATE=1 rewrites them
 e2e: deps ## run the binary against real servers
 	$(GO) test -count=1 -timeout $(TEST_TIMEOUT) ./test/e2e/...
 
-stress: deps ## run the tests COUNT (10) times with the race detector, in random order
+stress: deps ## run the tests COUNT (10) times with the race detector, in random order, and HISTORIES (2000) of crashes
 	$(GO) test $(RACE) -shuffle=on -count=$(COUNT) -timeout 0 ./...
+	HOLDFAST_TEST_HISTORIES=$(HISTORIES) $(GO) test -count=1 -timeout 0 -v -run '$(CRASHES)' ./internal/repository
 
 soak: deps ## run the tests of real servers over and over for SOAK (1h)
 	@end=$$(( $$(date +%s) + $$(scripts/seconds.sh $(SOAK)) )); \

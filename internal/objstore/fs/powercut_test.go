@@ -84,7 +84,7 @@ func (p *powerCut) write(ctx context.Context) error {
 // the model's business.
 func memoryDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "holdfast-test-")
+	dir, err := os.MkdirTemp("/dev/shm", "holdfast-test-") //nolint:usetesting // it is in memory
 	if err != nil {
 		return t.TempDir()
 	}

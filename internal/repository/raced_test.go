@@ -1,0 +1,6 @@
+//go:build race
+
+package repository
+
+// raced says that the race detector is on.
+const raced = true
