@@ -80,11 +80,16 @@ func (p *openedRepository) find(ctx context.Context) (*foundSnapshots, error) {
 			break
 		}
 	}
+	f.classify(list)
+	return f, nil
+}
+
+// classify says what each snapshot is.
+func (f *foundSnapshots) classify(list []repository.Snapshot) {
 	for _, s := range list {
 		f.all = append(f.all, foundSnapshot{Snapshot: s, kind: f.kindOf(s), set: keyOf(s)})
 	}
 	f.supersede()
-	return f, nil
 }
 
 // passes reports whether the same call may succeed later, or with other rights: nothing

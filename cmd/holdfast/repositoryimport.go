@@ -255,7 +255,11 @@ func (im *importing) send(ctx context.Context, sets []native.FoundSet) error {
 }
 
 func (a *app) printImport(p *openedRepository, r importReport, unreadable error) error {
-	err := a.print(r, "SET SITE JOB RUN-TYPE TAKEN SIZE SNAPSHOT IMPORT", func(row func(...any)) {
+	header := "SET SITE JOB RUN-TYPE TAKEN SIZE SNAPSHOT IMPORT"
+	if len(r.Sets) == 0 {
+		header = ""
+	}
+	err := a.print(r, header, func(row func(...any)) {
 		for _, s := range r.Sets {
 			row(s.Set, s.Site, s.Job, s.RunType, s.Taken, size(s.Bytes), s.Snapshot[:min(8, len(s.Snapshot))], s.State)
 		}

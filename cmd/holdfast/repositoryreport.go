@@ -150,7 +150,11 @@ func (p *openedRepository) missing(ctx context.Context, found *foundSnapshots, t
 }
 
 func (a *app) printSnapshotReport(p *openedRepository, r snapshotReport) error {
-	err := a.print(r, "SNAPSHOT SET SITE TIME KIND WHAT", func(row func(...any)) {
+	header := "SNAPSHOT SET SITE TIME KIND WHAT"
+	if len(r.Findings) == 0 {
+		header = ""
+	}
+	err := a.print(r, header, func(row func(...any)) {
 		for _, f := range r.Findings {
 			row(f.Snapshot[:min(8, len(f.Snapshot))], f.Set, f.Site, f.Time, f.Kind, f.What)
 		}
