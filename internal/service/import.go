@@ -81,6 +81,9 @@ const unknownServer = "unknown.invalid"
 // errDryRun takes back what a dry run has done.
 var errDryRun = errors.New("nothing but a dry run")
 
+// errNoHost is in the tree of the error that ends an import which has no place for a site.
+var errNoHost = errors.New("no host for a site")
+
 // errImport refuses one set, and no other.
 func errImport(format string, args ...any) *holdfast.Error {
 	return holdfast.Errorf(holdfast.CodeConflict, format, args...)
@@ -191,6 +194,9 @@ func (im *importer) begin(ctx context.Context, in Import) (err error) {
 func (im *importer) set(ctx context.Context, f FoundSet) (Imported, error) {
 	v := Imported{Snapshot: f.Snapshot, Set: f.Set.ID, Site: f.SiteSlug, Job: f.JobName}
 	refuse := func(err error) (Imported, error) {
+		if errors.Is(err, errNoHost) {
+			return v, err
+		}
 		switch holdfast.ErrorCode(err) {
 		case holdfast.CodeInvalid, holdfast.CodeConflict:
 			v.State, v.Reason, v.Hint = ImportRefused, holdfast.ErrorMessage(err), holdfast.ErrorHint(err)
@@ -396,11 +402,11 @@ func (im *importer) hostForSites(ctx context.Context) (holdfast.HostID, error) {
 	}
 	switch len(hosts) {
 	case 0:
-		return 0, errImport("there is no host that its site could stand on").WithHint("make one: holdfast host add NAME")
+		return 0, holdfast.Wrap(holdfast.CodeConflict, errNoHost, "there is no host that the site of the sets could stand on").WithHint("make one: holdfast host add NAME")
 	case 1:
 		return hosts[0].ID, nil
 	}
-	return 0, errImport("there are %d hosts that its site could stand on", len(hosts)).WithHint("name one with --host, or add the site first: holdfast site add")
+	return 0, holdfast.Wrap(holdfast.CodeConflict, errNoHost, "there are %d hosts that the site of the sets could stand on", len(hosts)).WithHint("name one with --host, or add the site first: holdfast site add")
 }
 
 func (im *importer) readJobs(ctx context.Context, site *importSite) error {
@@ -427,9 +433,12 @@ type jobOrigin struct {
 	Job          holdfast.JobID `json:"job"`
 }
 
-func (o jobOrigin) of(j holdfast.Job) bool {
-	var made jobOrigin
-	return json.Unmarshal(j.Annotations[importNote], &made) == nil && made == o
+// originOf is the job that the job stands for; the zero value when it was not imported.
+func originOf(j holdfast.Job) (o jobOrigin) {
+	if json.Unmarshal(j.Annotations[importNote], &o) != nil {
+		return jobOrigin{}
+	}
+	return o
 }
 
 // importedJob is the job of a found set as it is made here: it runs nothing by itself,
@@ -444,12 +453,13 @@ func importedJob(f FoundSet) holdfast.Job {
 }
 
 // job returns the job of the set, as it is here or as it will be made. It is the one that
-// was made for that job before, or the one of its name.
+// was made for that job before, or the one of its name. A job that an installation has
+// imported, and gone on with, has its number and its name in both.
 func (im *importer) job(ctx context.Context, site *importSite, f FoundSet) (*importJob, error) {
 	origin := jobOrigin{f.Origin, f.Set.Job}
 	j := importedJob(f)
 	for _, have := range site.jobs {
-		if origin.of(have.Job) || f.Origin == "" && have.ID == f.Set.Job {
+		if originOf(have.Job) == origin || f.Origin == "" && have.ID == f.Set.Job {
 			return have, nil
 		}
 	}
@@ -457,7 +467,9 @@ func (im *importer) job(ctx context.Context, site *importSite, f FoundSet) (*imp
 		if have.Name != j.Name {
 			continue
 		}
-		if len(have.Annotations[importNote]) == 0 && have.Type == holdfast.JobBackup && have.Engine == f.Set.Engine {
+		was := originOf(have.Job)
+		same := have.Type == holdfast.JobBackup && have.Engine == f.Set.Engine
+		if same && was == (jobOrigin{}) || same && was.Job == origin.Job && have.inOrder(f) == nil {
 			return have, nil
 		}
 		j.Name = shorten(j.Name, holdfast.MaxJobName/2) + fmt.Sprintf(" (%s %d)", shorten(f.Origin, 8), f.Set.Job)
@@ -526,6 +538,7 @@ func (im *importer) insert(ctx context.Context, site *importSite, job *importJob
 	if err := im.tx.InsertCopy(ctx, &c); err != nil {
 		return err
 	}
+	job.sets = append(job.sets, store.SetCopies{Set: set, Copies: []holdfast.Copy{c}})
 	return record(ctx, im.tx, im.actor, im.now, setSubject(set.ID), "set.imported", facts{
 		"site": site.ID, "job": job.ID, "repository": im.repository.ID, "snapshot": f.Snapshot, "installation": f.Origin,
 	})

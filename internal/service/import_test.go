@@ -3,6 +3,7 @@ package service_test
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -163,7 +164,8 @@ func TestImportRefusesOneAndTakesTheOthers(t *testing.T) {
 	}
 	before := r.rows()
 	_, err := r.svc.ImportSets(t.Context(), r.admin, service.Import{Repository: r.repo.ID, Sets: []service.FoundSet{foundSet(1)}})
-	if err != nil || !reflect.DeepEqual(r.rows(), before) {
+	wantCode(t, err, holdfast.CodeConflict)
+	if !strings.Contains(err.Error(), "2 hosts") || !reflect.DeepEqual(r.rows(), before) {
 		t.Errorf("with two hosts and none named: got %v, or something has changed", err)
 	}
 	second := foundSet(2)
@@ -212,6 +214,33 @@ func TestImportFindsItsPlace(t *testing.T) {
 	site = must(r.svc.SiteBySlug(t.Context(), r.admin, "bonn"))(t)
 	if site.DataDir != "" || site.ID == r.sites[0].ID {
 		t.Errorf("got %+v", site)
+	}
+}
+
+// TestImportAfterTheSecondLoss has the sets of an installation, and of the one that had
+// imported them and gone on: one job has made them all.
+func TestImportAfterTheSecondLoss(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	third := foundSet(3)
+	third.Origin = strings.Repeat("b", 32)
+	stray := foundSet(4) // its number is higher, and it is older
+	stray.Set.Started, stray.Set.Stopped = stray.Set.Started.AddDate(0, 0, -90), stray.Set.Stopped.AddDate(0, 0, -90)
+	got := r.imports(third, foundSet(1), foundSet(2), stray)
+	for i, v := range got[:3] {
+		if v.State != service.ImportNew || v.Job != "nightly" || v.NewJob != (i == 0) {
+			t.Errorf("got %+v", v)
+		}
+	}
+	if v := got[3]; v.State != service.ImportNew || v.Job == "nightly" {
+		t.Errorf("a set in the wrong place: got %+v", v)
+	}
+	var ids []holdfast.SetID
+	for _, v := range must(r.svc.RetentionPlan(t.Context(), r.admin, 1600))(t).Sets {
+		ids = append(ids, v.Set.ID)
+	}
+	if !slices.Equal(ids, []holdfast.SetID{2003, 2002, 2001}) {
+		t.Errorf("got the sets %v", ids)
 	}
 }
 
