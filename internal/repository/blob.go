@@ -137,7 +137,10 @@ func (r *Repository) treeBlob(ctx context.Context, x *index.Index, id hash.ID) (
 		sealed, err := r.readRange(ctx, l.Pack, int64(l.Offset), int64(l.Length), nil)
 		if err == nil {
 			var content []byte
-			if content, err = r.openBlob(l, sealed); err == nil {
+			if content, err = r.openBlob(l, sealed); err == nil && len(places) > 1 {
+				err = verifyTree(l.Blob, content) // it may be another one
+			}
+			if err == nil {
 				return l.Blob, content, nil
 			}
 		}

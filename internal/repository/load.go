@@ -41,6 +41,15 @@ func (r *Repository) loadWholeIndex(ctx context.Context, missing func(hash.ID)) 
 		if err != nil {
 			return nil, err
 		}
+		sentences, err := r.sentences(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range sentences { // whose mark may be damaged
+			for _, id := range s.Packs {
+				condemned[id] = true
+			}
+		}
 		sizes, err := r.packSizes(ctx)
 		return func(p index.Pack) bool {
 			if condemned[p.ID] {

@@ -155,13 +155,22 @@ func (r *Repository) encode(plain []byte) (hash.ID, []byte, error) {
 
 // put stores an encoded object. A name that is taken is this very object, put by
 // an attempt that was told that it failed: the name is the hash of a content with
-// a random nonce.
+// a random nonce. That it is all there is looked at: that attempt may have been right.
 func (r *Repository) put(ctx context.Context, k kind, id hash.ID, sealed []byte) error {
 	err := putObject(ctx, r.bucket, k.name(id), k.word, sealed)
-	if holdfast.ErrorCode(err) == holdfast.CodeConflict {
-		return nil
+	if holdfast.ErrorCode(err) != holdfast.CodeConflict {
+		return err
 	}
-	return err
+	ctx, cancel := withTimeout(ctx, dataTimeout)
+	defer cancel()
+	there, err := objstore.ReadAll(ctx, r.bucket, k.name(id), int64(len(sealed)))
+	if err == nil && !bytes.Equal(there, sealed) {
+		err = holdfast.Errorf(holdfast.CodeUnavailable, "the store has kept a part of it")
+	}
+	if err != nil {
+		return fmt.Errorf("put %s %s, whose name is taken: %w", k.word, k.name(id), err)
+	}
+	return nil
 }
 
 func putObject(ctx context.Context, b objstore.Bucket, name, word string, data []byte) error {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/internal/objstore"
 	"github.com/holdfast-backup/holdfast/internal/objstore/fault"
+	"github.com/holdfast-backup/holdfast/internal/objstore/mem"
 	"github.com/holdfast-backup/holdfast/internal/repository/hash"
 	"github.com/holdfast-backup/holdfast/internal/repository/index"
 	"github.com/holdfast-backup/holdfast/internal/repository/pack"
@@ -236,5 +238,90 @@ func TestIndexesThatDisagree(t *testing.T) {
 		g.prunings()
 		compare(t, readSet(t, g.r, kept), gardenSet(10*n, 10*n+1))
 		g.whole("repaired")
+	}
+}
+
+// TestASentenceWithoutAMark: the mark of sentenced packs is damaged. Backups do without
+// these packs, as with a mark, until a prune has put it right.
+func TestASentenceWithoutAMark(t *testing.T) {
+	t.Parallel()
+	g := newGarden(t, true)
+	kept := g.plant(gardenSet(1, 2))
+	packs := slices.Concat(packIDs(t, g)...)
+	if _, err := putRecord(t.Context(), g.r, kindSentence(), sentence{Version: recordVersion, Time: g.r.now(), Packs: packs}); err != nil {
+		t.Fatal(err)
+	}
+	again := g.plant(gardenSet(1, 2, 3))
+	g.prunings()
+	if left := names(t, g.b, "holdfast/"); len(left) != 0 {
+		t.Errorf("left %v", left)
+	}
+	compare(t, readSet(t, g.r, kept), gardenSet(1, 2))
+	compare(t, readSet(t, g.r, again), gardenSet(1, 2, 3))
+	g.whole("pruned")
+}
+
+// TestATakenNameIsLookedAt: a put that finds its name taken is done only when what is
+// there is the object: a store may have kept a part of it, and said that it failed.
+func TestATakenNameIsLookedAt(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		prefix string
+		junk   bool
+	}{{"data/", true}, {"index/", true}, {"snapshots/", true}, {"locks/", true}, {"data/", false}, {"snapshots/", false}} {
+		inner := mem.New()
+		r := newRepository(t, inner)
+		torn := &tornPut{Bucket: inner, prefix: c.prefix, junk: c.junk}
+		got := attemptOn(r.on(torn), gardenSet(1))
+		if c.junk != (got.err != nil) {
+			t.Errorf("%+v: error %v", c, got.err)
+		}
+		if got.err == nil {
+			compare(t, readSet(t, r, got.id), gardenSet(1))
+		}
+	}
+}
+
+// tornPut is told a second time what it has, or a part of it, already.
+type tornPut struct {
+	objstore.Bucket
+	prefix string
+	junk   bool
+}
+
+func (b *tornPut) Put(ctx context.Context, name string, data []byte) error {
+	if strings.HasPrefix(name, b.prefix) {
+		part := data
+		if b.junk {
+			part = data[:len(data)/2]
+		}
+		if err := b.Bucket.Put(ctx, name, part); err != nil {
+			return err
+		}
+	}
+	return b.Bucket.Put(ctx, name, data)
+}
+
+// TestATreeIsReadWhereItIs: an index object says of a directory that it lies where
+// another one lies.
+func TestATreeIsReadWhereItIs(t *testing.T) {
+	t.Parallel()
+	for range 8 { // which of two places is tried first is as good as chance
+		g := newGarden(t, false)
+		s := set{"a": directory(), "b": directory(), "a/x": file([]byte("x")), "b/y": file([]byte("y"))}
+		id := g.plant(s)
+		g.rename(func([]pack.Blob) {}, func(blobs []pack.Blob) { // each where the next one is
+			first := blobs[0]
+			for i := range blobs {
+				next := first
+				if i+1 < len(blobs) {
+					next = blobs[i+1]
+				}
+				blobs[i].Offset, blobs[i].Length, blobs[i].Raw = next.Offset, next.Length, next.Raw
+			}
+		})
+		compare(t, readSet(t, g.r, id), s)
+		g.prunings()
+		compare(t, readSet(t, g.r, id), s)
 	}
 }

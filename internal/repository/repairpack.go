@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/repository/hash"
 	"github.com/holdfast-backup/holdfast/internal/repository/index"
 	"github.com/holdfast-backup/holdfast/internal/repository/pack"
@@ -269,7 +270,8 @@ func (x *indexRepair) note(ctx context.Context) error {
 		if err := x.lock.mayWrite(); err != nil {
 			return err
 		}
-		if err := x.put(ctx, kindDamaged(), id, sealed); err != nil {
+		err = putObject(ctx, x.bucket, kindDamaged().name(id), kindDamaged().word, sealed)
+		if err != nil && holdfast.ErrorCode(err) != holdfast.CodeConflict { // somebody else has noted it
 			return err
 		}
 	}
