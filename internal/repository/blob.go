@@ -64,21 +64,34 @@ func (r *Repository) openBlob(l index.Location, sealed []byte) ([]byte, error) {
 // decodeData decompresses and verifies an opened data blob. The result lies in
 // content or in buf, which grows when it must and is returned.
 func decodeData(codec compress.Codec, l index.Location, content, buf []byte) (data, newBuf []byte, err error) {
-	data = content
-	if l.Raw != 0 {
-		if cap(buf) < int(l.Raw) {
-			buf = make([]byte, l.Raw)
-		}
-		n, err := codec.Decode(buf[:l.Raw], content)
-		if err != nil || n != int(l.Raw) {
-			return nil, buf, holdfast.Wrap(holdfast.CodeInvalid, err, "blob %s in pack %s does not decompress to %d bytes", l.ID, l.Pack, l.Raw)
-		}
-		data = buf[:n]
+	data, buf, err = decompress(codec, l, content, buf)
+	if err != nil {
+		return nil, buf, err
 	}
-	if hash.Sum(data) != l.ID {
-		return nil, buf, holdfast.Errorf(holdfast.CodeInvalid, "blob %s in pack %s is damaged: its content is not what its name says", l.ID, l.Pack)
+	return data, buf, verify(l, hash.Sum(data))
+}
+
+// decompress is decodeData without the look at the content.
+func decompress(codec compress.Codec, l index.Location, content, buf []byte) (data, newBuf []byte, err error) {
+	if l.Raw == 0 {
+		return content, buf, nil
 	}
-	return data, buf, nil
+	if cap(buf) < int(l.Raw) {
+		buf = make([]byte, l.Raw)
+	}
+	n, err := codec.Decode(buf[:l.Raw], content)
+	if err != nil || n != int(l.Raw) {
+		return nil, buf, holdfast.Wrap(holdfast.CodeInvalid, err, "blob %s in pack %s does not decompress to %d bytes", l.ID, l.Pack, l.Raw)
+	}
+	return buf[:n], buf, nil
+}
+
+// verify compares what a blob's content hashes to with its name.
+func verify(l index.Location, got hash.ID) error {
+	if got != l.ID {
+		return holdfast.Errorf(holdfast.CodeInvalid, "blob %s in pack %s is damaged: its content is not what its name says", l.ID, l.Pack)
+	}
+	return nil
 }
 
 // checkSize refuses data blobs that nobody writes.

@@ -103,6 +103,34 @@ func TestFetchGoesOn(t *testing.T) {
 	}
 }
 
+// TestFetchVerifiesEachBlob gives one blob after the other the bytes of its neighbour,
+// of the same size and sealed as well: only its name says that they are wrong. The place
+// that the index knows has the right ones.
+func TestFetchVerifiesEachBlob(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t, mem.New())
+	data := noise(10*blockSize+100, 1)
+	for at := 0; at < 5*blockSize; at += 8 { // half of the blobs are compressed
+		copy(data[at:], make([]byte, 4))
+	}
+	rd := newReader(t, r, backUp(t, r, set{"a": file(data)}))
+	for lying := range 9 {
+		f := &memFile{}
+		b := newBatch(rd)
+		err := rd.walk(t.Context(), rd.snapshot.Tree, "", 0, func(_ string, n node) (bool, error) {
+			return false, b.add(n, &engine.Target{Path: "a", Open: func() (engine.TargetFile, error) { return f, nil }})
+		})
+		if err != nil || len(b.blobs) != 11 {
+			t.Fatalf("%d blobs, error %v", len(b.blobs), err)
+		}
+		x, y := &b.blobs[lying], b.blobs[lying+1]
+		x.Pack, x.Offset, x.Length, x.Raw = y.Pack, y.Offset, y.Length, y.Raw
+		if err := b.run(t.Context()); err != nil || !bytes.Equal(f.data, data) {
+			t.Errorf("blob %d: %d bytes, error %v", lying, len(f.data), err)
+		}
+	}
+}
+
 // TestFetchReadsWhatIsSharedOnce: a block that many files hold comes once.
 func TestFetchReadsWhatIsSharedOnce(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package repository
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"runtime"
 	"slices"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/repository/compress"
+	"github.com/holdfast-backup/holdfast/internal/repository/hash"
 )
 
 // How packs are read: blobs side by side in one go, and small holes with them.
@@ -99,8 +101,16 @@ type filler struct {
 	*Reader
 	codec  compress.Codec
 	sealed []byte
-	raw    []byte
+	lanes  [hash.Lanes]lane
+	four   hash.Four
 	before []byte // what a place held
+}
+
+// lane is one of the blobs that are verified at once.
+type lane struct {
+	raw  []byte // memory for data
+	data []byte
+	err  error // why there is none
 }
 
 // fill reads one range and puts its blobs in place.
@@ -123,20 +133,69 @@ func (f *filler) fill(ctx context.Context, blobs []wantedBlob) error {
 	last := &needed[len(needed)-1]
 	sealed, err := f.repo.readRange(ctx, last.Pack, start, int64(last.Offset)+int64(last.Length)-start, f.sealed)
 	f.sealed = sealed
-	for i := range needed {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+	for len(needed) > 0 {
+		n := together(needed)
+		f.decode(needed[:n], sealed, start, err)
+		for i := range needed[:n] {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err := f.place(ctx, &needed[i], f.lanes[i].data, f.lanes[i].err); err != nil {
+				return needed[i].describe(err)
+			}
 		}
-		w := &needed[i]
-		var part []byte
-		if err == nil {
-			part = sealed[int64(w.Offset)-start:][:w.Length]
-		}
-		if err := f.place(ctx, w, part, err); err != nil {
-			return w.describe(err)
-		}
+		needed = needed[n:]
 	}
 	return nil
+}
+
+// together returns how many of the first blobs can be hashed at once.
+func together(blobs []wantedBlob) int {
+	size := blobs[0].Size()
+	if len(blobs) < hash.Lanes || size%sha256.BlockSize != 0 {
+		return 1
+	}
+	for i := range blobs[:hash.Lanes] {
+		if blobs[i].Size() != size {
+			return 1
+		}
+	}
+	return hash.Lanes
+}
+
+// decode opens, decompresses and verifies as many blobs as [together] says, into the
+// lanes. sealed begins at start in the pack; readErr is why it could not be read.
+func (f *filler) decode(blobs []wantedBlob, sealed []byte, start int64, readErr error) {
+	good := readErr == nil
+	for i := range blobs {
+		l, w := &f.lanes[i], &blobs[i]
+		l.data, l.err = nil, readErr
+		if readErr != nil {
+			continue
+		}
+		content, err := f.repo.openBlob(w.Location, sealed[int64(w.Offset)-start:][:w.Length])
+		if err == nil {
+			l.data, l.raw, err = decompress(f.codec, w.Location, content, l.raw)
+		}
+		l.err = err
+		good = good && err == nil && int64(len(l.data)) == w.Size()
+	}
+	if good && len(blobs) == hash.Lanes {
+		var data [hash.Lanes][]byte
+		for i := range data {
+			data[i] = f.lanes[i].data
+		}
+		f.four.Write(&data)
+		for i, id := range f.four.Finish() {
+			f.lanes[i].err = verify(blobs[i].Location, id)
+		}
+		return
+	}
+	for i := range blobs {
+		if l := &f.lanes[i]; l.err == nil {
+			l.err = verify(blobs[i].Location, hash.Sum(l.data))
+		}
+	}
 }
 
 // missing returns the places of the blob that do not hold it from before. Files
@@ -175,10 +234,9 @@ func (f *filler) held(w *wantedBlob, p place) (bool, error) {
 	return true, p.file.filled(int64(size))
 }
 
-// place verifies one blob and writes it everywhere it goes. readErr is why its
-// bytes could not be read; another copy of the blob may do.
-func (f *filler) place(ctx context.Context, w *wantedBlob, sealed []byte, readErr error) error {
-	data, err := f.decode(w, sealed, readErr)
+// place writes one blob everywhere it goes. err is why there is no content; another copy
+// of the blob may do.
+func (f *filler) place(ctx context.Context, w *wantedBlob, data []byte, err error) error {
 	if err != nil && holdfast.ErrorCode(err) == holdfast.CodeInvalid {
 		other, otherErr := f.repo.dataBlob(ctx, f.index, f.codec, w.ID)
 		if otherErr == nil && int64(len(other)) == w.Size() {
@@ -207,17 +265,4 @@ func (f *filler) place(ctx context.Context, w *wantedBlob, sealed []byte, readEr
 		}
 	}
 	return nil
-}
-
-func (f *filler) decode(w *wantedBlob, sealed []byte, readErr error) ([]byte, error) {
-	if readErr != nil {
-		return nil, readErr
-	}
-	content, err := f.repo.openBlob(w.Location, sealed)
-	if err != nil {
-		return nil, err
-	}
-	var data []byte
-	data, f.raw, err = decodeData(f.codec, w.Location, content, f.raw)
-	return data, err
 }

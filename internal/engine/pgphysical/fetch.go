@@ -146,13 +146,30 @@ func (r *restore) create(n engine.Node) (engine.TargetFile, error) {
 	if err != nil {
 		return nil, errors.Join(writeError(err, rel), f.Close())
 	}
-	return &created{File: f, report: r.req.Report}, nil
+	c := &created{File: f, report: r.req.Report}
+	if n.Size >= directFile {
+		if d, err := t.root.OpenFile(rel, os.O_WRONLY|directFlag, 0); err == nil { // many file systems cannot
+			c.direct = newDirect(d)
+		}
+	}
+	return c, nil
 }
 
-// created counts a file when it is closed.
+// created is a file that is written. It counts when it is closed.
 type created struct {
 	*os.File
+	direct *direct // nil: it can only be written through the cache
 	report engine.Report
+}
+
+// WriteAt writes large pieces past the page cache, where that can be.
+func (c *created) WriteAt(p []byte, offset int64) (int, error) {
+	n, err := c.direct.WriteAt(p, offset)
+	if err != nil || n == len(p) {
+		return n, err
+	}
+	m, err := c.File.WriteAt(p[n:], offset+int64(n))
+	return n + m, err
 }
 
 // Sync leaves it to syncTargets, which makes everything durable at once: a cluster
@@ -166,7 +183,7 @@ func (c *created) Sync() error {
 }
 
 func (c *created) Close() error {
-	err := c.File.Close()
+	err := errors.Join(c.direct.Close(), c.File.Close())
 	if err == nil {
 		c.report.Done(1, 0)
 	}
