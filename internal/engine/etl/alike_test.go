@@ -17,7 +17,7 @@ import (
 // file with others, a zone's name would shift the times behind it.
 func TestFilesAreReadAlike(t *testing.T) {
 	t.Parallel()
-	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	dwh := startServer(t)
 	root := t.TempDir()
 	cases := []struct{ typ, bad, good, want string }{
 		{"timestamptz", "2026-07-05 10:00:00 America/New_York", "2026-07-05 10:00:00", "2026-07-05 10:00:00+00"},
@@ -100,7 +100,7 @@ load: [{from: %s, connection: dwh, table: t%d, mode: replace}]
 // travel as text.
 func TestFieldsThatOnlyTheTargetKnows(t *testing.T) {
 	t.Parallel()
-	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	dwh := startServer(t)
 	dwh.Exec(t, "", "CREATE TABLE a (id int, p point, r int4range, x xml)")
 	root := t.TempDir()
 	write(t, filepath.Join(root, "a.csv"), "1,\"(1,2)\",\"[1,5)\",<a/>\n")

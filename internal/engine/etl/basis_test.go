@@ -7,7 +7,6 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine/etl"
-	"github.com/holdfast-backup/holdfast/internal/testkit"
 )
 
 // A counter says nothing about another target, or another column.
@@ -93,7 +92,7 @@ func TestCounterOfAChangedQuery(t *testing.T) {
 
 func TestFileCounterOfAnother(t *testing.T) {
 	t.Parallel()
-	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop := startServer(t)
 	shop.Exec(t, "", "CREATE TABLE a (id int PRIMARY KEY, at int NOT NULL); INSERT INTO a SELECT g, 100 - g FROM generate_series(1, 10) AS g")
 	const def = `
 extract: [{name: a, connection: shop, table: a, incremental: {strategy: column, column: id}}]

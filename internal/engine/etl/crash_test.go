@@ -45,12 +45,7 @@ const (
 // key that would hide a row that was loaded twice.
 func TestExactlyOnce(t *testing.T) {
 	t.Parallel()
-	p := startPair(t)
-	table := "CREATE TABLE a (id int, at timestamptz, s text)"
-	p.shop.Exec(t, "", table+`; INSERT INTO a SELECT g, 'epoch'::timestamptz + (g / 7) * interval '1 second', repeat('x', 100) || g FROM generate_series(1, 60000) AS g;
-		CREATE INDEX ON a (at, id)`)
-	p.dwh.Exec(t, "", table)
-	modes := []struct{ name, definition string }{
+	modes := []mode{
 		{"append", "\nextract: [{name: a, connection: shop, table: a}]\nload: [{from: a, connection: dwh, table: a}]\n"},
 		{"units", `
 extract: [{name: a, connection: shop, table: a, incremental: {strategy: column, column: at, tie: id}}]
@@ -72,15 +67,33 @@ extract: [{name: a, connection: shop, table: a}]
 load: [{from: a, connection: dwh, table: a}, {from: a, name: out, connection: lake, output: {path: a, format: csv}}]
 `},
 	}
-	p.dwh.Exec(t, "", "CREATE TABLE b (id int, at timestamptz, s text)")
+	for i, m := range modes {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			m.exactlyOnce(t, uint64(i), (*crashes+i)/len(modes))
+		})
+	}
+}
+
+// mode is a way to load.
+type mode struct{ name, definition string }
+
+// exactlyOnce cuts so many executions off.
+func (m mode) exactlyOnce(t *testing.T, seed uint64, crashes int) {
+	p := startPair(t)
+	const table = "(id int, at timestamptz, s text)"
+	p.shop.Exec(t, "", "CREATE TABLE a "+table+`; INSERT INTO a SELECT g, 'epoch'::timestamptz + (g / 7) * interval '1 second', repeat('x', 100) || g FROM generate_series(1, 60000) AS g;
+		CREATE INDEX ON a (at, id)`)
+	p.dwh.Exec(t, "", "CREATE TABLE a "+table+"; CREATE TABLE b "+table)
 	binary, root := ducktest.Binary(t), t.TempDir()
 	ends := map[string]int{} // how executions were cut off, and the last step that they came to
-	rng := rand.New(rand.NewPCG(crashSeed, 1))
+	rng := rand.New(rand.NewPCG(crashSeed, seed))
 	cuts := []cut{killed, terminated, frozen}
-	engineCuts := append(cuts, childless, childless)
+	if m.name == "engine" {
+		cuts = append(cuts, childless, childless)
+	}
 	done := 0
-	for round := 0; done < *crashes; round++ {
-		m := modes[round%len(modes)]
+	for round := 0; done < crashes; round++ {
 		p.dwh.Exec(t, "", "TRUNCATE a, b; DROP SCHEMA IF EXISTS holdfast_etl CASCADE")
 		c := child{
 			Shop: siteOf(p.shop, "shop"), DWH: siteOf(p.dwh, "dwh"), Execution: 1001, Roots: []string{root}, DuckBinary: binary,
@@ -92,11 +105,8 @@ load: [{from: a, connection: dwh, table: a}, {from: a, name: out, connection: la
 		for range 4 {
 			c.Fence += 2 // a frozen one is followed by the odd one
 			how := cuts[rng.IntN(len(cuts))]
-			if m.name == "engine" {
-				how = engineCuts[rng.IntN(len(engineCuts))]
-			}
 			ends[string(how)+" at "+c.cutOff(t, p, how, time.Duration(rng.Int64N(int64(220*time.Millisecond))))]++
-			if done++; done == *crashes {
+			if done++; done == crashes {
 				break
 			}
 		}

@@ -207,7 +207,7 @@ load: [{from: most, connection: dwh, table: most}]
 
 func TestEngineReadsFiles(t *testing.T) {
 	t.Parallel()
-	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	dwh := startServer(t)
 	dwh.Exec(t, "", "CREATE TABLE a (id bigint, s text, n numeric(10,2)); CREATE TABLE b (k text, n bigint)")
 	root := t.TempDir()
 	write(t, filepath.Join(root, "a.json"), `{"id": 1, "s": "x\n\"y\"", "n": 1.25}`+"\n"+`{"n": null, "id": 2, "more": true}`+"\n")

@@ -4,14 +4,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/holdfast-backup/holdfast/internal/testkit"
 )
 
 // Fields of types that are not read here passed as sound, and failed, or were no types.
 func TestFieldsThatTravelAsText(t *testing.T) {
 	t.Parallel()
-	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	dwh := startServer(t)
 	dwh.Exec(t, "", `CREATE TYPE mood AS ENUM ('good', 'bad')`)
 	root := t.TempDir()
 	values := []struct{ name, field, column, value string }{

@@ -36,7 +36,7 @@ func write(t testing.TB, name, content string) {
 
 func TestCSV(t *testing.T) {
 	t.Parallel()
-	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	dwh := startServer(t)
 	dwh.Exec(t, "", "CREATE TABLE a (id bigint, s text, n numeric(10,2), at timestamptz)")
 	root := t.TempDir()
 	dir := filepath.Join(root, "drop")
@@ -141,7 +141,7 @@ load: [{from: a, connection: dwh, table: a}]
 // A path that matches nothing may be mistyped.
 func TestNoFileMatches(t *testing.T) {
 	t.Parallel()
-	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	dwh := startServer(t)
 	dwh.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
 	root := t.TempDir()
 	order := func(mode string, log ...testkit.LogOption) engine.ETL {
@@ -171,7 +171,7 @@ load: [{from: a, connection: dwh, table: a, mode: `+mode+`}]
 
 func TestFetch(t *testing.T) {
 	t.Parallel()
-	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	dwh := startServer(t)
 	dwh.Exec(t, "", "CREATE TABLE a (id bigint)")
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the other host was asked") }))
 	defer other.Close()
@@ -243,7 +243,7 @@ load: [{from: a, connection: dwh, table: a, mode: replace}]
 
 func TestAllRejected(t *testing.T) {
 	t.Parallel()
-	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	dwh := startServer(t)
 	dwh.Exec(t, "", "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (7)")
 	root := t.TempDir()
 	write(t, filepath.Join(root, "a.csv"), "x\ny\n")

@@ -21,9 +21,17 @@ import (
 // pair is a server to read from and one to load into.
 type pair struct{ shop, dwh *testkit.Postgres }
 
+// servers are what the tests of the package take in turn.
+var servers testkit.Servers
+
+func startServer(t testing.TB) *testkit.Postgres {
+	t.Helper()
+	return servers.Take(t)
+}
+
 func startPair(t testing.TB) pair {
 	t.Helper()
-	return pair{testkit.StartPostgres(t, testkit.PostgresOptions{}), testkit.StartPostgres(t, testkit.PostgresOptions{})}
+	return pair{startServer(t), startServer(t)}
 }
 
 func siteOf(p *testkit.Postgres, slug string) engine.Site {
@@ -90,7 +98,7 @@ func wantError(t testing.TB, err error, code holdfast.Code, words ...string) {
 func same(t testing.TB, a *testkit.Postgres, asql string, b *testkit.Postgres, bsql string) {
 	t.Helper()
 	hash := func(p *testkit.Postgres, sql string) string {
-		return strings.Join(p.Rows(t, "", "SELECT count(*), coalesce(md5(string_agg(h, '' ORDER BY h)), '') FROM (SELECT md5(q::text) AS h FROM ("+sql+") AS q) AS r")[0], " ")
+		return strings.Join(p.Rows(t, "", "SELECT count(*), sum(hashtextextended(q::text, 1)), sum(hashtextextended(q::text, 2)) FROM ("+sql+") AS q")[0], " ")
 	}
 	if got, want := hash(b, bsql), hash(a, asql); got != want {
 		t.Errorf("%s: got %s, want %s", bsql, got, want)
@@ -133,7 +141,9 @@ type child struct {
 func TestMain(m *testing.M) {
 	text := os.Getenv(childEnv)
 	if text == "" {
-		os.Exit(m.Run())
+		code := m.Run()
+		servers.Close()
+		os.Exit(code)
 	}
 	var c child
 	if err := json.Unmarshal([]byte(text), &c); err != nil {

@@ -48,7 +48,7 @@ load: [{from: `+from+`, connection: dwh, table: a, mode: `+mode+`}]
 // A version of an output is one unit, whatever batch says.
 func TestOutputIsOneUnit(t *testing.T) {
 	t.Parallel()
-	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop := startServer(t)
 	shop.Exec(t, "", "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 1000)")
 	req := toFiles(t, shop, t.TempDir(), `
 batch: {rows: 10}
@@ -189,7 +189,7 @@ load: [{name: l`+strconv.Itoa(i)+`, from: x, connection: dwh, table: a}]
 // What a worker holds of rejected rows has no name that could outlive it.
 func TestRejectsHaveNoName(t *testing.T) {
 	t.Parallel()
-	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	dwh := startServer(t)
 	dwh.Exec(t, "", "CREATE TABLE a (id int)")
 	root, temp := t.TempDir(), t.TempDir()
 	write(t, filepath.Join(root, "a.csv"), "1\nsecret\n")
@@ -263,7 +263,7 @@ func TestNamesOfObjects(t *testing.T) {
 // A line that is no JSON is a row like any other that cannot be read.
 func TestBadJSON(t *testing.T) {
 	t.Parallel()
-	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	dwh := startServer(t)
 	dwh.Exec(t, "", "CREATE TABLE a (id int, s text)")
 	root := t.TempDir()
 	write(t, filepath.Join(root, "a.json"), "{\"id\": 1, \"s\": \"x\"}\n{\"id\": 2\n{\"id\": \"three\"}\n{\"id\": 4}\n")

@@ -71,7 +71,7 @@ func entries(t *testing.T, dir string) string {
 
 func TestOutputCSV(t *testing.T) {
 	t.Parallel()
-	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop := startServer(t)
 	shop.Exec(t, "", "CREATE TABLE a (id int, s text); INSERT INTO a VALUES (1, 'x'), (2, ''), (3, NULL), (4, E'a,\"b\"\\nc')")
 	root := t.TempDir()
 	def := `
@@ -178,7 +178,7 @@ load: [{from: a, connection: lake, output: {path: out/a, format: csv, max_kept: 
 // What counts as an error leaves the good version where it is.
 func TestOutputEmpty(t *testing.T) {
 	t.Parallel()
-	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop := startServer(t)
 	shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1), (2)")
 	root := t.TempDir()
 	req := toFiles(t, shop, root, "\nempty: error\nextract: [{name: a, connection: shop, table: a}]\nload: [{from: a, connection: lake, output: {path: a, format: csv, max_kept: 1}}]\n")
@@ -195,7 +195,7 @@ func TestOutputEmpty(t *testing.T) {
 // there no more than before.
 func TestOutputStaysBelowItsRoot(t *testing.T) {
 	t.Parallel()
-	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop := startServer(t)
 	shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
 	root, outside := t.TempDir(), t.TempDir()
 	req := toFiles(t, shop, root, "\nextract: [{name: a, connection: shop, table: a}]\nload: [{from: a, connection: lake, output: {path: a, format: csv}}]\n")
@@ -225,7 +225,7 @@ func TestOutputStaysBelowItsRoot(t *testing.T) {
 // write the version, and thaws it.
 func TestOutputThawed(t *testing.T) {
 	t.Parallel()
-	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop := startServer(t)
 	shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
 	for _, step := range []string{"locked", "loaded", "booked"} {
 		t.Run(step, func(t *testing.T) {
@@ -258,7 +258,7 @@ func TestOutputThawed(t *testing.T) {
 // Parquet has no infinite dates and times, whoever writes it.
 func TestOutputParquetInfinity(t *testing.T) {
 	t.Parallel()
-	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop := startServer(t)
 	n := holdfast.ExecutionID(0)
 	for _, c := range []struct{ value, want string }{
 		{"date 'infinity'", "infinity is no date of Parquet"},
@@ -286,7 +286,7 @@ func TestOutputParquetInfinity(t *testing.T) {
 
 func TestOutputParquet(t *testing.T) {
 	t.Parallel()
-	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop := startServer(t)
 	shop.Exec(t, "", manyTypes)
 	shop.Exec(t, "", orders(3000))
 	shop.Exec(t, "", "INSERT INTO orders (id) VALUES (0); INSERT INTO orders (id, p, q, at, d) VALUES (-1, -12345.678901, -1e20, '0044-03-15 BC', '0044-03-15 BC')")
@@ -334,7 +334,7 @@ func TestOutputParquet(t *testing.T) {
 // begun to write, and thaws it: also when another one is writing by then.
 func TestOutputReleased(t *testing.T) {
 	t.Parallel()
-	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop := startServer(t)
 	shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
 	for _, step := range []string{"locked", "loaded", "booked"} {
 		root := t.TempDir()
@@ -372,7 +372,7 @@ func TestOutputReleased(t *testing.T) {
 // A counter that a person sets is kept, or refused: never taken and lost.
 func TestOutputSetCounter(t *testing.T) {
 	t.Parallel()
-	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop := startServer(t)
 	shop.Exec(t, "", "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 10)")
 	root := t.TempDir()
 	req := toFiles(t, shop, root, "\nextract: [{name: a, connection: shop, table: a, incremental: {strategy: column, column: id}}]\nload: [{from: a, connection: lake, output: {path: a, format: csv}}]\n")
@@ -423,7 +423,7 @@ func TestOutputSetCounter(t *testing.T) {
 // after the other has committed. The other's number may be the lower one.
 func TestOutputTakenOver(t *testing.T) {
 	t.Parallel()
-	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop := startServer(t)
 	shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
 	number := 0
 	for _, step := range []string{"claim", "locked", "loaded", "booked"} {
@@ -485,7 +485,7 @@ func (p *process) until(step string) {
 // are removed as the error says.
 func TestOutputClaimsDamaged(t *testing.T) {
 	t.Parallel()
-	shop := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	shop := startServer(t)
 	shop.Exec(t, "", "CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
 	root := t.TempDir()
 	order := func(e holdfast.ExecutionID) engine.ETL {

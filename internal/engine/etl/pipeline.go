@@ -9,6 +9,7 @@
 package etl
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,9 @@ type Config struct {
 	DuckBinary string
 	// TempDir holds what an execution fetches and spills. Empty: the system's.
 	TempDir string
+	// Backoff is how long a service waits after a failed round; the next in a row wait
+	// twice as long each. 0: a second.
+	Backoff time.Duration
 	// Step is called at points at which a test may end the process, with their
 	// names. Nil in production.
 	Step func(name string)
@@ -52,6 +56,7 @@ type Config struct {
 type Pipeline struct {
 	duckBinary string
 	tempDir    string
+	backoff    time.Duration
 	step       func(name string)
 }
 
@@ -62,7 +67,7 @@ func New(c Config) *Pipeline {
 	if c.Step == nil {
 		c.Step = func(string) {}
 	}
-	return &Pipeline{duckBinary: c.DuckBinary, tempDir: c.TempDir, step: c.Step}
+	return &Pipeline{duckBinary: c.DuckBinary, tempDir: c.TempDir, backoff: cmp.Or(c.Backoff, firstBackoff), step: c.Step}
 }
 
 // Run does one execution to its end.

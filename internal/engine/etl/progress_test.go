@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/holdfast-backup/holdfast/internal/engine/enginetest"
-	"github.com/holdfast-backup/holdfast/internal/testkit"
 )
 
 // totals is a report that remembers what each total was of what was done.
@@ -84,7 +83,7 @@ func TestProgressOfLargeRows(t *testing.T) {
 
 func TestProgressOfFiles(t *testing.T) {
 	t.Parallel()
-	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	dwh := startServer(t)
 	dwh.Exec(t, "", "CREATE TABLE a (id int, s text)")
 	root := t.TempDir()
 	line := "7," + strings.Repeat("x", 997) + "\n"

@@ -12,7 +12,7 @@ import (
 // What ended with rejected rows named neither a table that has them nor a reason.
 func TestRejectsAreNamed(t *testing.T) {
 	t.Parallel()
-	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	dwh := startServer(t)
 	dwh.Exec(t, "", "CREATE TABLE a (id int PRIMARY KEY)")
 	root := t.TempDir()
 	write(t, filepath.Join(root, "a.csv"), "1\nx\ny\n4\n")

@@ -49,7 +49,7 @@ func setBooks(t *testing.T, dwh *testkit.Postgres, value string) {
 // A counter forgets no file that is there, however many there are.
 func TestManyFiles(t *testing.T) {
 	t.Parallel()
-	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	dwh := startServer(t)
 	dwh.Exec(t, "", "CREATE TABLE a (id int)")
 	root, at := t.TempDir(), time.Now().Add(-24*time.Hour).UTC().Truncate(time.Second)
 	put := func(i int) {
@@ -115,7 +115,7 @@ func TestManyFiles(t *testing.T) {
 // A person writes times with the offset of his own clock.
 func TestSeenOffset(t *testing.T) {
 	t.Parallel()
-	dwh := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	dwh := startServer(t)
 	dwh.Exec(t, "", "CREATE TABLE a (id int)")
 	root := t.TempDir()
 	write(t, filepath.Join(root, "f.csv"), "1\n")

@@ -56,7 +56,7 @@ func (e *execution) serve(ctx context.Context) error {
 			if lasting >= maxFailures {
 				return giveUp(err)
 			}
-			pause = backOff(failed)
+			pause = e.p.backOff(failed)
 			e.roundFailed(ctx, err, failed, pause)
 		}
 		if failed == 0 {
@@ -69,8 +69,8 @@ func (e *execution) serve(ctx context.Context) error {
 }
 
 // backOff is how long a service waits after so many failed rounds in a row.
-func backOff(failed int) time.Duration {
-	pause := firstBackoff
+func (p *Pipeline) backOff(failed int) time.Duration {
+	pause := p.backoff
 	for range failed - 1 {
 		pause = min(2*pause, maxBackoff)
 	}

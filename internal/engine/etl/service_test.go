@@ -27,12 +27,17 @@ type served struct {
 // serve starts a service. It is ended with the test at the latest.
 func serve(t *testing.T, ctx context.Context, req engine.ETL) *served {
 	t.Helper()
+	return serveWith(t, ctx, etl.Config{}, req)
+}
+
+func serveWith(t *testing.T, ctx context.Context, c etl.Config, req engine.ETL) *served {
+	t.Helper()
 	s := &served{stop: make(chan struct{}), rounds: make(chan struct{}, 10_000), changed: make(chan map[string]string), ended: make(chan error, 1)}
 	req.Stop, req.Changed = s.stop, s.changed
 	req.Round = func() { s.rounds <- struct{}{} }
 	go func() {
 		var err error
-		s.res, err = etl.New(etl.Config{}).Run(ctx, req)
+		s.res, err = etl.New(c).Run(ctx, req)
 		s.ended <- err
 	}()
 	return s
@@ -166,16 +171,16 @@ func TestServiceWaits(t *testing.T) {
 	report := &enginetest.Report{}
 	req := p.order(t, service, testkit.Expect("round failed, and is tried again"))
 	req.Report = report
-	s := serve(t, t.Context(), req)
+	s := serveWith(t, t.Context(), etl.Config{Backoff: 300 * time.Millisecond}, req)
 	s.wait(t, p.dwh, "SELECT count(*) FROM a", "100")
 	p.dwh.Stop(t, testkit.Fast)
-	phase(t, report, regexp.MustCompile("^retry in 16s, after 5 failed rounds: "))
+	phase(t, report, regexp.MustCompile("^retry in 4.8s, after 5 failed rounds: "))
 	p.dwh.Start(t)
 	phase(t, report, regexp.MustCompile("^wait$"))
 
 	p.dwh.Exec(t, "", "ALTER TABLE a ADD CHECK (v < 1000)")
 	p.shop.Exec(t, "", "INSERT INTO a SELECT g, g FROM generate_series(101, 1000) AS g")
-	phase(t, report, regexp.MustCompile("^retry in 2s, after 2 failed rounds: .*check constraint"))
+	phase(t, report, regexp.MustCompile("^retry in 600ms, after 2 failed rounds: .*check constraint"))
 	if done, _, _, _ := report.Counts(); done != 100 {
 		t.Errorf("rows done: got %d, want the 100 that are committed", done)
 	}
@@ -203,7 +208,7 @@ func TestServiceComesBackAndGivesUp(t *testing.T) {
 	s := serve(t, t.Context(), req)
 	s.wait(t, p.dwh, count, "1")
 	p.shop.Stop(t, testkit.Fast)
-	phase(t, report, regexp.MustCompile("^retry in 1s, after a failed round: .*cannot be reached"))
+	phase(t, report, regexp.MustCompile("^retry in 1s, after a failed round: .*(cannot be reached|is shutting down)"))
 	p.shop.Start(t)
 	p.shop.Exec(t, "", "INSERT INTO a VALUES (2, 2)")
 	s.wait(t, p.dwh, count, "2")

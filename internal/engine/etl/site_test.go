@@ -5,13 +5,12 @@ import (
 	"testing"
 
 	"github.com/holdfast-backup/holdfast/internal/engine/etl"
-	"github.com/holdfast-backup/holdfast/internal/testkit"
 )
 
 // TestSiteTest is of users with few rights: none is told to get those of a backup,
 // and what the FIX says is enough.
 func TestSiteTest(t *testing.T) {
-	p := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	p := startServer(t)
 	p.Exec(t, "", `CREATE ROLE reader LOGIN; CREATE ROLE "the loader" LOGIN; CREATE ROLE other LOGIN;
 		CREATE TABLE orders (id int, secret text); GRANT SELECT (id) ON orders TO reader; CREATE TABLE hidden (id int)`)
 	look := func(user string) (ok bool, all string) {
