@@ -325,3 +325,27 @@ func TestATreeIsReadWhereItIs(t *testing.T) {
 		compare(t, readSet(t, g.r, id), s)
 	}
 }
+
+// TestTheDeadOfTheFuture: a prune noted a dead holder's lock by a clock that was years
+// ahead. With the clock put right, its packs do not wait for years.
+func TestTheDeadOfTheFuture(t *testing.T) {
+	t.Parallel()
+	g := newGarden(t, false)
+	gone := g.plant(gardenSet(1, 2))
+	w := g.writer() // never heard of again
+	t.Cleanup(func() { _ = w.Close() })
+	g.forget(gone)
+	g.prune()
+	refreshLock(t, w)
+	ahead := &timeMachine{}
+	ahead.pass(1000 * 24 * time.Hour)
+	if _, err := g.on(g.b, ahead).Prune(t.Context(), g.options()); err != nil { // notes that the lock is a new one
+		t.Fatal(err)
+	}
+	g.clock.pass(25 * time.Hour)
+	g.prune()
+	g.clock.pass(time.Hour)
+	if got := g.prune(); len(got.Locks) != 1 || counts(got.Deleted) != "2" {
+		t.Errorf("got %+v", got)
+	}
+}

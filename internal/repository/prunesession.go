@@ -100,7 +100,7 @@ func (s seen) renew(locks []heldLock, now time.Time) (out seen, dead []hash.ID) 
 		}
 		i := slices.IndexFunc(s.Sessions, func(o session) bool { return o.same(l.body) })
 		switch {
-		case i >= 0 && s.Sessions[i].Lock == l.id:
+		case i >= 0 && s.Sessions[i].Lock == l.id && !s.Sessions[i].Noted.After(now): // or the clock was wrong
 			out.Sessions = append(out.Sessions, s.Sessions[i])
 		case i >= 0 || l.body.Holder == "":
 			out.Sessions = append(out.Sessions, newSession(l, now))
