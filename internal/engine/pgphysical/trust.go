@@ -121,6 +121,10 @@ func (b *backup) distrust() string {
 		return "the data directory was restored, or replaced, after the base was taken"
 	case wentBack(r.Began, r.Ended) || wentBack(r.Ended, b.reading.Began):
 		return "the clock has gone back since the base was taken"
+	case r.Ended.Boot != b.reading.Began.Boot:
+		// After a power cut a file may have newer content than its times say, and a clock
+		// that was behind for a while, or is another machine's, does not show.
+		return "the machine was started anew since the base was taken, or is another one"
 	case b.future != "":
 		return fmt.Sprintf("the clock has gone back: %s was changed at a time that is still to come", b.future)
 	case b.start <= pg.LSN(facts.StopLSN):

@@ -128,6 +128,7 @@ func TestDistrust(t *testing.T) {
 			func(b *backup) { b.base.Result.Reading.Ended.Time = at.Add(time.Second) }, "clock has gone back",
 		},
 		"a server put back to a moment":        {func(b *backup) { b.start = 899 }, "has gone back to 0/383, behind the end of the base, 0/384"},
+		"a machine that was started anew":      {func(b *backup) { b.reading.Began.Boot = "b" }, "started anew"},
 		"a damaged base":                       {func(b *backup) { b.base.Result.Damaged = "1 page" }, "the base is damaged"},
 		"a directory on a network file system": {func(b *backup) { b.foreign = "/x lies on NFS" }, "/x lies on NFS"},
 		"a file of the future":                 {func(b *backup) { b.future = "base/5/1" }, "base/5/1 was changed at a time that is still to come"},
