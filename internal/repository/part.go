@@ -12,10 +12,10 @@ import (
 // only those that have changed are. Parts compress worse, and each costs about 150 bytes
 // of pack, index and tree: docs/adr/0013-blocks-in-parts.md says what was measured.
 const (
-	partSize = 32 << 10
+	partSize = 16 << 10
 	maxParts = blockSize / partSize
 	// maxCut is how many blobs the index may have for more blocks to be cut: a block in
-	// parts takes 16 times the memory of one that is whole.
+	// parts takes 32 times the memory of one that is whole.
 	maxCut = 4 << 20
 	// probeMisses is how many blocks in a row may have no known part before only every
 	// probeEvery-th is looked at.
