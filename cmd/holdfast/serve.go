@@ -130,7 +130,7 @@ func pipelines(c config.Config) map[holdfast.Engine]engine.Pipeline {
 		}
 	}
 	return map[holdfast.Engine]engine.Pipeline{
-		holdfast.EngineETL: etl.New(etl.Config{DuckBinary: duck, TempDir: filepath.Join(c.State, tempName)}),
+		holdfast.EngineETL: etl.New(etl.Config{DuckBinary: duck, TempDir: filepath.Join(c.State, tempName), Memory: c.Worker.ETLMemory}),
 	}
 }
 
@@ -375,7 +375,7 @@ func workerConfig(c config.Config, log *slog.Logger) worker.Config {
 	return worker.Config{
 		Slots: c.Worker.Slots, Version: versionText(), Engines: engines(), Pipelines: pipelines(c), OpenBucket: openPlace(log),
 		ServiceSlots: c.Worker.ServiceSlots, RestoreRoots: c.Worker.RestoreRoots, ETLRoots: c.Worker.ETLRoots,
-		Hostname: host, Drain: c.Worker.Drain, Log: log,
+		Hostname: host, Drain: c.Worker.Drain, Log: log, MaintenanceKey: c.Worker.MaintenanceAccessKey, MaintenanceSecret: c.Worker.MaintenanceSecretKey,
 	}
 }
 

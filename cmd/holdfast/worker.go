@@ -56,7 +56,7 @@ func (a *app) workerCommand() *cobra.Command {
 	f.StringVar(&tokenFile, "join-file", "", "`file` that holds that token")
 	f.StringVar(&name, "name", "", "`name` of the worker (default: the machine's, unless the invitation names it)")
 	flags.add(cmd)
-	cmd.AddCommand(a.workerListCommand(), a.workerInviteCommand(), &cobra.Command{
+	cmd.AddCommand(a.workerListCommand(), a.workerInviteCommand(), a.workerMaintenanceCommand(), &cobra.Command{
 		Use: "remove WORKER", Short: "Remove a worker and cut it off", Args: args(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
@@ -175,11 +175,7 @@ func (a *app) workerListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.print(workers, "ID NAME HOSTS POOLS SLOTS MAINTENANCE SEEN", func(row func(...any)) {
-				for _, w := range workers {
-					row(w.ID, w.Name, w.Hosts, w.Pools, w.Slots, w.Maintenance, w.Seen)
-				}
-			})
+			return a.printWorkers(workers, workers...)
 		},
 	}
 }

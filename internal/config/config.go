@@ -31,6 +31,8 @@ const (
 	masterKeyName = "master.key"    // in the state directory
 	socketName    = "holdfast.sock" // in the state directory
 	maxSlots      = 1024
+	minETLMemory  = 64 << 20 // the least that the engine works with
+	maxETLMemory  = 1 << 40
 	maxDrain      = time.Hour
 	minGrace      = time.Minute // a busy server is late by seconds
 	maxGrace      = 7 * 24 * time.Hour
@@ -87,12 +89,19 @@ func (t TLS) Enabled() bool { return t.SelfSigned || t.Cert != "" }
 
 // Worker is what a worker is given, inside serve or alone.
 type Worker struct {
-	Name         string        `koanf:"name"`          // empty: the machine's
-	Slots        int           `koanf:"slots"`         // executions at once, but for those of service ETLs
-	ServiceSlots int           `koanf:"service_slots"` // service ETLs at once, beside them; 0: none
-	RestoreRoots []string      `koanf:"restore_roots"` // directories below which a restore may write
-	ETLRoots     []string      `koanf:"etl_roots"`     // directories below which an ETL may read and write files
-	Drain        time.Duration `koanf:"drain"`         // how long running work may go on after a request to end
+	Name         string   `koanf:"name"`          // empty: the machine's
+	Slots        int      `koanf:"slots"`         // executions at once, but for those of service ETLs
+	ServiceSlots int      `koanf:"service_slots"` // service ETLs at once, beside them; 0: none
+	RestoreRoots []string `koanf:"restore_roots"` // directories below which a restore may write
+	ETLRoots     []string `koanf:"etl_roots"`     // directories below which an ETL may read and write files
+	// ETLMemory is the most that the transform process of one ETL execution gets; 0: a
+	// quarter of what the machine has.
+	ETLMemory holdfast.Size `koanf:"etl_memory"`
+	Drain     time.Duration `koanf:"drain"` // how long running work may go on after a request to end
+	// MaintenanceAccessKey and its secret are for what a worker that is marked for
+	// maintenance deletes in object stores; empty: as the repository is reached.
+	MaintenanceAccessKey string          `koanf:"maintenance_access_key"`
+	MaintenanceSecretKey holdfast.Secret `koanf:"maintenance_secret_key"`
 }
 
 // What becomes of a scheduled run that meets a job of a higher priority.
@@ -230,6 +239,9 @@ func (w Worker) validate() error {
 	}
 	if w.ServiceSlots < 0 || w.ServiceSlots > maxSlots {
 		return holdfast.Errorf(holdfast.CodeInvalid, "worker.service_slots %d is out of range", w.ServiceSlots).WithHint("use 0 to %d", maxSlots)
+	}
+	if w.ETLMemory != 0 && (w.ETLMemory < minETLMemory || w.ETLMemory > maxETLMemory) {
+		return holdfast.Errorf(holdfast.CodeInvalid, "worker.etl_memory of %d bytes is out of range", w.ETLMemory).WithHint("use 64MiB to 1TiB, or leave it out")
 	}
 	if w.Drain < 0 || w.Drain > maxDrain {
 		return holdfast.Errorf(holdfast.CodeInvalid, "worker.drain %s is out of range", w.Drain).WithHint("use 0s to %s", maxDrain)

@@ -96,7 +96,7 @@ func loadFile(k *koanf.Koanf, path string) error {
 		case "token":
 			return holdfast.Errorf(holdfast.CodeInvalid, "%s holds a token", path).
 				WithHint("a token does not belong in a file that others may read: use HOLDFAST_TOKEN or --token-file")
-		case "s3.secret_key", "s3.session_token":
+		case "s3.secret_key", "s3.session_token", "worker.maintenance_secret_key":
 			return holdfast.Errorf(holdfast.CodeInvalid, "%s holds the secret %s", path, key).
 				WithHint("it does not belong in a file that others may read: use %s", envName(key))
 		}

@@ -90,6 +90,7 @@ const (
 	opWorkers          Operation = "Workers"
 	opInviteWorker     Operation = "InviteWorker"
 	opRemoveWorker     Operation = "RemoveWorker"
+	opSetMaintenance   Operation = "SetMaintenance"
 	opEvents           Operation = "Events"
 	opSiteEvents       Operation = "SiteEvents"
 	opAccount          Operation = "Account"
@@ -272,11 +273,12 @@ var rules = map[Operation]rule{
 	opDeleteJobAndSets: {holdfast.RoleAdmin, scopeTarget},
 	opDeleteJobAndLast: {holdfast.RoleAdmin, scopeTarget},
 
-	opWorkers:      {holdfast.RoleReader, scopeAccount},
-	opInviteWorker: {holdfast.RoleAdmin, scopeAccount},
-	opRemoveWorker: {holdfast.RoleAdmin, scopeAccount},
-	opEvents:       {holdfast.RoleReader, scopeAccount},
-	opSiteEvents:   {holdfast.RoleReader, scopeTarget},
+	opWorkers:        {holdfast.RoleReader, scopeAccount},
+	opInviteWorker:   {holdfast.RoleAdmin, scopeAccount},
+	opRemoveWorker:   {holdfast.RoleAdmin, scopeAccount},
+	opSetMaintenance: {holdfast.RoleAdmin, scopeAccount},
+	opEvents:         {holdfast.RoleReader, scopeAccount},
+	opSiteEvents:     {holdfast.RoleReader, scopeTarget},
 }
 
 // target is what an operation is about.

@@ -449,6 +449,10 @@ func operations() map[string]operation {
 			_, err := r.svc.Protect(ctx, a, holdfast.SetID(id), service.Protection{On: true})
 			return err
 		}},
+		"SetMaintenance": {admin, whole, newWorker, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			_, err := r.svc.SetMaintenance(ctx, a, holdfast.WorkerID(id), true)
+			return err
+		}},
 		"ConfirmSet": {admin, target, newSet, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
 			_, err := r.svc.ConfirmSet(ctx, a, holdfast.SetID(id))
 			return err

@@ -379,12 +379,10 @@ func (im *importer) site(ctx context.Context, f FoundSet) (*importSite, error) {
 		return nil, err
 	}
 	if err := placeFree(ctx, im.tx, row); err != nil {
-		switch holdfast.ErrorCode(err) {
-		case holdfast.CodeConflict, holdfast.CodeInvalid: // something else stands there on this machine
-			row.DataDir = ""
-		default:
+		if code := holdfast.ErrorCode(err); code != holdfast.CodeConflict && code != holdfast.CodeInvalid {
 			return nil, err
 		}
+		row.DataDir = "" // something else stands there on this machine
 	}
 	site := &importSite{Site: row}
 	im.sites[f.SiteSlug] = site

@@ -102,6 +102,9 @@ func (w *Worker) command(ctx context.Context, c wire.Command) (wire.Answer, erro
 			Site: siteOf(*c.Site, secrets.Site), Installation: c.Installation, Execution: c.Execution, Fence: c.Fence, Report: &progress{}, Log: w.log,
 		})
 	case wire.CommandReap:
+		if w.cfg.MaintenanceKey != "" && secrets.Access.AccessKey != "" {
+			secrets.Access.AccessKey, secrets.Access.SecretKey, secrets.Access.SessionToken = w.cfg.MaintenanceKey, w.cfg.MaintenanceSecret, holdfast.Secret{}
+		}
 		repo, err := w.openRepository(ctx, *c.Repository, secrets, nil)
 		if err != nil {
 			return wire.Answer{}, err

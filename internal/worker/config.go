@@ -63,6 +63,10 @@ type Config struct {
 	// empty: none may.
 	ETLRoots []string
 	Hostname string // stands in snapshots
+	// MaintenanceKey is who the worker is at object stores when it deletes; empty: who
+	// the order says.
+	MaintenanceKey    string
+	MaintenanceSecret holdfast.Secret
 	// Drain is how long running work may go on when Run's context has ended;
 	// then it is handed back. Zero: it is handed back at once.
 	Drain time.Duration

@@ -56,6 +56,7 @@ type rig struct {
 	t     *testing.T
 	dir   string // of everything; it belongs to the user that PostgreSQL runs as
 	state string
+	env   []string // of every command, besides what names the state directory
 	serve *process
 }
 
@@ -79,7 +80,7 @@ func (r *rig) command(args ...string) *exec.Cmd {
 	cmd := testkit.Command(r.t, binary, args...)
 	cmd.Dir = r.dir
 	cmd.Env = slices.DeleteFunc(cmd.Env, func(s string) bool { return strings.HasPrefix(s, "HOLDFAST_") })
-	cmd.Env = append(cmd.Env, "HOLDFAST_STATE="+r.state)
+	cmd.Env = append(append(cmd.Env, "HOLDFAST_STATE="+r.state), r.env...)
 	return cmd
 }
 

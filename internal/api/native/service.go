@@ -116,6 +116,7 @@ type Service interface {
 
 	Workers(ctx context.Context, actor holdfast.Actor) ([]holdfast.Worker, error)
 	InviteWorker(ctx context.Context, actor holdfast.Actor, in service.Invite) (holdfast.Secret, error)
+	SetMaintenance(ctx context.Context, actor holdfast.Actor, id holdfast.WorkerID, on bool) (holdfast.Worker, error)
 	RemoveWorker(ctx context.Context, actor holdfast.Actor, id holdfast.WorkerID) error
 
 	Events(ctx context.Context, actor holdfast.Actor, after holdfast.EventID, limit int) ([]holdfast.Event, error)

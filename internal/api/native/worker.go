@@ -49,7 +49,8 @@ func (n names) worker(w holdfast.Worker) Worker {
 	return out
 }
 
-type workerPath struct {
+// WorkerPath names a worker in a path.
+type WorkerPath struct {
 	Worker string `path:"worker" doc:"Id or name"`
 }
 
@@ -70,14 +71,42 @@ func (a *api) registerWorkers() {
 		id: "invite-worker", method: http.MethodPost, path: "/workers/invitations", tag: "workers", status: http.StatusCreated,
 		summary: "Create a token with which one worker joins",
 	}, a.invite)
+	register(a, operation{
+		id: "set-maintenance", method: http.MethodPut, path: "/workers/{worker}/maintenance", tag: "workers",
+		summary: "Mark a worker for maintenance, or not any more: only such a worker deletes in repositories",
+	}, a.maintenance)
 	register(a, operation{id: "remove-worker", method: http.MethodDelete, path: "/workers/{worker}", tag: "workers", summary: "Remove a worker and cut it off"},
-		func(ctx context.Context, actor holdfast.Actor, in *workerPath) (*none, error) {
+		func(ctx context.Context, actor holdfast.Actor, in *WorkerPath) (*none, error) {
 			w, err := a.worker(ctx, actor, in.Worker)
 			if err != nil {
 				return nil, err
 			}
 			return &none{}, a.Service.RemoveWorker(ctx, actor, w.ID)
 		})
+}
+
+// Maintenance says whether a worker may delete in repositories.
+type Maintenance struct {
+	On bool `json:"on"`
+}
+
+func (a *api) maintenance(ctx context.Context, actor holdfast.Actor, in *struct {
+	WorkerPath
+	Body Maintenance
+},
+) (*output[Worker], error) {
+	w, err := a.worker(ctx, actor, in.Worker)
+	if err != nil {
+		return nil, err
+	}
+	if w, err = a.Service.SetMaintenance(ctx, actor, w.ID, in.Body.On); err != nil {
+		return nil, err
+	}
+	n, err := a.names(ctx, actor)
+	if err != nil {
+		return nil, err
+	}
+	return &output[Worker]{Body: n.worker(w)}, nil
 }
 
 func (a *api) invite(ctx context.Context, actor holdfast.Actor, in *struct{ Body NewInvitation }) (*output[Invitation], error) {

@@ -276,6 +276,11 @@ func (c *Client) InviteWorker(ctx context.Context, in native.NewInvitation) (nat
 	return call[native.Invitation](ctx, c, post(in, "workers", "invitations"))
 }
 
+// SetMaintenance marks the worker with this id or name for maintenance, or not any more.
+func (c *Client) SetMaintenance(ctx context.Context, ref string, on bool) (native.Worker, error) {
+	return call[native.Worker](ctx, c, request{method: http.MethodPut, path: []string{"workers", ref, "maintenance"}, body: native.Maintenance{On: on}})
+}
+
 // RemoveWorker removes the worker with this id or name.
 func (c *Client) RemoveWorker(ctx context.Context, ref string) error {
 	return drop(ctx, c, del("workers", ref))
