@@ -158,7 +158,7 @@ func (r *Repository) checkLocks(ctx context.Context, own lockJSON, read, clean b
 			if err := r.remove(ctx, kindLock(), id); err != nil && holdfast.ErrorCode(err) != holdfast.CodeForbidden {
 				return err
 			}
-		case other.Exclusive && !dead && !(read && stale):
+		case other.Exclusive && !dead && (!read || !stale):
 			return holdfast.Errorf(holdfast.CodeConflict, "the repository is locked exclusively by process %d on %s, user %s, since %s",
 				other.PID, other.Hostname, other.Username, other.Time.UTC().Format(time.RFC3339)).
 				WithHint("wait until it has finished; if that process is gone, run: holdfast repository unlock")
