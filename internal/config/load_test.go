@@ -31,13 +31,13 @@ func TestLoad(t *testing.T) {
 		{name: "nothing set", want: def},
 		{
 			name: "file",
-			yaml: "listen: 0.0.0.0:9000\ntls: {self_signed: true}\ncommserve_name: vault\nworker:\n  slots: 2\n  service_slots: 3\n  restore_roots: [/srv/restore]\n  etl_roots: [/srv/in, /srv/out]\n  drain: 2m\nlog: {level: debug, format: json}\n",
+			yaml: "listen: 0.0.0.0:9000\ntls: {self_signed: true}\ncommserve_name: vault\nworker:\n  slots: 2\n  service_slots: 3\n  restore_roots: [/srv/restore]\n  etl_roots: [/srv/in, /srv/out]\n  etl_memory: 1GiB\n  drain: 2m\nlog: {level: debug, format: json}\n",
 			want: with(func(c *config.Config) {
 				c.Listen = "0.0.0.0:9000"
 				c.TLS.SelfSigned = true
 				c.CommServeName = "vault"
 				c.Worker = config.Worker{
-					Slots: 2, ServiceSlots: 3, RestoreRoots: []string{"/srv/restore"}, ETLRoots: []string{"/srv/in", "/srv/out"}, Drain: 2 * time.Minute,
+					Slots: 2, ServiceSlots: 3, RestoreRoots: []string{"/srv/restore"}, ETLRoots: []string{"/srv/in", "/srv/out"}, ETLMemory: 1 << 30, Drain: 2 * time.Minute,
 				}
 				c.Log = config.Log{Level: slog.LevelDebug, Format: "json"}
 			}),
@@ -46,7 +46,7 @@ func TestLoad(t *testing.T) {
 			name: "environment wins over the file",
 			yaml: "listen: 0.0.0.0:9000\nworker: {slots: 2, restore_roots: [/a]}\n",
 			env: map[string]string{
-				"HOLDFAST_LISTEN": "127.0.0.1:1", "HOLDFAST_WORKER_RESTORE_ROOTS": "/b:/c", "HOLDFAST_WORKER_ETL_ROOTS": "/d:/e", "HOLDFAST_WORKER_SERVICE_SLOTS": "0",
+				"HOLDFAST_LISTEN": "127.0.0.1:1", "HOLDFAST_WORKER_RESTORE_ROOTS": "/b:/c", "HOLDFAST_WORKER_ETL_ROOTS": "/d:/e", "HOLDFAST_WORKER_SERVICE_SLOTS": "0", "HOLDFAST_WORKER_ETL_MEMORY": "512MiB",
 				"HOLDFAST_TLS_SELF_SIGNED": "true", "HOLDFAST_WORKER_DRAIN": "5s",
 			},
 			want: with(func(c *config.Config) {
@@ -54,7 +54,7 @@ func TestLoad(t *testing.T) {
 				c.TLS.SelfSigned = true
 				c.Worker.Slots = 2
 				c.Worker.RestoreRoots = []string{"/b", "/c"}
-				c.Worker.ETLRoots, c.Worker.ServiceSlots = []string{"/d", "/e"}, 0
+				c.Worker.ETLRoots, c.Worker.ServiceSlots, c.Worker.ETLMemory = []string{"/d", "/e"}, 0, 512<<20
 				c.Worker.Drain = 5 * time.Second
 			}),
 		},
@@ -181,6 +181,8 @@ func TestValidate(t *testing.T) {
 		{"log format", func(c *config.Config) { c.Log.Format = "xml" }, "log.format"},
 		{"no slots", func(c *config.Config) { c.Worker.Slots = 0 }, "worker.slots"},
 		{"negative service slots", func(c *config.Config) { c.Worker.ServiceSlots = -1 }, "worker.service_slots"},
+		{"little ETL memory", func(c *config.Config) { c.Worker.ETLMemory = 1 << 20 }, "worker.etl_memory"},
+		{"too much ETL memory", func(c *config.Config) { c.Worker.ETLMemory = 1 << 41 }, "worker.etl_memory"},
 		{"too many service slots", func(c *config.Config) { c.Worker.ServiceSlots = 5000 }, "worker.service_slots"},
 		{"negative drain", func(c *config.Config) { c.Worker.Drain = -1 }, "worker.drain"},
 		{"no grace", func(c *config.Config) { c.Schedule.Grace = 0 }, "schedule.grace"},

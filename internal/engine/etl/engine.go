@@ -47,7 +47,7 @@ func (e *execution) engine(ctx context.Context) (*duck.Client, error) {
 	}
 	res := e.plan.Definition.Resources
 	c, err := duck.Start(ctx, duck.Config{
-		Binary: e.p.duckBinary, Memory: int64(res.Memory), Temp: int64(res.Temp), Threads: res.Threads, Ordered: e.ordered(),
+		Binary: e.p.duckBinary, Memory: e.memory(ctx), Temp: int64(res.Temp), Threads: res.Threads, Ordered: e.ordered(),
 		TempDir: e.p.temp(), Log: e.log,
 	})
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -44,6 +45,9 @@ type Config struct {
 	DuckBinary string
 	// TempDir holds what an execution fetches and spills. Empty: the system's.
 	TempDir string
+	// Memory is the most that the transform process of one execution gets, whatever its
+	// definition says. 0: a quarter of the machine's, or of what our control group may use.
+	Memory holdfast.Size
 	// Backoff is how long a service waits after a failed round; the next in a row wait
 	// twice as long each. 0: a second.
 	Backoff time.Duration
@@ -56,6 +60,7 @@ type Config struct {
 type Pipeline struct {
 	duckBinary string
 	tempDir    string
+	memory     holdfast.Size
 	backoff    time.Duration
 	step       func(name string)
 }
@@ -67,7 +72,10 @@ func New(c Config) *Pipeline {
 	if c.Step == nil {
 		c.Step = func(string) {}
 	}
-	return &Pipeline{duckBinary: c.DuckBinary, tempDir: c.TempDir, backoff: cmp.Or(c.Backoff, firstBackoff), step: c.Step}
+	if c.Memory == 0 {
+		c.Memory = defaultMemory(os.DirFS("/"))
+	}
+	return &Pipeline{duckBinary: c.DuckBinary, tempDir: c.TempDir, memory: c.Memory, backoff: cmp.Or(c.Backoff, firstBackoff), step: c.Step}
 }
 
 // Run does one execution to its end.
