@@ -67,6 +67,7 @@ type event struct {
 }
 
 const (
+	saysBegins    = "begins a backup"
 	saysIntends   = "intends a snapshot"
 	saysCommitted = "has committed a snapshot"
 	saysForgets   = "forgets a snapshot"
@@ -89,6 +90,7 @@ type ledger struct {
 	content map[string]uint64 // of every snapshot that was ever intended
 	state   map[string]standing
 	copied  map[string]bool // snapshots of the second repository that must be there
+	last    uint64          // what the last backup was of
 	clock   time.Duration
 }
 
@@ -98,6 +100,8 @@ func newLedger() *ledger {
 
 func (l *ledger) enter(e event) {
 	switch e.What {
+	case saysBegins:
+		l.last = e.Content
 	case saysIntends:
 		l.content[e.Snapshot], l.state[e.Snapshot] = e.Content, maybeThere
 	case saysCommitted:
@@ -189,6 +193,7 @@ func (l *life) backUp(ctx context.Context) error {
 }
 
 func (l *life) backUpOf(ctx context.Context, content uint64, flush bool) (err error) {
+	l.tell(event{What: saysBegins, Content: content})
 	w, err := l.repos[mainRepo].NewWriter(ctx, WriterOptions{Holder: "crash/writer", Workers: 1})
 	if err != nil {
 		return err
@@ -306,9 +311,24 @@ const (
 	beforeStep moment = iota
 	halfStep          // of the bytes are written: the step, or the next one that writes
 	afterStep
+	unsynced // after the step, or the next one, that changes a name, and before that is synced
 )
 
-func (m moment) String() string { return [...]string{"before", "half-way", "after"}[m] }
+func (m moment) String() string {
+	return [...]string{"before", "half-way", "after", "before a sync"}[m]
+}
+
+// may reports whether it can be at such a step.
+func (m moment) may(op objfs.Op) bool {
+	switch m {
+	case halfStep:
+		return op == objfs.Write
+	case unsynced:
+		return op == objfs.Name || op == objfs.Remove
+	case beforeStep, afterStep:
+	}
+	return true
+}
 
 var errDead = errors.New("the machine is gone")
 
@@ -321,7 +341,7 @@ func (d *disks) around(dir, repo string) func(objfs.Step, func() error) error {
 		}
 		last := false
 		if s.Op != objfs.SyncDir { // before it is after the step that needs it
-			last = d.left <= 0 && (d.when != halfStep || s.Op == objfs.Write)
+			last = d.left <= 0 && d.when.may(s.Op)
 			d.left--
 		}
 		if last && d.when == beforeStep {
@@ -466,6 +486,7 @@ type history struct {
 	dir   string
 	disks map[string]*fault.Disk
 	known *ledger
+	again bool // the next life begins with the last backup of this one
 	wrong []string
 	what  []string // that happened, for people
 }
@@ -510,7 +531,7 @@ func newHistory(t *testing.T, seed uint64) *history {
 // maxSteps is how far into a life its end is.
 const maxSteps = 160
 
-func drawEnd(random *rand.Rand) (int, moment) { return random.IntN(maxSteps), moment(random.IntN(3)) }
+func drawEnd(random *rand.Rand) (int, moment) { return random.IntN(maxSteps), moment(random.IntN(4)) }
 
 // isKilled reports whether the first process of the history is killed; else a call fails.
 func isKilled(seed uint64) bool { return rand.New(rand.NewPCG(seed, 2)).IntN(5) < 3 }
@@ -653,8 +674,13 @@ func (h *history) live(ctx context.Context, random *rand.Rand, d *disks, steps i
 		}
 		return
 	}
-	for range steps {
-		err := l.step(ctx)
+	for i := range steps {
+		var err error
+		if i == 0 && h.again {
+			err = l.backUpOf(ctx, h.known.last, false)
+		} else {
+			err = l.step(ctx)
+		}
 		select {
 		case <-met:
 			// What it had locked stays so; whoever is in charge removes it.
@@ -697,6 +723,10 @@ func (h *history) losesPower(ctx context.Context) {
 		h.what = append(h.what, fmt.Sprintf("power lost at %s", s.Op))
 	}}
 	d.left, d.when = drawEnd(random)
+	if random.IntN(3) == 0 {
+		d.left %= 10 // while what the first process has left unsynced may be so still
+	}
+	h.again = random.IntN(2) == 0
 	h.live(ctx, random, d, maxSteps, nil, nil)
 	if left == "" {
 		cut()
@@ -723,12 +753,29 @@ func (h *history) judge(ctx context.Context, where string) map[string]*Repositor
 	h.judgeMain(ctx, where, repos[mainRepo])
 	h.judgeSecond(ctx, where, repos[secondRepo])
 	for name, r := range repos {
+		h.wantPacks(ctx, where, name, r)
 		got, err := r.Check(ctx, CheckOptions{ReadData: true, Workers: 1})
 		if err != nil || got.Damaged() || len(got.Affected) > 0 {
 			h.errorf("%s: check of %s: %+v, error %v", where, name, got.Findings, err)
 		}
 	}
 	return repos
+}
+
+// wantPacks looks for every pack that the index names, needed or not: the stock restic
+// calls a repository damaged that misses one.
+func (h *history) wantPacks(ctx context.Context, where, name string, r *Repository) {
+	x, err := r.loadIndex(ctx, refuseDamaged)
+	sizes, err2 := r.packSizes(ctx)
+	if err != nil || err2 != nil {
+		h.errorf("%s: index of %s: %v, %v", where, name, err, err2)
+		return
+	}
+	for _, id := range x.PackIDs() {
+		if sizes[id] == 0 {
+			h.errorf("%s: the index of %s names the pack %s, which is gone", where, name, id)
+		}
+	}
 }
 
 func (h *history) judgeMain(ctx context.Context, where string, r *Repository) {

@@ -316,3 +316,63 @@ func (d *needRig) repairSaves(t *testing.T, r *Repository, name string, data []b
 		t.Errorf("after the repair check finds %+v", got.Findings)
 	}
 }
+
+// TestDamagedRecordsAreNamed damages the records of prunes: no set is lost by it, and
+// what is done next ends it.
+func TestDamagedRecordsAreNamed(t *testing.T) {
+	t.Parallel()
+	g := newGarden(t, false)
+	kept := g.plant(gardenSet(1))
+	g.forget(g.plant(gardenSet(2)))
+	g.prune() // puts a mark
+	sentencePacks(t, g.r, hash.Sum([]byte("gone already")))
+	d := damageRig{objects: map[string][]byte{}}
+	for _, name := range names(t, g.b, "") {
+		d.objects[name] = readObject(t, g.b, name)
+	}
+	for name := range d.objects {
+		if !strings.HasPrefix(name, "holdfast/") {
+			continue
+		}
+		sentence := strings.HasPrefix(name, kindSentence().prefix)
+		damages := d.damages(name)
+		delete(damages, "swapped") // for a mark it is the sentence, and the other way round
+		for what, data := range damages {
+			t.Run(path.Dir(name)+" "+what, func(t *testing.T) {
+				t.Parallel()
+				b := d.bucket(t, name, data)
+				r := g.on(b, g.clock)
+				got := check(t, r, CheckOptions{ReadData: true})
+				if f := got.find(name); data != nil && (f == nil || f.Hint == "") || len(got.Affected) > 0 {
+					t.Errorf("check finds %+v", got.Findings)
+				}
+				compare(t, readSet(t, r, kept), gardenSet(1))
+				if sentence && data != nil {
+					_, pruned := r.Prune(t.Context(), g.options())
+					for _, err := range []error{pruned, attemptOn(r, gardenSet(2)).err} {
+						wantError(t, err, holdfast.CodeInvalid, "which packs a prune is deleting is not known")
+						if !strings.Contains(holdfast.ErrorHint(err), "remove this object") {
+							t.Errorf("the hint is %q", holdfast.ErrorHint(err))
+						}
+					}
+					deleteObject(t, b, name)
+				}
+				again := attemptOn(r, gardenSet(2))
+				if again.err != nil {
+					t.Fatal(again.err)
+				}
+				for range 2 {
+					if _, err := r.Prune(t.Context(), PruneOptions{}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				wantClean(t, check(t, r, CheckOptions{ReadData: true}))
+				compare(t, readSet(t, r, kept), gardenSet(1))
+				compare(t, readSet(t, r, again.id), gardenSet(2))
+				if left := names(t, b, "holdfast/"); len(left) > 0 {
+					t.Errorf("left: %v", left)
+				}
+			})
+		}
+	}
+}
