@@ -3,6 +3,7 @@ package repository
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path"
 	"runtime"
 	"slices"
@@ -32,27 +33,18 @@ func refuseDamaged(_ hash.ID, err error) error { return err }
 
 // loadWholeIndex reads every index object and leaves out the packs that are not
 // there, or not whole: a writer that took their blobs for known would make a set
-// that does not restore. missing is called for each of them. Condemned packs are left
-// out, too: they may be gone tomorrow. The caller has a lock already, so that whoever
-// condemns packs from now on sees it.
+// that does not restore. missing is called for each of them. Shunned packs are left
+// out, too. The caller has a lock already, so that whoever condemns packs from now on
+// sees it.
 func (r *Repository) loadWholeIndex(ctx context.Context, missing func(hash.ID)) (*index.Index, error) {
 	return r.loadIndexOf(ctx, func(ctx context.Context) (packFilter, error) {
-		condemned, err := r.condemned(ctx)
+		shunned, err := r.shunned(ctx)
 		if err != nil {
 			return nil, err
-		}
-		sentences, err := r.sentences(ctx)
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range sentences { // whose mark may be damaged
-			for _, id := range s.Packs {
-				condemned[id] = true
-			}
 		}
 		sizes, err := r.packSizes(ctx)
 		return func(p index.Pack) bool {
-			if condemned[p.ID] {
+			if shunned[p.ID] {
 				return false
 			}
 			if end := p.End(); sizes[p.ID] < end {
@@ -62,6 +54,29 @@ func (r *Repository) loadWholeIndex(ctx context.Context, missing func(hash.ID)) 
 			return true
 		}, err
 	}, refuseDamaged)
+}
+
+// shunned returns the packs that nobody may count on for anything new: those that may
+// be gone tomorrow, as they are condemned, or sentenced by a prune whose mark is
+// damaged; and those that a repair has found bad, should another program have named
+// them again.
+func (r *Repository) shunned(ctx context.Context) (map[hash.ID]bool, error) {
+	packs, err := r.condemned(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sentences, err := r.sentences(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range sentences {
+		for _, id := range s.Packs {
+			packs[id] = true
+		}
+	}
+	noted, err := r.damagedPacks(ctx)
+	maps.Copy(packs, noted)
+	return packs, err
 }
 
 // packFilter says whether to take a pack. It is called from several goroutines.

@@ -87,3 +87,26 @@ func TestCopyOfWhatHasGone(t *testing.T) {
 		compare(t, readSet(t, to, got.Snapshots[i].To), want)
 	}
 }
+
+// TestResticBringsADamagedPackBack: restic's rebuild-index names every pack that is
+// there, also one that a repair has found damaged. No backup counts on it.
+func TestResticBringsADamagedPackBack(t *testing.T) {
+	t.Parallel()
+	g := newGarden(t, true)
+	g.plant(gardenSet(1, 2))
+	for _, name := range names(t, g.b, "data/") {
+		data := readObject(t, g.b, name)
+		for i := range data[:len(data)/2] {
+			data[i] ^= 1
+		}
+		deleteObject(t, g.b, name)
+		if err := g.b.Put(t.Context(), name, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := repairIndex(t, g.r, RepairIndexOptions{ReadData: true}); len(got.Bad) != 2 {
+		t.Errorf("got %+v", got)
+	}
+	restic(t, g.dir, "rebuild-index", "--read-all-packs")
+	compare(t, readSet(t, g.r, g.plant(gardenSet(1, 2))), gardenSet(1, 2))
+}
