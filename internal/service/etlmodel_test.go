@@ -175,8 +175,10 @@ func (m *etlModel) schedule(property string, at time.Time, period time.Duration)
 		return id
 	}
 	if m.service {
-		switch {
-		case m.current() >= 0 && !m.stopping(), m.current() < 0 && len(m.waiting()) > 0:
+		switch isOn := m.current() >= 0 && !m.stopping() || m.current() < 0 && len(m.waiting()) > 0; {
+		case isOn && at.After(m.now):
+			return "refused"
+		case isOn:
 			return fmt.Sprint(m.on()) + ", none"
 		case at.After(m.now):
 			return plan(at)

@@ -34,6 +34,7 @@ const (
 	refusedQueueFull = "queue full"
 	refusedNoActive  = "no active run configuration"
 	refusedInactive  = "the ETL is not active"
+	refusedOn        = "the service is on already, and a later start has nothing to begin"
 	refusedSimulate  = "the service is on; stop it before it begins or ends to simulate"
 )
 
@@ -44,6 +45,8 @@ func RefusalHint(refused string) string {
 		return "as many executions as an ETL may have wait for their turn: ask again when one has begun, or kill what waits"
 	case refusedNoActive:
 		return "activate one: holdfast etl configuration activate ETL NAME"
+	case refusedOn:
+		return "stop it first: holdfast etl stop ETL; then schedule its start"
 	case refusedInactive:
 		return "activate the ETL: holdfast etl update ETL --active; or run it by hand"
 	}
@@ -102,7 +105,7 @@ func (s *Service) RunETL(ctx context.Context, actor holdfast.Actor, in RunETL) (
 // it arms, or at a time. What is planned already stays as it is, but for properties
 // and a time that are given. Without any timing it means an execution now, as by
 // [Service.RunETL]. A service is switched on, at its stored start or the given time
-// when that is still to come.
+// when that is still to come; one that is on refuses a time that is to come.
 //
 // CodeInvalid for a time that is over or more than ten years ahead, and for a
 // period that is not whole seconds.
@@ -418,6 +421,8 @@ func (t *turn) scheduleService(ctx context.Context, tx store.Tx, actor holdfast.
 	}
 	on := t.on()
 	switch {
+	case on != nil && (t.current == nil || !t.stopping()) && in.At.After(t.now):
+		return ETLAnswer{Execution: on.ID, Refused: refusedOn}, nil
 	case on != nil && (t.current == nil || !t.stopping()):
 		return ETLAnswer{Execution: on.ID, Effect: EffectNone}, nil
 	case !at.After(t.now):

@@ -577,6 +577,35 @@ func TestAServiceThatIsOnKeepsWhetherItSimulates(t *testing.T) {
 	}
 }
 
+// A time for the start of a service that is on was dropped without a word.
+func TestAServiceThatIsOnRefusesATimeToStart(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	j := r.etl(newName(), serviceETL)
+	schedule := func(at time.Time) service.ETLAnswer {
+		return must(r.svc.ScheduleETL(ctx, r.admin, service.ScheduleETL{RunETL: service.RunETL{Job: j.ID}, At: at}))(t)
+	}
+	on := must(r.svc.RunETL(ctx, r.admin, service.RunETL{Job: j.ID}))(t)
+	for _, started := range []bool{false, true} {
+		if started {
+			r.move(must(r.svc.Execution(ctx, r.admin, on.Execution))(t), holdfast.MoveStart)
+		}
+		if got := schedule(r.clock.Now().Add(time.Hour)); !strings.Contains(got.Refused, "on already") || got.Execution != on.Execution || service.RefusalHint(got.Refused) == "" {
+			t.Errorf("started %t: got %+v, want it refused", started, got)
+		}
+		for _, at := range []time.Time{{}, r.clock.Now()} {
+			if got := schedule(at); got.Refused != "" || got.Effect != service.EffectNone {
+				t.Errorf("started %t, at %s: got %+v, want no effect", started, at, got)
+			}
+		}
+	}
+	must(r.svc.StopETL(ctx, r.admin, j.ID))(t)
+	if got := schedule(r.clock.Now().Add(time.Hour)); got.Refused != "" || got.Execution == on.Execution {
+		t.Errorf("one that comes to rest: got %+v, want a planned start", got)
+	}
+}
+
 func TestAKilledETLThatIsPlannedIsScheduledAgain(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
