@@ -71,12 +71,12 @@ func TestAppendCastsAndRefuses(t *testing.T) {
 		CREATE TABLE a (id int, n int, m mood, s small, at timestamp, "Odd ""name" text);
 		INSERT INTO a SELECT g, g, CASE g % 2 WHEN 0 THEN 'sad'::mood ELSE 'ok' END, g, 'epoch'::timestamp + g * interval '1 second', 'x' || g FROM generate_series(1, 50) AS g`)
 	p.dwh.Exec(t, "", `CREATE TYPE mood AS ENUM ('ok', 'sad'); CREATE SCHEMA mart;
-		CREATE TABLE mart.a (id bigint PRIMARY KEY, n numeric(10,2), m mood, s text, at timestamptz, "Odd ""name" varchar(10), more int DEFAULT 7, twice int GENERATED ALWAYS AS (more * 2) STORED)`)
+		CREATE TABLE mart.a (id bigint PRIMARY KEY, n numeric(10,2), m mood, s text, at timestamptz, "Odd ""name" varchar(10), k smallint, l smallint, more int DEFAULT 7, twice int GENERATED ALWAYS AS (more * 2) STORED)`)
 	load := func(query string) string {
 		return "\nextract: [{name: a, connection: shop, query: '" + query + "'}]\nload: [{from: a, connection: dwh, table: mart.a}]\n"
 	}
 	run(t, p.order(t, load("select * from a -- a comment ends it")))
-	same(t, p.shop, `SELECT id::bigint, n::numeric(10,2), m::text, s::text, at::timestamptz, "Odd ""name", 7, 14 FROM a`,
+	same(t, p.shop, `SELECT id::bigint, n::numeric(10,2), m::text, s::text, at::timestamptz, "Odd ""name", 7 AS more, 14 AS twice FROM a`,
 		p.dwh, `SELECT id, n, m::text, s, at, "Odd ""name", more, twice FROM mart.a`)
 	for i, c := range []struct {
 		name, query string
@@ -88,6 +88,8 @@ func TestAppendCastsAndRefuses(t *testing.T) {
 		{"two columns with one name", "select 1 as id, 2 as id", []string{`"id"`}},
 		{"a key that is there", "select 1 as id", []string{"duplicate key"}},
 		{"a text that is too long", "select 99 as id, repeat(''x'', 20) as \"Odd \"\"name\"", []string{"too long"}},
+		{"a number that is too large", "select 98 as id, 70000 as k, now() as at", []string{"flow a", "extract a", "out of range", "mart.a", "k to smallint"}},
+		{"a number that is too large for one of two", "select 98 as id, 70000 as k, 70000::bigint as l", []string{"k to smallint, l to smallint"}},
 		{"a table that is not there", "select * from nothing", []string{"nothing"}},
 		{"no column at all", "select from a", []string{"column"}},
 	} {

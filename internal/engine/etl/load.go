@@ -173,7 +173,7 @@ func (f *flow) copyInto(ctx context.Context, tx pgx.Tx, t *target, into string, 
 	}
 	tag, err := tx.Exec(ctx, insertSQL(into, m.columns, strings.Join(m.parses, ", "), "pg_temp."+own))
 	if err != nil {
-		return c, queryError(err, "load rows into "+t.name)
+		return c, f.misfit(queryError(err, "load rows into "+t.name), assigned(t, fd.columns))
 	}
 	c.loaded = tag.RowsAffected()
 	return c, drop(ctx, tx, own)

@@ -99,7 +99,8 @@ func (r *reading) feed() (feed, error) {
 	}
 	fd := feed{columns: r.columns, format: binary, casts: true}
 	p := part{send: func(ctx context.Context, w io.Writer, as format, casts map[string]string) (int64, error) {
-		return r.copyTo(ctx, w, r.cast(casts), as)
+		n, err := r.copyTo(ctx, w, r.cast(casts), as)
+		return n, r.f.misfit(err, casts)
 	}}
 	if len(r.in.Rows) > 0 {
 		plain := r.plain()
