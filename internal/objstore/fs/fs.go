@@ -246,8 +246,8 @@ func (b *Bucket) settle(d *os.File, name string) error {
 		return errors.Join(err, d.Close())
 	}
 	err = b.syncDir(d, name)
-	if errors.Is(err, syscall.EROFS) {
-		return nil // nobody can change anything
+	if anyOf(err, syscall.EROFS, syscall.EACCES, syscall.EPERM) {
+		return nil // we can change nothing here, so nothing of ours counts on it
 	}
 	return err
 }

@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/objstore"
@@ -181,5 +183,50 @@ func TestCreateSyncsWhatItMakes(t *testing.T) {
 		if !synced[parent] {
 			t.Errorf("%s was not synced", parent)
 		}
+	}
+}
+
+// TestListSettlesWhatIsYoung: a directory is synced before its names are shown, unless
+// it has not changed for long; one that nobody can write to is shown all the same.
+func TestListSettlesWhatIsYoung(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		age    time.Duration
+		fails  error
+		synced bool
+		code   holdfast.Code
+	}{
+		{"young", 0, nil, true, ""},
+		{"old", 2 * time.Hour, nil, false, ""},
+		{"of the future", -2 * time.Hour, nil, true, ""},
+		{"read-only", 0, syscall.EROFS, true, ""},
+		{"of somebody else", 0, syscall.EPERM, true, ""},
+		{"on a broken disk", 0, syscall.EIO, true, holdfast.CodeUnavailable},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			put(t, open(t, dir), "locks/1", "x")
+			when := time.Now().Add(-c.age)
+			if err := os.Chtimes(filepath.Join(dir, "locks"), when, when); err != nil {
+				t.Fatal(err)
+			}
+			synced := false
+			b, err := fs.Open(dir, fs.Around(func(s fs.Step, _ func() error) error {
+				synced = synced || s.Op == fs.SyncDir && s.Path == "locks"
+				return c.fails
+			}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = b.Close() }()
+			seen := 0
+			err = b.List(t.Context(), "locks/", func(objstore.Info) error { seen++; return nil })
+			wantCode(t, "list", err, c.code)
+			if synced != c.synced || (seen == 1) != (err == nil) {
+				t.Errorf("synced %t, %d objects seen", synced, seen)
+			}
+		})
 	}
 }
