@@ -149,7 +149,9 @@ func (f *flow) unit(ctx context.Context, conn *pgx.Conn, t *target) (more bool, 
 	if !f.e.req.Simulate {
 		defer rollback(ctx, tx)
 	}
+	told := f.e.tellBlockers(ctx, placeOf(f.e.plan.Definition.Connections[f.plan.Load.Connection]), conn, "extract")
 	s, err := f.lock(ctx, tx)
+	told()
 	if err != nil {
 		return false, err
 	}

@@ -62,6 +62,7 @@ func (e *execution) claimTarget(ctx context.Context, t place) error {
 		return err
 	}
 	defer pgsession.Close(ctx, conn)
+	defer e.tellBlockers(ctx, t, conn, "claim")()
 	if err := e.endSuperseded(ctx, conn); err != nil {
 		return err
 	}
