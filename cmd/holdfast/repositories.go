@@ -52,16 +52,35 @@ func (r repositories) Connect(ctx context.Context, location string, access holdf
 
 // Check opens a repository.
 func (r repositories) Check(ctx context.Context, location string, access holdfast.ObjectAccess, svc holdfast.Secret, formatID string) error {
-	b, err := place.Open(location, access, r.log)
+	_, err := r.open(ctx, location, access, svc, formatID)
+	return err
+}
+
+// Rekey gives the service's key another password.
+func (r repositories) Rekey(
+	ctx context.Context, location string, access holdfast.ObjectAccess, svc, next holdfast.Secret, formatID string, record func(context.Context) error,
+) error {
+	repo, err := r.open(ctx, location, access, svc, formatID)
 	if err != nil {
 		return err
+	}
+	_, err = repo.ChangeServicePassword(ctx, next, record)
+	return err
+}
+
+func (r repositories) open(
+	ctx context.Context, location string, access holdfast.ObjectAccess, svc holdfast.Secret, formatID string,
+) (*repository.Repository, error) {
+	b, err := place.Open(location, access, r.log)
+	if err != nil {
+		return nil, err
 	}
 	repo, err := repository.Open(ctx, b, svc)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if repo.ID() != formatID {
-		return holdfast.Errorf(holdfast.CodeInvalid, "another repository stands at %s", location).WithHint("bring back the objects of the one that belongs there")
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "another repository stands at %s", location).WithHint("bring back the objects of the one that belongs there")
 	}
-	return nil
+	return repo, nil
 }

@@ -245,10 +245,11 @@ func (a *app) repositoryKeyPasswordCommand() *cobra.Command {
 	var password newPasswordFlags
 	cmd := &cobra.Command{
 		Use: "passwd [REPOSITORY]", Short: "Change the password that the repository is opened with", Args: args(1),
-		Long: "Passwd gives the key that --password-file opens another password: a new key, and then the old one is removed. No data is\n" +
-			"written anew. The service's own key and those of recovery kits keep theirs: make a new kit with key add --new-kit, and\n" +
-			"remove the old one's key.",
-		Example: "  holdfast repository key passwd --repository /backup/holdfast --password-file old --new-password-file new",
+		Long: "Passwd gives a key another password: a new key, and then the old one is removed. No data is written anew.\n\n" +
+			"With the name of a repository it is the key of the service, which makes its password itself. With --password-file it is the\n" +
+			"key of a person. Recovery kits keep theirs: make a new kit with key add --new-kit, and remove the old one's key.",
+		Example: "  holdfast repository key passwd main\n" +
+			"  holdfast repository key passwd --repository /backup/holdfast --password-file old --new-password-file new",
 	}
 	in.add(cmd)
 	password.add(cmd)
@@ -256,6 +257,9 @@ func (a *app) repositoryKeyPasswordCommand() *cobra.Command {
 		secret, err := a.newPassword(password)
 		if err != nil {
 			return err
+		}
+		if in == (placeFlags{}) {
+			return a.rekey(cmd.Context(), args[0], secret)
 		}
 		if secret.IsZero() {
 			return holdfast.Errorf(holdfast.CodeInvalid, "the new password is missing").WithHint("give it with --new-password-file or --new-password-stdin")
@@ -268,10 +272,6 @@ func (a *app) repositoryKeyPasswordCommand() *cobra.Command {
 			return holdfast.Errorf(holdfast.CodeConflict, "with another password the recovery kit would open nothing").
 				WithHint("make a new kit with: holdfast repository key add --new-kit FILE; then remove this one's key")
 		}
-		if p.client != nil {
-			return holdfast.Errorf(holdfast.CodeConflict, "the service's own key keeps its password").
-				WithHint("give --password-file and --repository to change a person's; add one with: holdfast repository key add")
-		}
 		id, err := p.ChangePassword(cmd.Context(), secret)
 		if err != nil {
 			return err
@@ -279,4 +279,21 @@ func (a *app) repositoryKeyPasswordCommand() *cobra.Command {
 		return a.printSlot(cmd.Context(), p, id)
 	}
 	return cmd
+}
+
+// rekey gives the service another password. It makes it itself: nobody needs to know it.
+func (a *app) rekey(ctx context.Context, ref string, given holdfast.Secret) error {
+	if !given.IsZero() {
+		return holdfast.Errorf(holdfast.CodeInvalid, "the service makes its password itself").
+			WithHint("leave the new password out; a person's key is changed with --repository and --password-file")
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	if err := c.RekeyRepository(ctx, ref); err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(a.stderr, "The service opens repository %s with a new password, and the old one opens nothing.\n", ref)
+	return nil
 }

@@ -146,6 +146,12 @@ func (noRepositories) Check(context.Context, string, holdfast.ObjectAccess, hold
 	return errors.New("not in this test")
 }
 
+func (noRepositories) Rekey(
+	_ context.Context, _ string, _ holdfast.ObjectAccess, _, _ holdfast.Secret, _ string, _ func(context.Context) error,
+) error {
+	return errors.New("not in this test")
+}
+
 // controlMain is a control plane with the listener, the service, and a worker for
 // maintenance only.
 func controlMain(ctx context.Context, p plan) (err error) {

@@ -124,9 +124,24 @@ func (r *Repository) ChangePassword(ctx context.Context, password holdfast.Secre
 			WithHint("make a new kit with: holdfast repository key add --new-kit FILE; then remove this key with the new kit")
 	case UsePerson:
 	}
-	id, err := r.AddKey(ctx, password, old.Use)
+	return r.rekey(ctx, password, old.Use, func(context.Context) error { return nil })
+}
+
+// ChangeServicePassword is ChangePassword for the service's own slot. record is called
+// when the new password opens the repository, and keeps it where the service finds it;
+// only then is the old slot removed. When record fails both slots stay: nobody knows
+// then which password the service has.
+func (r *Repository) ChangeServicePassword(ctx context.Context, password holdfast.Secret, record func(context.Context) error) (string, error) {
+	return r.rekey(ctx, password, UseService, record)
+}
+
+func (r *Repository) rekey(ctx context.Context, password holdfast.Secret, use KeyUse, record func(context.Context) error) (string, error) {
+	id, err := r.AddKey(ctx, password, use)
 	if err != nil {
 		return "", err
+	}
+	if err := record(ctx); err != nil {
+		return id, err
 	}
 	if err := r.remove(ctx, kindKey(), r.slot); err != nil {
 		return id, fmt.Errorf("the new password works, and the old one does still: %w", err)
@@ -152,8 +167,9 @@ func (r *Repository) findSlot(ctx context.Context, id hash.ID) (KeySlot, error) 
 }
 
 // RemoveKey takes a slot away: its password opens the repository no longer. The
-// slot that the repository was opened with stays, and so a last one does; the
-// service's stays, and one that does not say whose it is goes with force alone.
+// slot that the repository was opened with stays, and so a last one does. A service's
+// stays, but for another service, which has old ones of its own, and with force; one that
+// does not say whose it is goes with force alone.
 // CodeNotFound when there is no such slot, CodeConflict when it must stay.
 func (r *Repository) RemoveKey(ctx context.Context, slot string, force bool) error {
 	id, err := hash.Parse(slot)
@@ -167,12 +183,19 @@ func (r *Repository) RemoveKey(ctx context.Context, slot string, force bool) err
 	case s.Current:
 		return holdfast.Errorf(holdfast.CodeConflict, "key %s is the one that the repository was opened with, and cannot be removed", id.Short()).
 			WithHint("open the repository with another key, and remove this one then")
-	case s.Use == UseService:
-		return holdfast.Errorf(holdfast.CodeConflict, "key %s is the service's own, and cannot be removed: its backups and restores would end", id.Short()).
-			WithHint("to take the repository from the service: holdfast repository remove; the key is worth nothing without its password then")
+	case s.Use == UseService && (!force || !r.isService(ctx)):
+		return holdfast.Errorf(holdfast.CodeConflict, "key %s is a service's own, and cannot be removed: its backups and restores would end", id.Short()).
+			WithHint("to take the repository from the service: holdfast repository remove; the key is worth nothing without its password then. " +
+				"An old key of a service is removed by that service alone, and with --force")
 	case s.Use == "" && !force:
 		return holdfast.Errorf(holdfast.CodeConflict, "key %s does not say whose it is: it may be the service's", id.Short()).
 			WithHint("add --force when you know that nobody needs it")
 	}
 	return r.remove(ctx, kindKey(), id)
+}
+
+// isService reports whether the repository was opened with a service's key.
+func (r *Repository) isService(ctx context.Context) bool {
+	s, err := r.findSlot(ctx, r.slot)
+	return err == nil && s.Use == UseService
 }

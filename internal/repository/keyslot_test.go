@@ -1,7 +1,9 @@
 package repository
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
@@ -79,6 +81,51 @@ func TestKeySlots(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// TestServicePasswordChanges: the old password opens the repository until the new one
+// has been recorded, and what an interruption leaves can be taken away by the service.
+func TestServicePasswordChanges(t *testing.T) {
+	t.Parallel()
+	b := mem.New()
+	service := newRepository(t, b)
+	lost := errors.New("the store is gone")
+	first, err := service.ChangeServicePassword(t.Context(), holdfast.NewSecret("first"), func(context.Context) error { return lost })
+	if !errors.Is(err, lost) {
+		t.Fatalf("got %v", err)
+	}
+	for _, password := range []holdfast.Secret{testSecret(), holdfast.NewSecret("first")} {
+		if _, err := Open(t.Context(), b, password); err != nil {
+			t.Error(err)
+		}
+	}
+	recorded := false
+	second, err := service.ChangeServicePassword(t.Context(), holdfast.NewSecret("second"), func(ctx context.Context) error {
+		recorded = true
+		for _, password := range []holdfast.Secret{testSecret(), holdfast.NewSecret("second")} {
+			if _, err := Open(ctx, b, password); err != nil {
+				t.Errorf("while it is recorded: %v", err)
+			}
+		}
+		return nil
+	})
+	if err != nil || !recorded {
+		t.Fatalf("recorded %v, error %v", recorded, err)
+	}
+	_, err = Open(t.Context(), b, testSecret())
+	wantError(t, err, holdfast.CodeForbidden, "password")
+
+	now, err := Open(t.Context(), b, holdfast.NewSecret("second"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, now.RemoveKey(t.Context(), first, false), holdfast.CodeConflict, "service's own")
+	wantError(t, now.RemoveKey(t.Context(), second, true), holdfast.CodeConflict, "opened with")
+	if err := now.RemoveKey(t.Context(), first, true); err != nil {
+		t.Error(err)
+	}
+	_, err = Open(t.Context(), b, holdfast.NewSecret("first"))
+	wantError(t, err, holdfast.CodeForbidden, "password")
 }
 
 // TestPasswordsChangeForRestic: a key that we add, and a password that we change,

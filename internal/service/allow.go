@@ -33,6 +33,7 @@ const (
 
 	opRepositoryAccess    Operation = "RepositoryAccess"
 	opSetRepositoryAccess Operation = "SetRepositoryAccess"
+	opRekeyRepository     Operation = "RekeyRepository"
 	opConnectRepository   Operation = "ConnectRepository"
 	opRepositoryCopies    Operation = "RepositoryCopies"
 	opImportSets          Operation = "ImportSets"
@@ -211,6 +212,7 @@ var rules = map[Operation]rule{
 
 	opRepositoryAccess:    {holdfast.RoleAdmin, scopeAccount},
 	opSetRepositoryAccess: {holdfast.RoleAdmin, scopeAccount},
+	opRekeyRepository:     {holdfast.RoleAdmin, scopeAccount},
 	opConnectRepository:   {holdfast.RoleAdmin, scopeAccount},
 	opRepositoryCopies:    {holdfast.RoleReader, scopeAccount},
 	opImportSets:          {holdfast.RoleAdmin, scopeAccount},

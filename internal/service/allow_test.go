@@ -260,6 +260,9 @@ func operations() map[string]operation {
 			_, _, err := r.svc.SetRepositoryAccess(ctx, a, holdfast.RepositoryID(id), holdfast.ObjectAccessChange{})
 			return err
 		}},
+		"RekeyRepository": {admin, whole, mainRepo, func(ctx context.Context, r *rig, a holdfast.Actor, id int64) error {
+			return r.svc.RekeyRepository(ctx, a, holdfast.RepositoryID(id))
+		}},
 		"ConnectRepository": {admin, whole, nothing, func(ctx context.Context, r *rig, a holdfast.Actor, _ int64) error {
 			_, err := r.svc.ConnectRepository(ctx, a, service.ConnectRepository{
 				NewRepository: service.NewRepository{Name: newName(), Location: "file:///backup/" + newName()}, Password: holdfast.NewSecret("kit"),

@@ -200,6 +200,19 @@ func (d *recorder) Check(_ context.Context, location string, access holdfast.Obj
 	return d.checkErr
 }
 
+// Rekey implements service.Repositories.
+func (d *recorder) Rekey(
+	ctx context.Context, location string, access holdfast.ObjectAccess, password, next holdfast.Secret, formatID string, record func(context.Context) error,
+) error {
+	if err := d.Check(ctx, location, access, password, formatID); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.passwords = append(d.passwords, next.Reveal())
+	d.mu.Unlock()
+	return record(ctx)
+}
+
 func (d *recorder) rung() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()

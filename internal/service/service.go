@@ -54,6 +54,11 @@ type Repositories interface {
 	// Check opens the repository at the location. CodeInvalid when it is not the
 	// one with the format id.
 	Check(ctx context.Context, location string, access holdfast.ObjectAccess, service holdfast.Secret, formatID string) error
+	// Rekey opens the repository as Check does, gives it a key with the next password,
+	// calls record, and takes the old key away then. When record fails both stay.
+	Rekey(
+		ctx context.Context, location string, access holdfast.ObjectAccess, service, next holdfast.Secret, formatID string, record func(context.Context) error,
+	) error
 }
 
 // Sealer seals and opens secrets with the master key.

@@ -236,6 +236,13 @@ func (p *plant) Check(context.Context, string, holdfast.ObjectAccess, holdfast.S
 	return nil
 }
 
+// Rekey implements service.Repositories: there is no key here.
+func (p *plant) Rekey(
+	ctx context.Context, _ string, _ holdfast.ObjectAccess, _, _ holdfast.Secret, _ string, record func(context.Context) error,
+) error {
+	return record(ctx)
+}
+
 func newPlant(t *testing.T, roots ...string) *plant {
 	t.Helper()
 	p := &plant{t: t, dir: testkit.Dir(t)}

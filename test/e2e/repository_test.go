@@ -91,6 +91,19 @@ func TestRepositoryOfARunningServer(t *testing.T) {
 	r.want(0, "repository", "key", "remove", "main", slot.ID, "--yes")
 	r.want(0, "repository", "check", "main")
 
+	// The service's own key gets another password; what it does goes on.
+	r.refuse(2, []string{"makes its password itself"}, "repository", "key", "passwd", "main", "--new-password-file", secret)
+	r.want(0, "repository", "key", "passwd", "main")
+	r.ask(&slots, "repository", "key", "list", "main")
+	for _, s := range slots {
+		if s.ID == service.ID || len(slots) != 2 {
+			t.Errorf("the service's old key %s is still among %v", service.ID, slots)
+		}
+	}
+	r.want(0, "repository", "check", "main")
+	r.want(0, "restore", fmt.Sprint(sets[0]), "--to", r.path("restores/rekeyed"), "--tablespace", space("restores/rekeyed-space"), "--wait")
+	r.want(0, "repository", "check", "--kit", r.path("main.kit"))
+
 	// A set whose snapshot is gone: only the server knows that it was there.
 	snapshots, err := filepath.Glob(r.path("repository/snapshots/*"))
 	noError(t, err)

@@ -266,3 +266,10 @@ func (d *dispatcher) Create(context.Context, string, holdfast.ObjectAccess, hold
 func (d *dispatcher) Check(context.Context, string, holdfast.ObjectAccess, holdfast.Secret, string) error {
 	return nil
 }
+
+// Rekey implements service.Repositories.
+func (d *dispatcher) Rekey(
+	ctx context.Context, _ string, _ holdfast.ObjectAccess, _, _ holdfast.Secret, _ string, record func(context.Context) error,
+) error {
+	return record(ctx)
+}

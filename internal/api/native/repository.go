@@ -96,6 +96,17 @@ func (a *api) registerRepositories() {
 		})
 	a.registerObjectAccess()
 	register(a, operation{
+		id: "rekey-repository", method: http.MethodPost, path: "/repositories/{repository}/password", tag: "repositories",
+		summary: "Give the service another password for a repository, and take the old one's key away", timeout: createTimeout,
+	},
+		func(ctx context.Context, actor holdfast.Actor, in *RepositoryPath) (*none, error) {
+			r, err := a.repository(ctx, actor, in.Repository)
+			if err != nil {
+				return nil, err
+			}
+			return &none{}, a.Service.RekeyRepository(ctx, actor, r.ID)
+		})
+	register(a, operation{
 		id: "delete-repository", method: http.MethodDelete, path: "/repositories/{repository}", tag: "repositories",
 		summary: "Forget a repository that neither a site nor a backup set uses; its files stay",
 	},

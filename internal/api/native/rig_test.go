@@ -72,6 +72,13 @@ func (outside) Check(_ context.Context, _ string, access holdfast.ObjectAccess, 
 	return nil
 }
 
+// Rekey implements service.Repositories: there is no key here.
+func (outside) Rekey(
+	ctx context.Context, _ string, _ holdfast.ObjectAccess, _, _ holdfast.Secret, _ string, record func(context.Context) error,
+) error {
+	return record(ctx)
+}
+
 func (o outside) Read(_ context.Context, _ holdfast.ExecutionID, offset int64, limit int) ([]byte, int64, error) {
 	size := int64(len(o.log))
 	from := min(offset, size)

@@ -58,6 +58,7 @@ type Service interface {
 	Repositories(ctx context.Context, actor holdfast.Actor) ([]holdfast.Repository, error)
 	Repository(ctx context.Context, actor holdfast.Actor, id holdfast.RepositoryID) (holdfast.Repository, error)
 	RepositoryAccess(ctx context.Context, actor holdfast.Actor, id holdfast.RepositoryID) (holdfast.ObjectAccess, bool, error)
+	RekeyRepository(ctx context.Context, actor holdfast.Actor, id holdfast.RepositoryID) error
 	SetRepositoryAccess(ctx context.Context, actor holdfast.Actor, id holdfast.RepositoryID, change holdfast.ObjectAccessChange) (holdfast.ObjectAccess, bool, error)
 	ConnectRepository(ctx context.Context, actor holdfast.Actor, in service.ConnectRepository) (holdfast.Repository, error)
 	RepositoryCopies(ctx context.Context, actor holdfast.Actor, id holdfast.RepositoryID, after holdfast.CopyID, limit int) (string, []holdfast.Copy, error)

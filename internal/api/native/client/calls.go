@@ -104,6 +104,11 @@ func (c *Client) UpdateRepositoryAccess(ctx context.Context, ref string, in nati
 	})
 }
 
+// RekeyRepository gives the service another password for the repository.
+func (c *Client) RekeyRepository(ctx context.Context, ref string) error {
+	return drop(ctx, c, post(nil, "repositories", ref, "password"))
+}
+
 // The bodies that hold an access to an object store.
 type (
 	newRepository struct {
