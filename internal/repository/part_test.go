@@ -256,7 +256,7 @@ func TestAFileInPartsShrinksWhileItIsRead(t *testing.T) {
 	for i := 0; i < len(data)/testPage; i += 20 {
 		data.touch(i, 2)
 	}
-	base, _ = backUpOn(t, r, base, set{"f": file(data)}, since(1), nil)
+	backUpOn(t, r, base, set{"f": file(data)}, since(1), nil)
 	for _, left := range []int{7*blockSize + 3*partSize + 77, 5 * blockSize, 4*blockSize - 1, wholeFile, 0} {
 		w := newWriter(t, r)
 		f := file(data).file("f")

@@ -42,9 +42,14 @@ func BenchmarkRounds(b *testing.B) {
 	var before uint64
 	for _, round := range []struct{ name, sql string }{
 		{"full", ""},
-		{"spread1", spread(1, 100)}, {"spread2", spread(2, 100)}, {"spread3", spread(3, 100)},
-		{"sparse1", spread(4, 2000)}, {"sparse2", spread(5, 2000)}, {"sparse3", spread(6, 2000)},
-		{"cluster1", cluster(1)}, {"cluster2", cluster(2)},
+		{"spread1", spread(1, 100)},
+		{"spread2", spread(2, 100)},
+		{"spread3", spread(3, 100)},
+		{"sparse1", spread(4, 2000)},
+		{"sparse2", spread(5, 2000)},
+		{"sparse3", spread(6, 2000)},
+		{"cluster1", cluster(1)},
+		{"cluster2", cluster(2)},
 	} {
 		if round.sql != "" {
 			p.Exec(b, "", round.sql)
