@@ -176,11 +176,26 @@ func (l *life) step(ctx context.Context) error {
 		return l.pruneBeside(ctx)
 	case n < 21:
 		return l.copy(ctx)
-	case n < 23:
+	case n < 22:
 		_, err := l.repos[mainRepo].Check(ctx, CheckOptions{ReadData: true, Workers: 1})
 		return err
 	}
-	_, err := l.repos[mainRepo].RepairIndex(ctx, RepairIndexOptions{ReadHeaders: true, Workers: 1})
+	return l.repair(ctx)
+}
+
+// repair makes an index anew that may name packs twice, as two prunes at once leave it.
+func (l *life) repair(ctx context.Context) error {
+	r := l.repos[mainRepo]
+	ids, err := list(ctx, r.bucket, kindIndex())
+	if err == nil && len(ids) > 0 && l.random.IntN(3) > 0 {
+		var plain []byte
+		if plain, err = r.load(ctx, kindIndex(), ids[l.random.IntN(len(ids))]); err == nil {
+			_, err = r.save(ctx, kindIndex(), plain)
+		}
+	}
+	if err == nil {
+		_, err = r.RepairIndex(ctx, RepairIndexOptions{ReadHeaders: l.random.IntN(2) == 0, Workers: 1})
+	}
 	return err
 }
 
