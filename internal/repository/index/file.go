@@ -64,6 +64,20 @@ func Encode(packs []Pack) ([]byte, error) {
 // Decode reads the JSON of an index object and calls fn for each pack in it,
 // one at a time. The blobs are valid until fn returns.
 func Decode(data []byte, fn func(Pack) error) error {
+	packs, ok := plain(data)
+	if !ok {
+		return decodeAny(data, fn)
+	}
+	for _, p := range packs {
+		if err := fn(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decodeAny reads an index object however its JSON is written.
+func decodeAny(data []byte, fn func(Pack) error) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	if err := delim(dec, '{'); err != nil {
 		return err
