@@ -62,7 +62,7 @@ func (a *app) repositoryConnectCommand() *cobra.Command {
 
 // kitHint says what to do when there is no repository where the kit says.
 func kitHint(err error, where string) error {
-	if holdfast.ErrorCode(err) != holdfast.CodeNotFound || holdfast.ErrorHint(err) != "" {
+	if holdfast.ErrorCode(err) != holdfast.CodeNotFound {
 		return err
 	}
 	return holdfast.Wrap(holdfast.CodeNotFound, err, "there is no repository at %s: %s", where, holdfast.ErrorMessage(err)).

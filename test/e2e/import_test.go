@@ -95,8 +95,10 @@ func TestImportIntoANewInstallation(t *testing.T) {
 
 	r.up()
 	r.refuse(2, []string{"no such file"}, "repository", "connect", "main", "--kit", r.path("none.kit"))
-	r.want(0, "host", "add", "db1")
+	r.refuse(4, []string{"there is no repository at", "--location"}, "repository", "connect", "main", "--kit", r.path("main.kit"), "--location", r.path("none"))
 	r.want(0, "repository", "connect", "main", "--kit", r.path("main.kit"))
+	r.refuse(5, []string{"no host", "holdfast host add"}, "repository", "import", "main")
+	r.want(0, "host", "add", "db1")
 	check(t, "findings before the import", r.report(3).kinds(), "other other")
 	r.imported(want)
 
