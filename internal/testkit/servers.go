@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 
@@ -128,7 +129,7 @@ func (l *lasting) Fatalf(f string, a ...any) {
 }
 
 func (l *lasting) end() {
-	for i := len(l.after) - 1; i >= 0; i-- {
-		l.after[i]()
+	for _, f := range slices.Backward(l.after) {
+		f()
 	}
 }

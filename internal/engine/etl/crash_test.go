@@ -80,6 +80,7 @@ type mode struct{ name, definition string }
 
 // exactlyOnce cuts so many executions off.
 func (m mode) exactlyOnce(t *testing.T, seed uint64, crashes int) {
+	t.Helper()
 	p := startPair(t)
 	const table = "(id int, at timestamptz, s text)"
 	p.shop.Exec(t, "", "CREATE TABLE a "+table+`; INSERT INTO a SELECT g, 'epoch'::timestamptz + (g / 7) * interval '1 second', repeat('x', 100) || g FROM generate_series(1, 60000) AS g;

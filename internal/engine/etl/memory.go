@@ -92,7 +92,7 @@ func (e *execution) memory(ctx context.Context) int64 {
 	if wanted <= most {
 		return int64(wanted)
 	}
-	e.log.InfoContext(ctx, "the engine gets less memory than the definition says", "resources.memory", sizeText(wanted), "worker.etl_memory", sizeText(most))
+	e.log.InfoContext(ctx, "the engine gets less memory than the definition says", "resources_memory", sizeText(wanted), "worker_etl_memory", sizeText(most))
 	return int64(most)
 }
 

@@ -53,7 +53,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		if got := e.memory(t.Context()); got != c.want {
 			t.Errorf("got %d, want %d", got, c.want)
 		}
-		if told := strings.Contains(out.String(), "resources.memory=1TiB worker.etl_memory=256MiB"); told != (c.want != c.wanted) {
+		if told := strings.Contains(out.String(), "resources_memory=1TiB worker_etl_memory=256MiB"); told != (c.want != c.wanted) {
 			t.Errorf("got the log %q", out.String())
 		}
 	}
