@@ -76,7 +76,9 @@ func (h *hidden) object(name string) objstore.Deleted {
 		d.Size, written = h.newest.Size, h.newest.LastModified
 	}
 	for _, m := range h.markers {
-		if !slices.Contains(d.Markers, m.VersionID) { // one at a page's edge may come twice
+		// One at a page's edge may come twice. One without an id cannot be taken away:
+		// a delete that names no version would make another marker.
+		if m.VersionID != "" && !slices.Contains(d.Markers, m.VersionID) {
 			d.Markers = append(d.Markers, m.VersionID)
 		}
 		if !m.LastModified.Before(written) && (first.IsZero() || m.LastModified.Before(first)) {
@@ -122,6 +124,9 @@ func (b *Bucket) versions(ctx context.Context, prefix string, fn func(name strin
 func (b *Bucket) Undelete(ctx context.Context, d objstore.Deleted) error {
 	if err := begin(ctx, d.Name); err != nil {
 		return err
+	}
+	if len(d.Markers) == 0 {
+		return holdfast.Errorf(holdfast.CodeUnavailable, "the store gives its delete marker of %s no version id, so that it cannot be taken away", d.Name)
 	}
 	for _, id := range d.Markers {
 		err := b.core.RemoveObject(ctx, b.cfg.Bucket, b.key(d.Name), minio.RemoveObjectOptions{VersionID: id})
