@@ -7,6 +7,10 @@
 # Needs the Debian packages postgresql and pgbackrest, python3 and curl. Keep the machine idle.
 set -euo pipefail
 
+command -v pgbackrest >/dev/null || {
+	echo "bench: pgbackrest is missing: apt-get install pgbackrest" >&2
+	exit 2
+}
 here=$(cd "$(dirname "$0")/.." && pwd)
 results=$1 work=$2
 shift 2
