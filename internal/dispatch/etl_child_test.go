@@ -115,6 +115,9 @@ func rest(ctx context.Context, req engine.ETL, prog program, unit int) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-req.Stop:
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			return engine.ErrWish
 		case <-pause:
 			pause = time.After(20 * time.Millisecond)

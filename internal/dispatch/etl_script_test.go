@@ -73,6 +73,9 @@ func working(started chan<- engine.ETL) pipe {
 		case <-ctx.Done():
 			return engine.Result{}, context.Cause(ctx)
 		case <-req.Stop:
+			if ctx.Err() != nil {
+				return engine.Result{}, context.Cause(ctx)
+			}
 			return units(1), engine.ErrWish
 		}
 	}}
@@ -87,6 +90,9 @@ func serving(started chan<- engine.ETL, tick time.Duration) pipe {
 			case <-ctx.Done():
 				return engine.Result{}, context.Cause(ctx)
 			case <-req.Stop:
+				if ctx.Err() != nil {
+					return engine.Result{}, context.Cause(ctx)
+				}
 				return engine.Result{Rounds: n}, nil
 			case <-time.After(tick):
 				req.Round()

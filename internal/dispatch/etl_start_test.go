@@ -76,6 +76,9 @@ func TestAttemptsOfOneExecutionAreAlike(t *testing.T) {
 				case <-ctx.Done():
 					return engine.Result{}, context.Cause(ctx)
 				case <-req.Stop:
+					if ctx.Err() != nil {
+						return engine.Result{}, context.Cause(ctx)
+					}
 					return units(1), engine.ErrWish
 				case <-fail:
 					return engine.Result{}, holdfast.Errorf(holdfast.CodeUnavailable, "the server is away")

@@ -66,7 +66,7 @@ type ETL struct {
 	// Roots are the directories below which files may be read and written.
 	Roots []string
 	// Stop is closed when the execution is wanted to come to rest at the end of its
-	// unit of work.
+	// unit of work, and when the context ends: whoever hears of it looks at that first.
 	Stop <-chan struct{}
 	// Changed gives the properties that a running service has from its next round
 	// on. May be nil.

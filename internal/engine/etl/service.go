@@ -121,8 +121,8 @@ func (e *execution) pause(ctx context.Context, d time.Duration) (stop bool, err 
 		select {
 		case <-ctx.Done():
 			return true, context.Cause(ctx)
-		case <-e.req.Stop:
-			return true, nil
+		case <-e.req.Stop: // which a kill closes, too
+			return true, context.Cause(ctx)
 		case <-t.C:
 			return false, nil
 		case properties := <-e.req.Changed:
