@@ -53,6 +53,7 @@ func nativeReads() []read {
 		{api, "sets of the hot job", get(root+"/sets?job=1001&limit=%d&offset=%d", within(func(w *world) int64 { return w.allSets / 10 }, 20))},
 		{api, "set", get(root+"/sets/%d", set)},
 		{api, "repository", get(root+"/repositories/%d", func(_ *world, rng *rand.Rand) []any { return []any{1001 + rng.IntN(9)} })},
+		{api, "copies in a repository", get(root+"/repositories/%d/copies?limit=100", func(_ *world, rng *rand.Rand) []any { return []any{1001 + rng.IntN(9)} })},
 		{api, "schedules of a job", get(root+"/jobs/%d/schedules", aJob)},
 		{api, "triggers of a job", get(root+"/jobs/%d/triggers", aJob)},
 		{api, "schedule", get(root+"/jobs/%d/schedules/%d", func(w *world, rng *rand.Rand) []any {
