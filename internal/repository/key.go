@@ -1,6 +1,7 @@
 package repository
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"slices"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -47,6 +49,15 @@ type masterJSON struct {
 
 // errWrongPassword means that a slot does not open with the password.
 var errWrongPassword = errors.New("the password does not open this key")
+
+// paramsFor returns how much work a new password should cost. A service makes its own at
+// random, and opens the repository for each job.
+func paramsFor(use KeyUse, now func() time.Time) (crypt.Params, error) {
+	if use == UseService {
+		return crypt.RandomParams(), nil
+	}
+	return measureParams(now)
+}
 
 // measureParams finds how much work a password should cost on this machine.
 func measureParams(now func() time.Time) (crypt.Params, error) {
@@ -97,12 +108,12 @@ func parseKey(data []byte) (keyJSON, error) {
 	if len(k.Salt) == 0 || len(k.Data) < crypt.Overhead {
 		return k, holdfast.Errorf(holdfast.CodeInvalid, "the key has no salt or no data")
 	}
-	return k, crypt.Params{N: k.N, R: k.R, P: k.P}.Check()
+	return k, k.params().Check()
 }
 
 // open returns the master key, or errWrongPassword.
 func (k keyJSON) open(password holdfast.Secret) (*crypt.Key, error) {
-	slot, err := crypt.Derive(password, k.Salt, crypt.Params{N: k.N, R: k.R, P: k.P})
+	slot, err := crypt.Derive(password, k.Salt, k.params())
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +129,9 @@ func (k keyJSON) open(password holdfast.Secret) (*crypt.Key, error) {
 }
 
 // findKey opens the first slot that the password fits and calls use with the
-// slot's id and the master key, until use says that it is the right one.
+// slot's id and the master key, until use says that it is the right one. The cheapest
+// slots are tried first: a service's costs nothing, and the others' passwords a quarter
+// of a second each.
 func findKey(ctx context.Context, b objstore.Bucket, password holdfast.Secret, use func(hash.ID, *crypt.Key) (bool, error)) error {
 	ids, err := list(ctx, b, kindKey())
 	if err != nil {
@@ -128,33 +141,23 @@ func findKey(ctx context.Context, b objstore.Bucket, password holdfast.Secret, u
 		return holdfast.Errorf(holdfast.CodeInvalid, "the repository has no key").
 			WithHint("bring the objects below keys/ back from a copy: without one nothing can be read")
 	}
-	var damaged []error
-	for _, id := range ids[:min(len(ids), maxKeys)] {
+	slots, damaged, err := readSlots(ctx, b, ids[:min(len(ids), maxKeys)])
+	if err != nil {
+		return err
+	}
+	for _, s := range slots {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
-		data, err := fetch(ctx, b, kindKey(), id)
-		if err != nil {
-			if code := holdfast.ErrorCode(err); code != holdfast.CodeInvalid && code != holdfast.CodeNotFound {
-				return err
-			}
-			damaged = append(damaged, err)
-			continue
-		}
-		k, err := parseKey(data)
-		if err != nil {
-			damaged = append(damaged, fmt.Errorf("key %s: %w", id.Short(), err))
-			continue
-		}
-		master, err := k.open(password)
+		master, err := s.open(password)
 		if errors.Is(err, errWrongPassword) {
 			continue
 		}
 		if err != nil {
-			damaged = append(damaged, fmt.Errorf("key %s: %w", id.Short(), err))
+			damaged = append(damaged, fmt.Errorf("key %s: %w", s.id.Short(), err))
 			continue
 		}
-		if ok, err := use(id, master); ok || err != nil {
+		if ok, err := use(s.id, master); ok || err != nil {
 			return err
 		}
 	}
@@ -166,6 +169,39 @@ func findKey(ctx context.Context, b objstore.Bucket, password holdfast.Secret, u
 	return holdfast.Errorf(holdfast.CodeForbidden, "no key of the repository opens with this password").
 		WithHint("check the password; the recovery kit has one of its own")
 }
+
+// slotKey is a key object with its id.
+type slotKey struct {
+	id hash.ID
+	keyJSON
+}
+
+// readSlots reads key objects, and returns the cheapest first; and why some are damaged.
+func readSlots(ctx context.Context, b objstore.Bucket, ids []hash.ID) (slots []slotKey, damaged []error, _ error) {
+	for _, id := range ids {
+		if ctx.Err() != nil {
+			return nil, nil, context.Cause(ctx)
+		}
+		data, err := fetch(ctx, b, kindKey(), id)
+		if err != nil {
+			if code := holdfast.ErrorCode(err); code != holdfast.CodeInvalid && code != holdfast.CodeNotFound {
+				return nil, nil, err
+			}
+			damaged = append(damaged, err)
+			continue
+		}
+		k, err := parseKey(data)
+		if err != nil {
+			damaged = append(damaged, fmt.Errorf("key %s: %w", id.Short(), err))
+			continue
+		}
+		slots = append(slots, slotKey{id, k})
+	}
+	slices.SortStableFunc(slots, func(a, b slotKey) int { return cmp.Compare(a.params().Work(), b.params().Work()) })
+	return slots, damaged, nil
+}
+
+func (k keyJSON) params() crypt.Params { return crypt.Params{N: k.N, R: k.R, P: k.P} }
 
 func addKey(
 	ctx context.Context, b objstore.Bucket, master *crypt.Key, password holdfast.Secret, use KeyUse, p crypt.Params, now time.Time,

@@ -67,7 +67,7 @@ func (r *Repository) KeySlots(ctx context.Context) ([]KeySlot, error) {
 // AddKey gives the repository one more password and returns the id of its slot.
 // Nothing else is written: every slot holds the same master key.
 func (r *Repository) AddKey(ctx context.Context, password holdfast.Secret, use KeyUse) (string, error) {
-	p, err := measureParams(r.now)
+	p, err := paramsFor(use, r.now)
 	if err != nil {
 		return "", err
 	}

@@ -57,11 +57,14 @@ func create(ctx context.Context, b objstore.Bucket, c clock, params crypt.Params
 		}
 	}()
 	for i, password := range passwords {
-		use := UseKit
+		use, p := UseKit, params
 		if i == 0 {
 			use = UseService
+			if random := crypt.RandomParams(); random.Work() < p.Work() {
+				p = random
+			}
 		}
-		id, err := addKey(ctx, b, r.key, password, use, params, r.now())
+		id, err := addKey(ctx, b, r.key, password, use, p, r.now())
 		slots = append(slots, id)
 		if err != nil {
 			return nil, err

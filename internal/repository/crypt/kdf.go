@@ -33,7 +33,12 @@ const (
 	maxOurP = 8
 )
 
-// MinParams are the cheapest parameters that we write.
+// RandomParams are for a password of 160 random bits or more: nobody can try them all,
+// however fast, and each opening of the repository pays for the work. 128 × 2^10 × 8
+// bytes = 1 MiB, about 3 ms.
+func RandomParams() Params { return Params{N: 1 << 10, R: ourR, P: 1} }
+
+// MinParams are the cheapest parameters that we write for what people make up.
 func MinParams() Params { return Params{N: ourN, R: ourR, P: 1} }
 
 // Calibrate returns parameters that take about the target time, given that
@@ -46,6 +51,9 @@ func Calibrate(target, measured time.Duration) Params {
 	}
 	return p
 }
+
+// Work is what a derivation costs, in units of its own. Check bounds it.
+func (p Params) Work() int { return p.N * p.R * p.P }
 
 // Check refuses parameters that are invalid or out of bounds.
 func (p Params) Check() error {
