@@ -2,7 +2,8 @@
 # Measure Holdfast beside pgBackRest, encrypted both, and write the ratios to a file.
 #
 # Usage: scripts/bench-peers.sh RESULTS.md WORKDIR [option of bench/peers.sh...]
-#   SIZES   which clusters: small (3 GB, about 20 minutes on 2 cores) and large (17 GB; needs 50 GB of room) [small]
+#   SIZES      which clusters: small (3 GB, about 20 minutes on 2 cores) and large (17 GB; needs 50 GB of room) [small]
+#   SEQUENCES  which sequences of backups: seq, weeks [seq,weeks]
 #
 # Needs the Debian packages postgresql and pgbackrest, python3 and curl. Keep the machine idle.
 set -euo pipefail
@@ -26,9 +27,9 @@ for size in ${SIZES:-small}; do
 	options=()
 	[ "$size" = large ] && options=(--scale 1000 --docs 1500000 --runs 2 --restore-runs 2 --incr-runs 2)
 	run() { "$here/bench/peers.sh" "$work/$size" --cold 0 "${options[@]}" "$@"; }
-	rm -f "$work/$size/results.tsv"
+	rm -f "$work/$size/results.tsv" "$work/$size"/state.* # of an earlier run on this cluster
 	run --phases setup,full,restore,incr --tools "$PLAIN" --adapter "holdfast=$mine" --adapter "holdfast-all=$mine" "$@"
-	run --phases seq,weeks --tools "$BLOCK" --adapter "holdfast=$mine" "$@"
+	run --phases "${SEQUENCES:-seq,weeks}" --tools "$BLOCK" --adapter "holdfast=$mine" "$@"
 	files+=("$work/$size/results.tsv")
 done
 
