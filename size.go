@@ -16,15 +16,18 @@ var sizeUnits = []struct {
 	bytes int64
 }{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
 
-// MarshalText returns s as people write it: 512MiB.
-func (s Size) MarshalText() ([]byte, error) {
+// String returns s as people write it: 512MiB.
+func (s Size) String() string {
 	for _, u := range sizeUnits {
 		if s != 0 && int64(s)%u.bytes == 0 {
-			return []byte(strconv.FormatInt(int64(s)/u.bytes, 10) + u.name), nil
+			return strconv.FormatInt(int64(s)/u.bytes, 10) + u.name
 		}
 	}
-	return strconv.AppendInt(nil, int64(s), 10), nil
+	return strconv.FormatInt(int64(s), 10)
 }
+
+// MarshalText returns what String does.
+func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // UnmarshalText reads a number of bytes, or of one of the units KiB, MiB, GiB and
 // TiB.

@@ -113,8 +113,7 @@ func (f sizeFlag) String() string {
 	if f.p == nil || *f.p == 0 {
 		return ""
 	}
-	text, _ := holdfast.Size(*f.p).MarshalText() // it never fails
-	return string(text)
+	return holdfast.Size(*f.p).String()
 }
 
 // Set reads the flag.

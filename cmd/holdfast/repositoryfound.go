@@ -28,7 +28,6 @@ const (
 	snapshotUnrecorded snapshotKind = "unrecorded" // a set of this installation, which does not know it
 	snapshotOther      snapshotKind = "other"      // a set of another installation
 	snapshotSuperseded snapshotKind = "superseded" // an earlier attempt at a set, or another copy of it
-	snapshotUnreadable snapshotKind = "unreadable"
 )
 
 // foundSnapshot is a snapshot, and what it is to the server.
@@ -151,7 +150,7 @@ func (f *foundSnapshots) supersede() {
 			if best[s.set] != i {
 				f.all[i].kind = snapshotSuperseded
 			}
-		case snapshotRecorded, snapshotDeleted, snapshotForeign, snapshotRemains, snapshotSuperseded, snapshotUnreadable:
+		case snapshotRecorded, snapshotDeleted, snapshotForeign, snapshotRemains, snapshotSuperseded:
 		}
 	}
 }
@@ -184,7 +183,7 @@ func (f *foundSnapshots) importable(installation string) []foundSnapshot {
 				out = append(out, s)
 				newest[s.set.installation] = max(newest[s.set.installation], s.Time.UnixNano())
 			}
-		case snapshotRecorded, snapshotDeleted, snapshotForeign, snapshotRemains, snapshotSuperseded, snapshotUnreadable:
+		case snapshotRecorded, snapshotDeleted, snapshotForeign, snapshotRemains, snapshotSuperseded:
 		}
 	}
 	number := func(s foundSnapshot) int64 {

@@ -116,13 +116,13 @@ func (im *importing) run(ctx context.Context, found *foundSnapshots, installatio
 			im.report.Known++
 		case snapshotForeign, snapshotRemains, snapshotDeleted, snapshotSuperseded:
 			im.report.Others++
-		case snapshotUnrecorded, snapshotOther, snapshotCopied, snapshotUnreadable:
+		case snapshotUnrecorded, snapshotOther, snapshotCopied:
 		}
 	}
 	if err := im.p.manifests(ctx, list, im.take); err != nil {
 		return err
 	}
-	for len(im.sets) > 0 {
+	for asked := false; !asked || len(im.sets) > 0; asked = true { // without a set, too: the numbers that were seen
 		n, size := 0, 0
 		for n < len(im.sets) && n < service.MaxImport {
 			b, err := json.Marshal(im.sets[n])

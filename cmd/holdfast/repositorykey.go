@@ -197,7 +197,7 @@ func (a *app) repositoryKeyRemoveCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if !yes && !s.Current && s.Use != repository.UseService { // those are refused anyway
+		if !yes && !s.Current && (force || s.Use != repository.UseService) { // the others are refused anyway
 			if err := a.confirm(cmd.Context(), fmt.Sprintf("Remove key %s of %s? Its password will open nothing.", s.ID[:minKeyPrefix], p.title())); err != nil {
 				return err
 			}

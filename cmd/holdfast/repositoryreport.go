@@ -37,8 +37,11 @@ type snapshotFinding struct {
 	Hint         string    `json:"hint,omitempty"`
 }
 
-// findingMissing is a copy of the server's whose snapshot is not there.
-const findingMissing = "missing"
+// The kinds of findings that are no snapshots' kinds.
+const (
+	findingMissing    = "missing"    // a copy of the server's whose snapshot is not there
+	findingUnreadable = "unreadable" // snapshots that cannot be read
+)
 
 func (a *app) repositoryReportCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -82,13 +85,13 @@ func (p *openedRepository) snapshotReport(ctx context.Context, found *foundSnaps
 			}
 		case snapshotCopied:
 			r.Copied++
-		case snapshotDeleted, snapshotForeign, snapshotRemains, snapshotUnrecorded, snapshotOther, snapshotSuperseded, snapshotUnreadable:
+		case snapshotDeleted, snapshotForeign, snapshotRemains, snapshotUnrecorded, snapshotOther, snapshotSuperseded:
 			r.Findings = append(r.Findings, findingOf(s, p.name))
 		}
 	}
 	if found.unreadable != nil {
 		r.Findings = append(r.Findings, snapshotFinding{
-			Kind: string(snapshotUnreadable), What: found.unreadable.Error(), Hint: "holdfast repository check " + p.name,
+			Kind: findingUnreadable, What: found.unreadable.Error(), Hint: "holdfast repository check " + p.name,
 		})
 	}
 	missing, err := p.missing(ctx, found, there)
@@ -116,7 +119,7 @@ func findingOf(s foundSnapshot, name string) snapshotFinding {
 		f.What, f.Hint = "it is an attempt that was given up, or a copy, of a set that has a newer snapshot", "it takes hardly any room; restic forget removes it"
 	case snapshotDeleted:
 		f.What, f.Hint = "it is back, and the server takes its set for deleted", "restore --offline reads it"
-	case snapshotRecorded, snapshotCopied, snapshotUnreadable:
+	case snapshotRecorded, snapshotCopied:
 	}
 	return f
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 
@@ -58,22 +59,22 @@ func (a *app) setConfirmCommand() *cobra.Command {
 			}
 		}
 		confirmed := []native.Set{}
+		var failed error
 		for _, id := range ids {
 			s, err := c.ConfirmSet(cmd.Context(), id)
 			if err != nil {
-				return err
+				failed = err // those before it are told all the same
+				break
 			}
 			confirmed = append(confirmed, s)
 		}
-		if err := a.print(confirmed, "ID SITE JOB RUN-TYPE TAKEN SIZE STATE", func(row func(...any)) {
+		err = a.print(confirmed, "ID SITE JOB RUN-TYPE TAKEN SIZE STATE", func(row func(...any)) {
 			for _, s := range confirmed {
 				row(s.ID, s.Site, s.JobID, s.RunType, s.Stopped, size(s.Bytes), setState(s))
 			}
-		}); err != nil {
-			return err
-		}
+		})
 		_, _ = fmt.Fprintf(a.stderr, "confirmed %s\n", count(int64(len(confirmed)), "set"))
-		return nil
+		return cmp.Or(failed, err)
 	}
 	return cmd
 }

@@ -241,7 +241,11 @@ func (w Worker) validate() error {
 		return holdfast.Errorf(holdfast.CodeInvalid, "worker.service_slots %d is out of range", w.ServiceSlots).WithHint("use 0 to %d", maxSlots)
 	}
 	if w.ETLMemory != 0 && (w.ETLMemory < minETLMemory || w.ETLMemory > maxETLMemory) {
-		return holdfast.Errorf(holdfast.CodeInvalid, "worker.etl_memory of %d bytes is out of range", w.ETLMemory).WithHint("use 64MiB to 1TiB, or leave it out")
+		return holdfast.Errorf(holdfast.CodeInvalid, "worker.etl_memory %s is out of range", w.ETLMemory).WithHint("use 64MiB to 1TiB, or leave it out")
+	}
+	if (w.MaintenanceAccessKey == "") != w.MaintenanceSecretKey.IsZero() {
+		return holdfast.Errorf(holdfast.CodeInvalid, "of the access key for maintenance only one half is given").
+			WithHint("set both %s and %s, or neither", envName("worker.maintenance_access_key"), envName("worker.maintenance_secret_key"))
 	}
 	if w.Drain < 0 || w.Drain > maxDrain {
 		return holdfast.Errorf(holdfast.CodeInvalid, "worker.drain %s is out of range", w.Drain).WithHint("use 0s to %s", maxDrain)

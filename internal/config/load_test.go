@@ -184,6 +184,7 @@ func TestValidate(t *testing.T) {
 		{"little ETL memory", func(c *config.Config) { c.Worker.ETLMemory = 1 << 20 }, "worker.etl_memory"},
 		{"too much ETL memory", func(c *config.Config) { c.Worker.ETLMemory = 1 << 41 }, "worker.etl_memory"},
 		{"too many service slots", func(c *config.Config) { c.Worker.ServiceSlots = 5000 }, "worker.service_slots"},
+		{"half a key for maintenance", func(c *config.Config) { c.Worker.MaintenanceAccessKey = "keeper" }, "only one half"},
 		{"negative drain", func(c *config.Config) { c.Worker.Drain = -1 }, "worker.drain"},
 		{"no grace", func(c *config.Config) { c.Schedule.Grace = 0 }, "schedule.grace"},
 		{"a grace that is too long", func(c *config.Config) { c.Schedule.Grace = 200 * time.Hour }, "schedule.grace"},

@@ -23,6 +23,7 @@ import (
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/objstore/fault"
 	objfs "github.com/holdfast-backup/holdfast/internal/objstore/fs"
+	"github.com/holdfast-backup/holdfast/internal/testkit"
 )
 
 // The crash model. A history is what one repository, and a second one that it is
@@ -510,22 +511,10 @@ func (h *history) errorf(format string, args ...any) {
 	h.wrong = append(h.wrong, fmt.Sprintf(format, args...))
 }
 
-// memoryDir returns a directory in memory where there is one: what a power cut takes is
-// the model's business.
-func memoryDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "holdfast-test-") //nolint:usetesting // it is in memory
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
-}
-
 // newHistory makes the two repositories.
 func newHistory(t *testing.T, seed uint64) *history {
 	t.Helper()
-	h := &history{t: t, seed: seed, dir: memoryDir(t), disks: map[string]*fault.Disk{}, known: newLedger()}
+	h := &history{t: t, seed: seed, dir: testkit.MemoryDir(t), disks: map[string]*fault.Disk{}, known: newLedger()}
 	for _, name := range []string{mainRepo, secondRepo} {
 		h.disks[name] = fault.NewDisk()
 		if err := os.Mkdir(filepath.Join(h.dir, name), 0o700); err != nil {
@@ -721,7 +710,7 @@ func (h *history) losesPower(ctx context.Context) {
 	random := rand.New(rand.NewPCG(h.seed, 4))
 	var left string
 	cut := func() {
-		left = memoryDir(h.t)
+		left = testkit.MemoryDir(h.t)
 		lottery := rand.New(rand.NewPCG(h.seed, 5))
 		if lottery.IntN(4) == 0 {
 			lottery = nil

@@ -131,6 +131,12 @@ func backUp(t testing.TB, r *Repository, s set) string {
 			t.Fatal(err)
 		}
 	}
+	return finish(t, w)
+}
+
+// finish commits what was added, and returns the snapshot's id.
+func finish(t testing.TB, w *Writer) string {
+	t.Helper()
 	id, err := w.Commit(t.Context(), testCommit(), intendNothing)
 	if err != nil {
 		t.Fatal(err)

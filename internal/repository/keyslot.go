@@ -143,8 +143,10 @@ func (r *Repository) rekey(ctx context.Context, password holdfast.Secret, use Ke
 	if err := record(ctx); err != nil {
 		return id, err
 	}
-	if err := r.remove(ctx, kindKey(), r.slot); err != nil {
-		return id, fmt.Errorf("the new password works, and the old one does still: %w", err)
+	// The caller may have gone meanwhile: what has been recorded is finished.
+	if err := r.remove(context.WithoutCancel(ctx), kindKey(), r.slot); err != nil {
+		return id, holdfast.Wrap(holdfast.ErrorCode(err), err, "the new password works, and the old one does still: %s", holdfast.ErrorMessage(err)).
+			WithHint("take the old key %s away: holdfast repository key remove --force", r.slot.Short())
 	}
 	if r.slot, err = hash.Parse(id); err != nil {
 		return id, err

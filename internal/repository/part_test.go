@@ -265,13 +265,7 @@ func TestAFileInPartsShrinksWhileItIsRead(t *testing.T) {
 		if err := w.Add(t.Context(), f); err != nil {
 			t.Fatal(err)
 		}
-		id, err := w.Commit(t.Context(), testCommit(), intendNothing)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
+		id := finish(t, w)
 		compare(t, readSet(t, r, id), set{"f": file(data[:left])})
 		shrunk := set{"f": file(data[:left])}
 		second, _ := backUpOn(t, r, id, shrunk, since(2), func(string) bool { return true })

@@ -354,13 +354,7 @@ func TestLargeTree(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	id, err := w.Commit(t.Context(), testCommit(), intendNothing)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	id := finish(t, w)
 	restic(t, dir, "check", "--read-data")
 	rd, err := r.NewReader(t.Context(), id)
 	if err != nil {

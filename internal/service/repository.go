@@ -126,27 +126,7 @@ func (s *Service) CreateRepository(ctx context.Context, actor holdfast.Actor, in
 	if err := allow(actor, opCreateRepository, account()); err != nil {
 		return fail(err)
 	}
-	if err := holdfast.ValidName("repository", in.Name); err != nil {
-		return fail(err)
-	}
-	if in.MaxRunning < 0 {
-		return fail(holdfast.Errorf(holdfast.CodeInvalid, "the limit of running executions is negative").WithHint("use 0 for no limit"))
-	}
-	l, err := in.place()
-	if err != nil {
-		return fail(err)
-	}
-	// In an object store, too: the server would call whatever address it is given.
-	if err := onServer(actor, "a repository", "ask the server's owner to create it with --account"); err != nil {
-		return fail(err)
-	}
-	err = s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
-		return repositoryFree(ctx, r, actor.Principal.Account, in.Name, l)
-	})
-	if err != nil {
-		return fail(err)
-	}
-	service, err := newSecret("")
+	row, service, err := s.newRepository(ctx, actor, in, "ask the server's owner to create it with --account")
 	if err != nil {
 		return fail(err)
 	}
@@ -154,30 +134,58 @@ func (s *Service) CreateRepository(ctx context.Context, actor holdfast.Actor, in
 	if err != nil {
 		return fail(err)
 	}
-	sealed, err := s.seal(service) // before anything is made: a broken key leaves no directory behind
+	row.FormatID, err = s.createFiles(ctx, row.Location, in.Access, service, kit)
 	if err != nil {
 		return fail(err)
 	}
-	access, err := s.sealAccess(in.Access)
-	if err != nil {
-		return fail(err)
-	}
-	location := l.String()
-	formatID, err := s.createFiles(ctx, location, in.Access, service, kit)
-	if err != nil {
-		return fail(err)
-	}
-	repo, err := s.insertRepository(ctx, actor, holdfast.Repository{
-		Account: actor.Principal.Account, Name: in.Name, Location: location, FormatID: formatID, Password: sealed,
-		Access: access, MaxRunning: in.MaxRunning,
-	}, in.Access.AccessKey)
+	repo, err := s.insertRepository(ctx, actor, row, in.Access.AccessKey)
 	if err != nil {
 		code := holdfast.ErrorCode(err)
-		return fail(holdfast.Wrap(code, err, "the repository at %s was made, but not recorded: %s", location, holdfast.ErrorMessage(err)).
+		return fail(holdfast.Wrap(code, err, "the repository at %s was made, but not recorded: %s", row.Location, holdfast.ErrorMessage(err)).
 			WithHint("an empty repository that nothing uses is there: remove the directory, or what is under the prefix, then try again"))
 	}
 	s.cfg.Log.InfoContext(ctx, "repository created", "repository", repo.ID, "actor", actor.String())
-	return repo, KitFacts{Location: location, FormatID: formatID, Password: kit, Access: in.Access.Guide(l), CA: in.Access.CA}, nil
+	l, err := holdfast.ParseLocation(repo.Location)
+	if err != nil {
+		return fail(err)
+	}
+	return repo, KitFacts{Location: repo.Location, FormatID: repo.FormatID, Password: kit, Access: in.Access.Guide(l), CA: in.Access.CA}, nil
+}
+
+// newRepository checks what is asked for, and returns the row without a format id, and the
+// password that it holds. Nothing is made yet: a broken master key leaves nothing behind.
+func (s *Service) newRepository(
+	ctx context.Context, actor holdfast.Actor, in NewRepository, hint string,
+) (row holdfast.Repository, service holdfast.Secret, err error) {
+	if err := holdfast.ValidName("repository", in.Name); err != nil {
+		return row, service, err
+	}
+	if in.MaxRunning < 0 {
+		return row, service, holdfast.Errorf(holdfast.CodeInvalid, "the limit of running executions is negative").WithHint("use 0 for no limit")
+	}
+	l, err := in.place()
+	if err != nil {
+		return row, service, err
+	}
+	// In an object store, too: the server would call whatever address it is given.
+	if err := onServer(actor, "a repository", hint); err != nil {
+		return row, service, err
+	}
+	row = holdfast.Repository{Account: actor.Principal.Account, Name: in.Name, Location: l.String(), MaxRunning: in.MaxRunning}
+	err = s.view(ctx, actor, func(ctx context.Context, r store.Reader) error {
+		return repositoryFree(ctx, r, row.Account, row.Name, l)
+	})
+	if err != nil {
+		return row, service, err
+	}
+	if service, err = newSecret(""); err != nil {
+		return row, service, err
+	}
+	if row.Password, err = s.seal(service); err != nil {
+		return row, service, err
+	}
+	row.Access, err = s.sealAccess(in.Access)
+	return row, service, err
 }
 
 func (s *Service) createFiles(ctx context.Context, location string, access holdfast.ObjectAccess, service, kit holdfast.Secret) (string, error) {

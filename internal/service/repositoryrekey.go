@@ -38,7 +38,12 @@ func (s *Service) RekeyRepository(ctx context.Context, actor holdfast.Actor, id 
 	limited, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
 	err = s.cfg.Repositories.Rekey(limited, repo.Location, access, old, next, repo.FormatID, func(ctx context.Context) error {
-		return s.recordPassword(ctx, actor, repo, sealed)
+		err := s.recordPassword(ctx, actor, repo, sealed)
+		if err == nil {
+			return nil
+		}
+		return holdfast.Wrap(holdfast.ErrorCode(err), err, "repository %q has a new key, but its password was not recorded: %s", repo.Name, holdfast.ErrorMessage(err)).
+			WithHint("try again; the key that nobody knows the password of does no harm: holdfast repository key remove --force takes it away")
 	})
 	if err != nil {
 		return err
@@ -55,8 +60,7 @@ func (s *Service) recordPassword(ctx context.Context, actor holdfast.Actor, repo
 			return err
 		}
 		if !bytes.Equal(row.Password, repo.Password) {
-			return holdfast.Errorf(holdfast.CodeConflict, "the password of repository %q has been changed meanwhile", row.Name).
-				WithHint("a key that nobody knows the password of is left, and does no harm")
+			return holdfast.Errorf(holdfast.CodeConflict, "it has been changed meanwhile")
 		}
 		row.Password = sealed
 		if err := tx.UpdateRepository(ctx, row); err != nil {

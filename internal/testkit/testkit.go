@@ -92,6 +92,18 @@ func credential(uid, gid int) *syscall.Credential {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
+// MemoryDir makes a directory in memory where there is one, for a test that writes much
+// and does not ask what a disk keeps.
+func MemoryDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "holdfast-test-") //nolint:usetesting // it is in memory
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 // Dir makes a directory that both the test and PostgreSQL may use, and removes
 // it with all that is in it when the test ends. [testing.T.TempDir] will not do:
 // the directories above it are closed to other users. The path is short enough

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/holdfast-backup/holdfast"
@@ -55,13 +54,9 @@ func (r *run) withoutBase(err error) error {
 // baseResult reads what the base says of itself, and makes sure that it is the set
 // that is meant.
 func (r *run) baseResult(src engine.Source) (engine.Result, error) {
-	b, err := src.ReadFile(r.soft, SetFile, maxManifest)
+	m, err := readManifest(r.soft, src)
 	if err != nil {
 		return engine.Result{}, err
-	}
-	var m SetManifest
-	if err := json.Unmarshal(b, &m); err != nil {
-		return engine.Result{}, holdfast.Wrap(holdfast.CodeInvalid, err, "%s is not valid", SetFile)
 	}
 	o := r.order
 	if m.Installation != o.Installation || m.Site != o.Site.ID || m.Set != o.Base.Set || m.Engine != o.Engine {

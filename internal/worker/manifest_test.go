@@ -39,7 +39,7 @@ func TestDamageIsAWarningAndNeverAnObstacle(t *testing.T) {
 		"both":            {told{content: `{"version":1,"result":{"damaged":"block 3"},"repaired":{"lost":1}}`}, "; the backup set was damaged when it was taken: block 3"},
 		"nothing said":    {told{err: holdfast.Errorf(holdfast.CodeNotFound, "no such file")}, ""},
 		"not to be read":  {told{err: holdfast.Errorf(holdfast.CodeInvalid, "pack 12 is damaged")}, "pack 12 is damaged"},
-		"not to be known": {told{content: "{"}, "is not valid"},
+		"not to be known": {told{content: "{"}, "is not the JSON of one"},
 	} {
 		got := worker.Damage(t.Context(), c.set)
 		if (got == "") != (c.want == "") || !strings.Contains(got, c.want) {

@@ -103,9 +103,14 @@ func TestImportIntoANewInstallation(t *testing.T) {
 	r.imported(want)
 
 	testkit.Run(t, "chown", "-R", "--reference="+r.dir, r.path("repository"))
-	r.foreign("-r", r.path("repository"))
-	check(t, "findings in the end", r.report(3).kinds(), "foreign")
-	r.confirmed(pg)
+	r.foreign("-r", r.path("repository"), "--tag", "set=2000")
+	check(t, "findings in the end", r.report(3).kinds(), "other")
+	var v importReport
+	noError(t, json.Unmarshal([]byte(r.want(3, "repository", "import", "main", "-o", "json").stdout), &v))
+	check(t, "an import of nothing", fmt.Sprint(v.New, v.Known, v.Refused), "0 2 1")
+	if first := r.confirmed(pg); first <= 2000 {
+		t.Errorf("the set after an import that saw the number 2000 is %d", first)
+	}
 }
 
 // TestImportFromAnObjectStore is the same with a bucket.
@@ -166,14 +171,14 @@ func (r *rig) foreign(at ...string) {
 	t.Helper()
 	kit, err := os.ReadFile(r.path("main.kit"))
 	noError(t, err)
-	cmd := testkit.Command(t, testkit.Require(t, "restic"), append(append([]string{"--no-cache"}, at...), "backup", r.path("main.kit"))...)
+	cmd := testkit.Command(t, testkit.Require(t, "restic"), append([]string{"--no-cache", "backup", r.path("main.kit")}, at...)...)
 	cmd.Env = append(cmd.Env, "RESTIC_PASSWORD="+field(t, string(kit), "Password"))
 	mustFinish(t, cmd)
 }
 
 // confirmed backs up before and after the sets are confirmed, and has retention drop what
-// it shall.
-func (r *rig) confirmed(pg *testkit.Postgres) {
+// it shall. It returns the first set that it made.
+func (r *rig) confirmed(pg *testkit.Postgres) int64 {
 	t := r.t
 	t.Helper()
 	r.want(0, append([]string{"site", "update", "berlin", "--password-file", r.path("password")}, server(pg)...)...)
@@ -210,4 +215,5 @@ func (r *rig) confirmed(pg *testkit.Postgres) {
 	check(t, "recorded snapshots", v.Recorded, 2)
 	r.want(0, "repository", "check", "main")
 	r.down()
+	return first
 }

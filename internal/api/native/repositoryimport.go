@@ -2,7 +2,6 @@ package native
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -11,13 +10,6 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/service"
 	"github.com/holdfast-backup/holdfast/internal/store"
 )
-
-// ConnectRepository asks for a repository that exists to be used here.
-type ConnectRepository struct {
-	NewRepository
-	Password holdfast.Secret `json:"password" doc:"That opens it, as a recovery kit has one; not stored: the service makes a key of its own"`
-	FormatID string          `json:"format_id,omitempty" maxLength:"64" doc:"The id that the repository must have; left out: any"`
-}
 
 // FoundSet is what a snapshot of a repository says of the backup set in it.
 type FoundSet struct {
@@ -92,67 +84,11 @@ type ImportedSet struct {
 	NewJob   bool                `json:"new_job,omitempty"`
 }
 
-// RepositoryCopies are copies that are recorded in a repository.
-type RepositoryCopies struct {
-	Installation string           `json:"installation" doc:"Id of this one"`
-	Items        []RepositoryCopy `json:"items"`
-}
-
-// RepositoryCopy is a copy in any state, also one that no reader sees.
-type RepositoryCopy struct {
-	ID       holdfast.CopyID    `json:"id"`
-	SetID    holdfast.SetID     `json:"set_id"`
-	Snapshot string             `json:"snapshot"`
-	State    holdfast.CopyState `json:"state"`
-}
-
-type listCopies struct {
-	RepositoryPath
-	After holdfast.CopyID `query:"after" minimum:"0" doc:"The copies behind this one"`
-	Limit int             `query:"limit" minimum:"1" maximum:"1000" default:"1000" doc:"How many to return at most"`
-}
-
 func (a *api) registerImport() {
-	register(a, operation{
-		id: "connect-repository", method: http.MethodPost, path: "/repositories/connect", tag: "repositories", status: http.StatusCreated,
-		summary: "Use a repository that exists; its sets are not known before they are imported", timeout: createTimeout,
-	}, a.connectRepository)
 	register(a, operation{
 		id: "import-sets", method: http.MethodPost, path: "/repositories/{repository}/import", tag: "repositories",
 		summary: "Make sets known that were found in a repository; they are UNCONFIRMED",
 	}, a.importSets)
-	register(a, operation{
-		id: "list-copies", method: http.MethodGet, path: "/repositories/{repository}/copies", tag: "repositories",
-		summary: "List the copies that are recorded in a repository, in every state",
-	}, a.listCopies)
-	register(a, operation{
-		id: "confirm-set", method: http.MethodPost, path: "/sets/{set}/confirm", tag: "backup sets",
-		summary: "Confirm an imported set: retention counts it, and backups may build on it",
-	}, func(ctx context.Context, actor holdfast.Actor, in *SetPath) (*output[Set], error) {
-		v, err := a.Service.ConfirmSet(ctx, actor, in.Set)
-		if err != nil {
-			return nil, err
-		}
-		n, err := a.names(ctx, actor)
-		if err != nil {
-			return nil, err
-		}
-		return &output[Set]{Body: n.set(v)}, nil
-	})
-}
-
-func (a *api) connectRepository(ctx context.Context, actor holdfast.Actor, in *struct{ Body ConnectRepository }) (*created[Repository], error) {
-	ask := service.ConnectRepository{
-		NewRepository: service.NewRepository{Name: in.Body.Name, Location: in.Body.Location}, Password: in.Body.Password, FormatID: in.Body.FormatID,
-	}
-	if in.Body.Access != nil {
-		ask.Access = in.Body.Access.domain()
-	}
-	r, err := a.Service.ConnectRepository(ctx, actor, ask)
-	if err != nil {
-		return nil, err
-	}
-	return &created[Repository]{Location: fmt.Sprintf("%s/repositories/%d", Root, r.ID), Body: repositoryOf(r)}, nil
 }
 
 func (a *api) importSets(ctx context.Context, actor holdfast.Actor, in *struct {
@@ -215,20 +151,4 @@ func (f FoundSet) domain() (service.FoundSet, error) {
 		}
 	}
 	return out, nil
-}
-
-func (a *api) listCopies(ctx context.Context, actor holdfast.Actor, in *listCopies) (*output[RepositoryCopies], error) {
-	r, err := a.repository(ctx, actor, in.Repository)
-	if err != nil {
-		return nil, err
-	}
-	installation, all, err := a.Service.RepositoryCopies(ctx, actor, r.ID, in.After, in.Limit)
-	if err != nil {
-		return nil, err
-	}
-	out := RepositoryCopies{Installation: installation, Items: []RepositoryCopy{}}
-	for _, c := range all {
-		out.Items = append(out.Items, RepositoryCopy{ID: c.ID, SetID: c.Set, Snapshot: c.Snapshot, State: c.State})
-	}
-	return &output[RepositoryCopies]{Body: out}, nil
 }

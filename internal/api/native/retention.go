@@ -61,6 +61,13 @@ func (a *api) registerRetention() {
 		return a.protect(ctx, actor, in.Set, service.Protection{})
 	})
 	register(a, operation{
+		id: "confirm-set", method: http.MethodPost, path: "/sets/{set}/confirm", tag: "backup sets",
+		summary: "Confirm an imported set: retention counts it, and backups may build on it",
+	}, func(ctx context.Context, actor holdfast.Actor, in *SetPath) (*output[Set], error) {
+		v, err := a.Service.ConfirmSet(ctx, actor, in.Set)
+		return a.answerSet(ctx, actor, v, err)
+	})
+	register(a, operation{
 		id: "delete-set", method: http.MethodDelete, path: "/sets/{set}", tag: "backup sets", summary: "Delete a backup set",
 	}, func(ctx context.Context, actor holdfast.Actor, in *deleteSet) (*none, error) {
 		if in.ConfirmLast {
@@ -119,12 +126,5 @@ func (a *api) protectSet(ctx context.Context, actor holdfast.Actor, in *struct {
 
 func (a *api) protect(ctx context.Context, actor holdfast.Actor, id holdfast.SetID, p service.Protection) (*output[Set], error) {
 	v, err := a.Service.Protect(ctx, actor, id, p)
-	if err != nil {
-		return nil, err
-	}
-	n, err := a.names(ctx, actor)
-	if err != nil {
-		return nil, err
-	}
-	return &output[Set]{Body: n.set(v)}, nil
+	return a.answerSet(ctx, actor, v, err)
 }

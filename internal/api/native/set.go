@@ -95,15 +95,20 @@ func (a *api) registerSets() {
 	register(a, operation{id: "get-set", method: http.MethodGet, path: "/sets/{set}", tag: "backup sets", summary: "Get a backup set"},
 		func(ctx context.Context, actor holdfast.Actor, in *SetPath) (*output[Set], error) {
 			v, err := a.Service.Set(ctx, actor, in.Set)
-			if err != nil {
-				return nil, err
-			}
-			n, err := a.names(ctx, actor)
-			if err != nil {
-				return nil, err
-			}
-			return &output[Set]{Body: n.set(v)}, nil
+			return a.answerSet(ctx, actor, v, err)
 		})
+}
+
+// answerSet answers with a set, or with why there is none.
+func (a *api) answerSet(ctx context.Context, actor holdfast.Actor, v service.SetView, err error) (*output[Set], error) {
+	if err != nil {
+		return nil, err
+	}
+	n, err := a.names(ctx, actor)
+	if err != nil {
+		return nil, err
+	}
+	return &output[Set]{Body: n.set(v)}, nil
 }
 
 func (a *api) listSets(ctx context.Context, actor holdfast.Actor, in *listSets) (*listOutput[Set], error) {

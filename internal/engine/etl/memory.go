@@ -92,14 +92,6 @@ func (e *execution) memory(ctx context.Context) int64 {
 	if wanted <= most {
 		return int64(wanted)
 	}
-	e.log.InfoContext(ctx, "the engine gets less memory than the definition says", "resources_memory", sizeText(wanted), "worker_etl_memory", sizeText(most))
+	e.log.InfoContext(ctx, "the engine gets less memory than the definition says", "resources_memory", wanted.String(), "worker_etl_memory", most.String())
 	return int64(most)
-}
-
-func sizeText(s holdfast.Size) string {
-	text, err := s.MarshalText()
-	if err != nil { // it never fails
-		return strconv.FormatInt(int64(s), 10)
-	}
-	return string(text)
 }

@@ -33,7 +33,7 @@ func TestDefaultMemory(t *testing.T) {
 			root[f] = &fstest.MapFile{Data: []byte(text)}
 		}
 		if got := defaultMemory(root); got != c.want {
-			t.Errorf("%s: got %s, want %s", name, sizeText(got), sizeText(c.want))
+			t.Errorf("%s: got %s, want %s", name, got, c.want)
 		}
 	}
 }

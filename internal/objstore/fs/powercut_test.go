@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/objstore"
 	"github.com/holdfast-backup/holdfast/internal/objstore/fault"
 	"github.com/holdfast-backup/holdfast/internal/objstore/fs"
+	"github.com/holdfast-backup/holdfast/internal/testkit"
 )
 
 var errGone = errors.New("the machine is gone")
@@ -82,29 +83,17 @@ func (p *powerCut) write(ctx context.Context) error {
 	return nil
 }
 
-// memoryDir returns a directory in memory where there is one: what a power cut takes is
-// the model's business.
-func memoryDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "holdfast-test-") //nolint:usetesting // it is in memory
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
-}
-
 // history returns what is wrong after the power cut.
 func history(t *testing.T, seed uint64, lies func(fs.Step) bool) (wrong []string) {
 	t.Helper()
-	p := &powerCut{random: rand.New(rand.NewPCG(seed, 0)), disk: fault.NewDisk(), dir: memoryDir(t), there: map[string]bool{}}
+	p := &powerCut{random: rand.New(rand.NewPCG(seed, 0)), disk: fault.NewDisk(), dir: testkit.MemoryDir(t), there: map[string]bool{}}
 	p.disk.Lies = lies
 	for range 1 + p.random.IntN(4) {
 		if err := p.write(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	after := memoryDir(t)
+	after := testkit.MemoryDir(t)
 	if err := errors.Join(p.disk.Cut(after, p.random), p.disk.Restart(after)); err != nil {
 		t.Fatal(err)
 	}

@@ -83,11 +83,16 @@ func (c *Client) Repository(ctx context.Context, ref string) (native.Repository,
 
 // CreateRepository makes a repository. Its recovery kit comes this once.
 func (c *Client) CreateRepository(ctx context.Context, in native.NewRepository) (native.CreatedRepository, error) {
+	return call[native.CreatedRepository](ctx, c, post(revealed(in), "repositories"))
+}
+
+// revealed is a repository to be made or connected, with its secrets.
+func revealed(in native.NewRepository) newRepository {
 	out := newRepository{NewRepository: in}
 	if in.Access != nil {
 		out.Access = &newObjectAccess{*in.Access, in.Access.SecretKey.Reveal(), in.Access.SessionToken.Reveal()}
 	}
-	return call[native.CreatedRepository](ctx, c, post(out, "repositories"))
+	return out
 }
 
 // RepositoryAccess returns how the object store of the repository with this id or

@@ -18,10 +18,7 @@ type connectRepository struct {
 
 // ConnectRepository has the server use a repository that exists.
 func (c *Client) ConnectRepository(ctx context.Context, in native.ConnectRepository) (native.Repository, error) {
-	out := connectRepository{newRepository: newRepository{NewRepository: in.NewRepository}, Password: in.Password.Reveal(), FormatID: in.FormatID}
-	if in.Access != nil {
-		out.Access = &newObjectAccess{*in.Access, in.Access.SecretKey.Reveal(), in.Access.SessionToken.Reveal()}
-	}
+	out := connectRepository{newRepository: revealed(in.NewRepository), Password: in.Password.Reveal(), FormatID: in.FormatID}
 	return call[native.Repository](ctx, c, post(out, "repositories", "connect"))
 }
 
