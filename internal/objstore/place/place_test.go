@@ -205,7 +205,7 @@ func TestVersionedBucket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if gone, err := v.Deleted(ctx, "locks/", time.Time{}); err != nil || len(gone) != 2 {
+	if gone, err := v.Changed(ctx, "locks/", time.Time{}); err != nil || len(gone) != 2 {
 		t.Errorf("got %+v, %v, want the two probes", gone, err)
 	}
 	_, err = place.OpenVersions("file://"+t.TempDir(), holdfast.ObjectAccess{}, log)

@@ -86,9 +86,11 @@ func (b *Bucket) Put(ctx context.Context, name string, data []byte) error {
 	return err
 }
 
+const contentType = "application/octet-stream"
+
 func (b *Bucket) putOptions() minio.PutObjectOptions {
 	return minio.PutObjectOptions{
-		ContentType: "application/octet-stream", StorageClass: b.cfg.StorageClass, ServerSideEncryption: b.sse, DisableContentSha256: !b.cfg.Plain,
+		ContentType: contentType, StorageClass: b.cfg.StorageClass, ServerSideEncryption: b.sse, DisableContentSha256: !b.cfg.Plain,
 	}
 }
 

@@ -2,7 +2,10 @@ package s3
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -16,79 +19,88 @@ import (
 var _ objstore.Versions = (*Bucket)(nil)
 
 // versionsHint names the rights of [objstore.Versions], as Amazon calls them.
-const versionsHint = "the access key needs s3:GetBucketVersioning, s3:ListBucketVersions and s3:DeleteObjectVersion for this; the store's owner has them"
+const versionsHint = "the access key needs s3:GetBucketVersioning, s3:ListBucketVersions, s3:GetObjectVersion, s3:PutObject and s3:DeleteObjectVersion for this; the store's owner has them"
 
-// Deleted implements [objstore.Versions]. Servers list versions and markers of a page
-// each in an order of its own, so what was deleted is found first, and then what lies
-// below.
-func (b *Bucket) Deleted(ctx context.Context, prefix string, since time.Time) ([]objstore.Deleted, error) {
+// Changed implements [objstore.Versions]. Servers list versions and markers of a page
+// each in an order of its own, so all are collected before any is judged.
+func (b *Bucket) Changed(ctx context.Context, prefix string, since time.Time) ([]objstore.Changed, error) {
 	if err := b.checkVersions(ctx, prefix); err != nil {
 		return nil, err
 	}
-	found := map[string]*hidden{}
+	found := map[string]*history{}
 	err := b.versions(ctx, prefix, func(name string, v minio.ObjectInfo) {
-		if !v.IsDeleteMarker {
-			return
-		}
 		h := found[name]
 		if h == nil {
-			h = &hidden{}
+			h = &history{}
 			found[name] = h
 		}
-		h.markers = append(h.markers, v)
-		h.deleted = h.deleted || v.IsLatest
-	})
-	if err != nil || len(found) == 0 {
-		return nil, err
-	}
-	err = b.versions(ctx, prefix, func(name string, v minio.ObjectInfo) {
-		if h := found[name]; h != nil && !v.IsDeleteMarker && (h.newest == nil || v.LastModified.After(h.newest.LastModified)) {
-			h.newest = &v
-		}
+		h.add(v)
 	})
 	if err != nil {
 		return nil, err
 	}
-	var out []objstore.Deleted
+	var out []objstore.Changed
 	for name, h := range found {
-		if d := h.object(name); h.deleted && !d.Time.Before(since.Truncate(time.Second)) {
-			out = append(out, d)
+		if c, changed := h.object(name); changed && !c.Time.Before(since.Truncate(time.Second)) {
+			out = append(out, c)
 		}
 	}
 	return out, nil
 }
 
-// hidden is what is known of a name that has delete markers.
-type hidden struct {
-	markers []minio.ObjectInfo
-	newest  *minio.ObjectInfo // version that is none
-	deleted bool              // a marker is the latest of all
+// history is what is known of a name.
+type history struct {
+	versions, markers []minio.ObjectInfo
 }
 
-// object takes all markers: without them the newest version is the object. It was
-// deleted by the first one above that version. Servers that keep objects as files may
-// tell a marker's time by when the object was put, and the version's by when it was
-// deleted: the later of the two is right for all.
-func (h *hidden) object(name string) objstore.Deleted {
-	d := objstore.Deleted{Name: name, Gone: h.newest == nil}
+// add takes a version or a marker; one at a page's edge may come twice.
+func (h *history) add(v minio.ObjectInfo) {
+	to := &h.versions
+	if v.IsDeleteMarker {
+		to = &h.markers
+	}
+	if !slices.ContainsFunc(*to, func(o minio.ObjectInfo) bool { return o.VersionID == v.VersionID && v.VersionID != "" }) {
+		*to = append(*to, v)
+	}
+}
+
+// object describes a name, and reports whether it has been anything else than it is.
+// It was deleted by the first marker above its newest version. Servers that keep objects
+// as files may tell a marker's time by when the object was put, and the version's by when
+// it was deleted: the later of the two is right for all.
+func (h *history) object(name string) (_ objstore.Changed, changed bool) {
+	slices.SortStableFunc(h.versions, func(a, b minio.ObjectInfo) int {
+		if a.IsLatest != b.IsLatest {
+			if a.IsLatest {
+				return -1
+			}
+			return 1
+		}
+		return b.LastModified.Compare(a.LastModified)
+	})
+	c := objstore.Changed{Name: name}
+	for _, v := range h.versions {
+		c.Versions = append(c.Versions, objstore.Version{ID: v.VersionID, Size: v.Size, Time: v.LastModified.UTC()})
+	}
 	var written, first time.Time
-	if h.newest != nil {
-		d.Size, written = h.newest.Size, h.newest.LastModified
+	if len(h.versions) > 0 {
+		written = h.versions[0].LastModified
 	}
 	for _, m := range h.markers {
-		// One at a page's edge may come twice. One without an id cannot be taken away:
-		// a delete that names no version would make another marker.
-		if m.VersionID != "" && !slices.Contains(d.Markers, m.VersionID) {
-			d.Markers = append(d.Markers, m.VersionID)
+		c.Deleted = c.Deleted || m.IsLatest
+		// One without an id cannot be taken away: a delete that names no version would
+		// make another marker.
+		if m.VersionID != "" {
+			c.Markers = append(c.Markers, m.VersionID)
 		}
 		if !m.LastModified.Before(written) && (first.IsZero() || m.LastModified.Before(first)) {
 			first = m.LastModified
 		}
 	}
-	if d.Time = first; first.IsZero() {
-		d.Time = written
+	if c.Time = first; first.IsZero() || !c.Deleted {
+		c.Time = written
 	}
-	return d
+	return c, c.Deleted || len(h.versions) > 1 || len(h.markers) > 0
 }
 
 // checkVersions refuses a bucket that keeps no versions.
@@ -120,25 +132,74 @@ func (b *Bucket) versions(ctx context.Context, prefix string, fn func(name strin
 	return context.Cause(ctx)
 }
 
+// Sum implements [objstore.Versions].
+func (b *Bucket) Sum(ctx context.Context, name string, v objstore.Version) (sum [sha256.Size]byte, err error) {
+	if err := begin(ctx, name); err != nil {
+		return sum, err
+	}
+	body, info, _, err := b.core.GetObject(ctx, b.cfg.Bucket, b.key(name), minio.GetObjectOptions{VersionID: v.ID})
+	if err != nil {
+		return sum, b.refusedVersions(ctx, err, name)
+	}
+	r := &reader{ctx: ctx, b: b, name: name, body: body, left: info.Size}
+	h := sha256.New()
+	_, err = io.Copy(h, r)
+	if err = errors.Join(err, r.Close()); err != nil {
+		return sum, err
+	}
+	return [sha256.Size]byte(h.Sum(nil)), nil
+}
+
 // Undelete implements [objstore.Versions].
-func (b *Bucket) Undelete(ctx context.Context, d objstore.Deleted) error {
-	if err := begin(ctx, d.Name); err != nil {
-		return err
+func (b *Bucket) Undelete(ctx context.Context, c objstore.Changed) (string, error) {
+	if err := begin(ctx, c.Name); err != nil {
+		return "", err
 	}
-	if len(d.Markers) == 0 {
-		return holdfast.Errorf(holdfast.CodeUnavailable, "the store gives its delete marker of %s no version id, so that it cannot be taken away", d.Name)
+	if len(c.Markers) == 0 {
+		return "", holdfast.Errorf(holdfast.CodeUnavailable, "the store gives its delete marker of %s no version id, so that it cannot be taken away", c.Name)
 	}
-	for _, id := range d.Markers {
-		err := b.core.RemoveObject(ctx, b.cfg.Bucket, b.key(d.Name), minio.RemoveObjectOptions{VersionID: id})
-		if err := b.refusedVersions(ctx, err, d.Name); err != nil {
-			// Servers differ in what they say of a marker that is gone.
-			if _, there := b.Stat(ctx, d.Name); there != nil {
-				return err
-			}
-			return nil
+	var failed error // servers differ in what they say of a marker that is gone
+	for _, id := range c.Markers {
+		err := b.core.RemoveObject(ctx, b.cfg.Bucket, b.key(c.Name), minio.RemoveObjectOptions{VersionID: id})
+		if failed = b.refusedVersions(ctx, err, c.Name); failed != nil {
+			break
 		}
 	}
-	return nil
+	info, err := b.core.StatObject(ctx, b.cfg.Bucket, b.key(c.Name), minio.StatObjectOptions{})
+	if err != nil && failed != nil {
+		return "", failed
+	}
+	return info.VersionID, b.failure(ctx, err, c.Name)
+}
+
+// Restore implements [objstore.Versions]. The server copies.
+func (b *Bucket) Restore(ctx context.Context, name string, v objstore.Version) error {
+	if err := begin(ctx, name); err != nil {
+		return err
+	}
+	headers := map[string]string{"x-amz-metadata-directive": "REPLACE", "Content-Type": contentType}
+	if b.cfg.StorageClass != "" {
+		headers["x-amz-storage-class"] = b.cfg.StorageClass
+	}
+	if b.sse != nil {
+		h := http.Header{}
+		b.sse.Marshal(h)
+		for k := range h {
+			headers[k] = h.Get(k)
+		}
+	}
+	got, err := b.core.CopyObject(ctx, b.cfg.Bucket, b.key(name), b.cfg.Bucket, b.key(name), headers, minio.CopySrcOptions{VersionID: v.ID}, minio.PutObjectOptions{})
+	if err != nil {
+		return b.refusedVersions(ctx, err, name)
+	}
+	if got.ETag == "" { // an answer that began well, and ended as an error
+		return holdfast.Errorf(holdfast.CodeUnavailable, "%s has not copied object %s", b.cfg.Endpoint, name)
+	}
+	info, err := b.Stat(ctx, name)
+	if err == nil && info.Size != v.Size {
+		err = holdfast.Errorf(holdfast.CodeUnavailable, "object %s on %s has %d bytes after %d were copied", name, b.cfg.Endpoint, info.Size, v.Size)
+	}
+	return err
 }
 
 // refusedVersions is failure, with the rights that this takes.

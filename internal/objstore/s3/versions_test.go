@@ -2,11 +2,13 @@ package s3_test
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -38,17 +40,22 @@ func remove(t *testing.T, b objstore.Bucket, names ...string) {
 	}
 }
 
-// deleted spells what was deleted since.
-func deleted(t *testing.T, v objstore.Versions, prefix string, since time.Time) ([]objstore.Deleted, string) {
+// changed spells what was deleted or overwritten since: the versions' sizes, the newest
+// first, the markers, and whether it is deleted.
+func changed(t *testing.T, v objstore.Versions, prefix string, since time.Time) ([]objstore.Changed, string) {
 	t.Helper()
-	all, err := v.Deleted(t.Context(), prefix, since)
+	all, err := v.Changed(t.Context(), prefix, since)
 	if err != nil {
 		t.Fatal(err)
 	}
-	slices.SortFunc(all, func(a, b objstore.Deleted) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(all, func(a, b objstore.Changed) int { return cmp.Compare(a.Name, b.Name) })
 	words := make([]string, 0, len(all))
-	for _, d := range all {
-		words = append(words, fmt.Sprintf("%s:%d:%d:%t", d.Name, d.Size, len(d.Markers), d.Gone))
+	for _, c := range all {
+		var sizes []string
+		for _, v := range c.Versions {
+			sizes = append(sizes, strconv.FormatInt(v.Size, 10))
+		}
+		words = append(words, fmt.Sprintf("%s:%s:%d:%t", c.Name, strings.Join(sizes, ","), len(c.Markers), c.Deleted))
 	}
 	return all, strings.Join(words, " ")
 }
@@ -95,27 +102,68 @@ func TestUndelete(t *testing.T) {
 			b := open(t, c)
 			put(t, b, "config", "data/1", "data/2", "data/stays", "locks/1")
 			remove(t, b, "config", "data/1", "data/2", "data/2", "locks/1")
-			all, got := deleted(t, b, "data/", time.Time{})
-			if want := "data/1:6:1:false data/2:6:2:false"; got != want {
+			all, got := changed(t, b, "data/", time.Time{})
+			if want := "data/1:6:1:true data/2:6:2:true"; got != want {
 				t.Errorf("below data/: got %s, want %s", got, want)
 			}
-			if _, got := deleted(t, b, "", time.Now().Add(time.Minute)); got != "" {
+			if _, got := changed(t, b, "", time.Now().Add(time.Minute)); got != "" {
 				t.Errorf("deleted after now: got %s", got)
 			}
 			for range 2 { // the second time there is nothing left to do
 				for _, d := range all {
-					if err := b.Undelete(t.Context(), d); err != nil {
-						t.Fatal(err)
+					if id, err := b.Undelete(t.Context(), d); err != nil || id != d.Versions[0].ID {
+						t.Fatalf("got version %q, error %v, want %q", id, err, d.Versions[0].ID)
 					}
 					if data, err := objstore.ReadAll(t.Context(), b, d.Name, 100); err != nil || string(data) != d.Name {
 						t.Errorf("%s: got %q and %v", d.Name, data, err)
 					}
 				}
 			}
-			if _, got := deleted(t, b, "", time.Time{}); got != "config:6:1:false locks/1:7:1:false" {
+			if _, got := changed(t, b, "", time.Time{}); got != "config:6:1:true locks/1:7:1:true" {
 				t.Errorf("afterwards: got %s", got)
 			}
 		})
+	}
+}
+
+// TestRestore makes an older version the object again, where it was overwritten and where
+// it was deleted then.
+func TestRestore(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t)
+	c := server.LockedConfig(t)
+	c.Prefix = "a"
+	b := open(t, c)
+	put(t, b, "data/1", "data/2", "data/stays")
+	for _, name := range []string{"data/1", "data/2"} {
+		o := minio.PutObjectOptions{SendContentMd5: true}
+		if _, err := server.Client(t).PutObject(t.Context(), c.Bucket, "a/"+name, strings.NewReader("bad"), 3, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remove(t, b, "data/2")
+	all, got := changed(t, b, "", time.Time{})
+	if want := "data/1:3,6:0:false data/2:3,6:1:true"; got != want {
+		t.Fatalf("got %s, want %s", got, want)
+	}
+	for _, o := range all {
+		for i, want := range []string{"bad", o.Name} {
+			if sum, err := b.Sum(t.Context(), o.Name, o.Versions[i]); err != nil || sum != sha256.Sum256([]byte(want)) {
+				t.Errorf("version %d of %s: got %x, error %v", i, o.Name, sum, err)
+			}
+		}
+		if err := b.Restore(t.Context(), o.Name, o.Versions[1]); err != nil {
+			t.Fatal(err)
+		}
+		if data, err := objstore.ReadAll(t.Context(), b, o.Name, 100); err != nil || string(data) != o.Name {
+			t.Errorf("%s: got %q, error %v", o.Name, data, err)
+		}
+	}
+	if _, got := changed(t, b, "", time.Time{}); got != "data/1:6,3,6:0:false data/2:6,3,6:1:false" {
+		t.Errorf("afterwards: got %s", got)
+	}
+	if _, err := b.Sum(t.Context(), "data/1", objstore.Version{ID: all[1].Versions[0].ID}); holdfast.ErrorCode(err) != holdfast.CodeNotFound {
+		t.Errorf("a version that is not there: got %v", err)
 	}
 }
 
@@ -128,7 +176,7 @@ func TestUndeleteSince(t *testing.T) {
 	time.Sleep(1100 * time.Millisecond) // times have the precision of a second
 	since := time.Now()
 	remove(t, b, "new")
-	if _, got := deleted(t, b, "", since); got != "new:3:1:false" {
+	if _, got := changed(t, b, "", since); got != "new:3:1:true" {
 		t.Errorf("got %s, want the new one alone", got)
 	}
 }
@@ -163,11 +211,12 @@ func TestDeletedByAmazon(t *testing.T) {
 	defer fake.Close()
 	b := open(t, fakeConfig(fake))
 	for minute, want := range map[int]string{
-		0:  "a-twice:5:2:false c-again:5:2:false d-gone:0:1:true",
-		21: "c-again:5:2:false d-gone:0:1:true", // a-twice was not there then
-		41: "",
+		0:  "a-twice:5:2:true b-there-again:5,5:1:false c-again:5,5:2:true d-gone::1:true",
+		21: "b-there-again:5,5:1:false c-again:5,5:2:true d-gone::1:true", // a-twice was not there then
+		41: "b-there-again:5,5:1:false",
+		46: "",
 	} {
-		if _, got := deleted(t, b, "", time.Date(2026, 11, 22, 10, minute, 0, 999, time.UTC)); got != want {
+		if _, got := changed(t, b, "", time.Date(2026, 11, 22, 10, minute, 0, 999, time.UTC)); got != want {
 			t.Errorf("since minute %d: got %s, want %s", minute, got, want)
 		}
 	}
@@ -198,9 +247,9 @@ func TestUndeleteManyVersions(t *testing.T) {
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	all, _ := deleted(t, b, "data/", time.Time{})
+	all, _ := changed(t, b, "data/", time.Time{})
 	for _, d := range all {
-		if d.Gone || d.Size != 9 || len(d.Markers) != 1 {
+		if !d.Deleted || len(d.Versions) != 1 || d.Versions[0].Size != 9 || len(d.Markers) != 1 {
 			t.Fatalf("got %+v", d)
 		}
 	}
@@ -214,12 +263,12 @@ func TestVersionsRefused(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
 	c := server.Config(t)
-	_, err := open(t, c).Deleted(t.Context(), "", time.Time{})
+	_, err := open(t, c).Changed(t.Context(), "", time.Time{})
 	if holdfast.ErrorCode(err) != holdfast.CodeInvalid || !strings.Contains(holdfast.ErrorHint(err), "versioning") {
 		t.Errorf("no versions: got %v, %s", err, holdfast.ErrorHint(err))
 	}
 	locked := server.LockedConfig(t)
-	_, err = open(t, server.AppendOnly(t, locked, "locks/")).Deleted(t.Context(), "", time.Time{})
+	_, err = open(t, server.AppendOnly(t, locked, "locks/")).Changed(t.Context(), "", time.Time{})
 	if holdfast.ErrorCode(err) != holdfast.CodeForbidden || !strings.Contains(holdfast.ErrorHint(err), "s3:ListBucketVersions") {
 		t.Errorf("no rights: got %v, %s", err, holdfast.ErrorHint(err))
 	}
