@@ -316,8 +316,10 @@ func (in *input) readFour(s *sums, blocks *[hash.Lanes][]byte, offset int64) (n 
 			s.write(&slices, at)
 		}
 	}
-	if whole { // else the file has shrunk meanwhile, and each is hashed by itself
+	if whole {
 		s.finish()
+	} else {
+		s.four.Reset() // the file has shrunk meanwhile, and each is hashed by itself
 	}
 	return n, nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/internal/engine"
 	"github.com/holdfast-backup/holdfast/internal/objstore/mem"
+	"github.com/holdfast-backup/holdfast/internal/repository/hash"
 	"github.com/holdfast-backup/holdfast/internal/repository/pack"
 )
 
@@ -271,6 +272,42 @@ func TestAFileInPartsShrinksWhileItIsRead(t *testing.T) {
 		second, _ := backUpOn(t, r, id, shrunk, since(2), func(string) bool { return true })
 		compare(t, readSet(t, r, second), shrunk)
 	}
+}
+
+// TestAFileShrinksInFrontOfACut: four blocks whose hashing was begun together, and not ended
+// as the last one has shrunk, leave nothing behind that gets into the ids of parts.
+func TestAFileShrinksInFrontOfACut(t *testing.T) {
+	t.Parallel()
+	const (
+		many   = probeMisses + 4 // blocks in front, of which nothing is known, and that are not cut
+		perBlk = blockSize / testPage
+	)
+	r := newRepository(t, mem.New())
+	data := newPages((many+hash.Lanes)*perBlk, 1, 1)
+	base, _ := backUpOn(t, r, "", set{"f": file(data)}, nil, nil)
+	for i := range many * perBlk {
+		data.touch(i, 2)
+	}
+	for b := range hash.Lanes {
+		data.touch((many+b)*perBlk+b, 2)
+	}
+	left := data[:(many+hash.Lanes-1)*blockSize+3*laneSlice+5]
+	w, err := r.NewWriter(t.Context(), WriterOptions{Holder: "test/writer", Workers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.Close() })
+	d, err := w.BuildOn(t.Context(), base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := file(data).file("f")
+	f.Changed = since(1)
+	f.Open = func() (engine.Content, error) { return content{bytes.NewReader(left)}, nil }
+	if err := errors.Join(d.Add(t.Context(), f), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	compare(t, readSet(t, r, finish(t, w)), set{"f": file(left)})
 }
 
 // TestRandomCuts changes files at random, tells the writer the truth about it or not,
