@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/holdfast-backup/holdfast"
@@ -254,6 +255,31 @@ func TestFetchReportsTheTargetsErrors(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestFetchOverWhatCannotBeRead: a disk that does not give back what lies there is no
+// reason to take it for zeros.
+func TestFetchOverWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t, mem.New())
+	for name, data := range map[string][]byte{
+		"one block": make([]byte, 3000),
+		"several":   append(make([]byte, 2*blockSize), noise(blockSize, 1)...),
+	} {
+		rd := newReader(t, r, backUp(t, r, set{"a": file(data)}))
+		f := &unreadableFile{memFile{data: noise(len(data), 2)}}
+		if err := rd.Fetch(t.Context(), []engine.Target{{Path: "a", Open: func() (engine.TargetFile, error) { return f, nil }}}); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(f.data, data) {
+			t.Errorf("%s: what lay there before is still there", name)
+		}
+	}
+}
+
+// unreadableFile has content that nobody can read.
+type unreadableFile struct{ memFile }
+
+func (*unreadableFile) ReadAt([]byte, int64) (int, error) { return 0, syscall.EIO }
 
 // TestHostileTrees: names that would leave the directory, sizes that do not fit,
 // trees without an end.

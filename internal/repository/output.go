@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 
@@ -39,8 +40,9 @@ func (o *output) open() error {
 		return o.err
 	}
 	var one [1]byte
-	n, _ := o.file.ReadAt(one[:], 0) // an error shows again when the content is read
-	o.used = n > 0
+	// What cannot be read may be anything: then every block is written, zeros too.
+	n, err := o.file.ReadAt(one[:], 0)
+	o.used = n > 0 || !errors.Is(err, io.EOF)
 	if err := o.file.Truncate(o.size); err != nil {
 		o.err = fmt.Errorf("set the size of %q: %w", o.target.Path, err)
 	}
