@@ -38,6 +38,8 @@ type lockJSON struct {
 	GID        uint32    `json:"gid,omitempty"`
 	Holder     string    `json:"holdfast_holder,omitempty"`
 	Generation int64     `json:"holdfast_generation,omitempty"` // microseconds at which the holder read the index; survives refreshes
+	PIDSpace   string    `json:"holdfast_pid_space,omitempty"`  // where PID is the id of the process; empty: nobody knows
+	Started    int64     `json:"holdfast_started,omitempty"`    // when the process began, in the kernel's ticks; zero: nobody knows
 }
 
 func parseLock(data []byte) (lockJSON, error) {
@@ -52,9 +54,13 @@ func parseLock(data []byte) (lockJSON, error) {
 // has given it up.
 func (l lockJSON) stale(now time.Time) bool { return now.Sub(l.Time) > staleAfter }
 
-// dead reports whether the process that wrote the lock on this machine is gone.
-func (l lockJSON) dead(hostname string) bool {
-	return l.Hostname == hostname && l.PID != os.Getpid() && !processLives(l.PID)
+// dead reports whether the process that wrote the lock is gone for sure. That can be told
+// where its id means the same to us alone: a host name is no sign of that, for containers
+// and copies of machines share one. So of another program's lock, and of those that our
+// older versions wrote, it is never told: these wait until they are stale.
+func (l lockJSON) dead() bool {
+	here := pidSpace()
+	return here != "" && l.PIDSpace == here && !processLives(l.PID, l.Started)
 }
 
 // lock is a shared lock that we hold. Its goroutine keeps it fresh.
@@ -100,8 +106,9 @@ func (r *Repository) takeLockTo(ctx context.Context, read bool, holder, hostname
 	l := &lock{repo: r, log: log, done: make(chan struct{})}
 	l.body = lockJSON{Hostname: hostname, PID: os.Getpid(), Holder: holder, Generation: r.now().UnixMicro()}
 	if l.body.Hostname == "" {
-		l.body.Hostname, _ = os.Hostname() // for people, and for the check whether the process lives
+		l.body.Hostname, _ = os.Hostname() // for people
 	}
+	l.body.PIDSpace, l.body.Started = pidSpace(), processStart(os.Getpid())
 	l.body.UID, l.body.GID = uint32(max(os.Getuid(), 0)), uint32(max(os.Getgid(), 0)) //nolint:gosec // ids have 32 bits
 	if u, err := user.Current(); err == nil {
 		l.body.Username = u.Username
@@ -152,16 +159,15 @@ func (r *Repository) checkLocks(ctx context.Context, own lockJSON, read, clean b
 				WithHint("when no other program works on the repository, remove all locks: holdfast repository unlock --all")
 		}
 		stale := other.stale(r.now())
-		dead := other.dead(own.Hostname)
 		switch {
-		case clean && other.Holder != "" && other.Holder == own.Holder && (stale || dead):
+		case clean && other.Holder != "" && other.Holder == own.Holder && (stale || other.dead()):
 			if err := r.remove(ctx, kindLock(), id); err != nil && holdfast.ErrorCode(err) != holdfast.CodeForbidden {
 				return err
 			}
-		case other.Exclusive && !dead && (!read || !stale):
+		case other.Exclusive && (!read || !stale):
 			return holdfast.Errorf(holdfast.CodeConflict, "the repository is locked exclusively by process %d on %s, user %s, since %s",
 				other.PID, other.Hostname, other.Username, other.Time.UTC().Format(time.RFC3339)).
-				WithHint("wait until it has finished; if that process is gone, run: holdfast repository unlock")
+				WithHint("wait until it has finished; if that process is gone, run on its machine: restic unlock; or 30 minutes later: holdfast repository unlock")
 		}
 	}
 	return nil

@@ -2,7 +2,6 @@ package repository
 
 import (
 	"context"
-	"os"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -29,7 +28,6 @@ const (
 
 // Locks returns the locks on the repository, in the order of their ids.
 func (r *Repository) Locks(ctx context.Context) ([]Lock, error) {
-	host, _ := os.Hostname() // without a name no lock is of this machine
 	ids, err := list(ctx, r.bucket, kindLock())
 	if err != nil {
 		return nil, err
@@ -57,7 +55,7 @@ func (r *Repository) Locks(ctx context.Context) ([]Lock, error) {
 			l.PID, l.Holder = body.PID, body.Holder
 			if body.stale(r.now()) {
 				l.Stale = StaleOld
-			} else if host != "" && body.dead(host) {
+			} else if body.dead() {
 				l.Stale = StaleDead
 			}
 		}

@@ -23,6 +23,7 @@ func TestUnlock(t *testing.T) {
 	}
 	now := time.Now()
 	old := now.Add(-31 * time.Minute)
+	dead := 0
 	want := map[string]string{} // why a lock is stale, by its id
 	for _, c := range []struct {
 		lock  lockJSON
@@ -33,10 +34,23 @@ func TestUnlock(t *testing.T) {
 		{lockJSON{Time: now, Hostname: host, PID: os.Getpid()}, ""},
 		{lockJSON{Time: old, Hostname: "other", PID: 7, Holder: "you"}, StaleOld},
 		{lockJSON{Time: old, Hostname: host, PID: os.Getpid()}, StaleOld},
-		{lockJSON{Time: now, Hostname: host, PID: gone.Process.Pid, Holder: "dead"}, StaleDead},
+		{lockJSON{Time: now, Hostname: host, PID: gone.Process.Pid, Holder: "dead", PIDSpace: pidSpace(), Started: 1}, StaleDead},
+		{lockJSON{Time: now, Hostname: "renamed", PID: gone.Process.Pid, Holder: "dead", PIDSpace: pidSpace()}, StaleDead},
+		// Its id was given to another process, ours or somebody's.
+		{lockJSON{Time: now, Hostname: host, PID: os.Getpid(), Holder: "dead", PIDSpace: pidSpace(), Started: 1}, StaleDead},
+		{lockJSON{Time: now, Hostname: host, PID: os.Getppid(), Holder: "dead", PIDSpace: pidSpace(), Started: processStart(os.Getppid()) - 1}, StaleDead},
+		{lockJSON{Time: now, Hostname: host, PID: os.Getppid(), Holder: "other", PIDSpace: pidSpace(), Started: processStart(os.Getppid())}, ""},
+		// In a container of the same name, on a machine of the same name, or after a new boot.
+		{lockJSON{Time: now, Hostname: host, PID: gone.Process.Pid, Holder: "other", PIDSpace: pidSpace() + "1", Started: 1}, ""},
+		// Our older versions, and other programs, say nothing of where.
+		{lockJSON{Time: now, Hostname: host, PID: gone.Process.Pid, Holder: "other"}, ""},
+		{lockJSON{Time: now, Hostname: host, PID: gone.Process.Pid, Exclusive: true}, ""},
 	} {
 		c.lock.Username = "anna"
 		want[putLock(t, r, c.lock).String()] = c.stale
+		if c.stale != "" {
+			dead++
+		}
 	}
 	junk := kindLock().prefix + "ab" + "00000000000000000000000000000000000000000000000000000000000000"
 	if err := r.bucket.Put(t.Context(), junk, []byte("junk")); err != nil {
@@ -58,7 +72,7 @@ func TestUnlock(t *testing.T) {
 		}
 	}
 	removed, err := r.Unlock(t.Context(), false)
-	if err != nil || len(removed) != 3 {
+	if err != nil || len(removed) != dead {
 		t.Fatalf("got %+v, error %v", removed, err)
 	}
 	for _, l := range removed {
@@ -66,17 +80,37 @@ func TestUnlock(t *testing.T) {
 			t.Errorf("it removed %+v", l)
 		}
 	}
-	if left := names(t, r.bucket, "locks/"); len(left) != 4 || !slices.Contains(left, junk) {
+	if left := names(t, r.bucket, "locks/"); len(left) != len(locks)-dead || !slices.Contains(left, junk) {
 		t.Errorf("left: %v", left)
 	}
 	removed, err = r.Unlock(t.Context(), true)
-	if err != nil || len(removed) != 4 {
+	if err != nil || len(removed) != len(locks)-dead {
 		t.Errorf("got %+v, error %v", removed, err)
 	}
 	if removed, err := r.Unlock(t.Context(), true); err != nil || len(removed) != 0 {
 		t.Errorf("got %+v, error %v", removed, err)
 	}
 	restic(t, dir, "check")
+}
+
+// TestLockSaysWhere: a lock of ours names where its process id means something.
+func TestLockSaysWhere(t *testing.T) {
+	t.Parallel()
+	r, dir := newDirRepository(t)
+	newWriter(t, r)
+	ids, err := list(t.Context(), r.bucket, kindLock())
+	if err != nil || len(ids) != 1 {
+		t.Fatalf("got %v, error %v", ids, err)
+	}
+	data, err := r.load(t.Context(), kindLock(), ids[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := parseLock(data)
+	if err != nil || l.PIDSpace == "" || l.PIDSpace != pidSpace() || l.Started == 0 || l.Started != processStart(os.Getpid()) || l.dead() {
+		t.Errorf("got %s, error %v", data, err)
+	}
+	restic(t, dir, "list", "locks")
 }
 
 // TestUnlockOfALiveWriter: its backup fails, and says why.
