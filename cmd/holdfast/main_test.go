@@ -58,7 +58,7 @@ func TestBytes(t *testing.T) {
 
 func TestCellKeepsTheTableWhole(t *testing.T) {
 	for v, want := range map[any]string{
-		"": "-", "a\tb\nc\x1b[2J": "a b c [2J", true: "yes", false: "no", 7: "7",
+		"": "-", "a\tb\nc\x1b[2J": "a b c [2J", "\u009b2Jb\u202ec\u2066d é": " 2Jb c d é", true: "yes", false: "no", 7: "7",
 	} {
 		if got := cell(v); got != want {
 			t.Errorf("%q: got %q, want %q", v, got, want)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/holdfast-backup/holdfast/internal/api/native"
 )
@@ -60,9 +61,10 @@ func cell(v any) string {
 	if s == "" {
 		return "-"
 	}
-	// A name from elsewhere must not move the cursor or break the table.
+	// A name from elsewhere must not move the cursor, break the table, or turn the text
+	// around. Terminals take U+009B for the beginning of a command, too.
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
 			return ' '
 		}
 		return r
