@@ -16,7 +16,8 @@ func (a *app) repositoryConnectCommand() *cobra.Command {
 		Use: "connect NAME", Short: "Use a repository that exists, with its recovery kit", Args: args(1),
 		Long: "Connect makes a repository that exists known to this server, and gives it a key of the server's own. The kit says where the\n" +
 			"repository is and opens it; --location says where it is now, when that is another place. Of an object store it takes the\n" +
-			"access key as create does; the kit's certificates are used unless --ca-file names others.\n\n" +
+			"access key as create does; the kit's certificates are used unless --ca-file names others. One that the server knows by this name,\n" +
+			"at this place, gets a new key: after an older copy of the state directory was put back.\n\n" +
 			"The backup sets in it are not known yet: holdfast repository import.",
 		Example: "  holdfast repository connect main --kit main.kit\n" +
 			"  holdfast repository connect main --kit main.kit --location /mnt/rescued/holdfast\n" +

@@ -38,12 +38,10 @@ func (s *Service) RekeyRepository(ctx context.Context, actor holdfast.Actor, id 
 	limited, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
 	err = s.cfg.Repositories.Rekey(limited, repo.Location, access, old, next, repo.FormatID, func(ctx context.Context) error {
-		err := s.recordPassword(ctx, actor, repo, sealed)
-		if err == nil {
-			return nil
+		if err := s.recordPassword(ctx, actor, repo, sealed); err != nil {
+			return errUnrecordedKey(err, repo.Name)
 		}
-		return holdfast.Wrap(holdfast.ErrorCode(err), err, "repository %q has a new key, but its password was not recorded: %s", repo.Name, holdfast.ErrorMessage(err)).
-			WithHint("try again; the key that nobody knows the password of does no harm: holdfast repository key remove --force takes it away")
+		return nil
 	})
 	if err != nil {
 		return err
