@@ -105,7 +105,7 @@ type Job struct {
 type RestoreSpec struct {
 	Set       SetID  `json:"set"`
 	Host      HostID `json:"host"`      // whose worker writes
-	Directory string `json:"directory"` // the new data directory: absolute, below an allowed root, empty or missing
+	Directory string `json:"directory"` // the new data directory: absolute, below an allowed root, empty or missing unless Site or Delta say otherwise
 	// Site is set for a restore in place: the directory is this site's data
 	// directory, its server must not run, and what is there is moved aside first.
 	Site        SiteID            `json:"site,omitempty"`
@@ -113,11 +113,18 @@ type RestoreSpec struct {
 	// Configuration is true when files that the source kept outside its data
 	// directory are put into the new one.
 	Configuration bool `json:"configuration,omitempty"`
+	// Delta lets the restore write over a stopped copy of the same cluster: what is
+	// right there stays, what does not belong there is removed. Not in place.
+	Delta bool `json:"delta,omitempty"`
 }
 
 // Validate checks the paths. Two paths may not lie inside each other: the data
 // directory's and every tablespace's are separate trees.
 func (r RestoreSpec) Validate() error {
+	if r.Delta && r.Site != 0 {
+		return Errorf(CodeInvalid, "a delta restore is not done in place").
+			WithHint("restore in place without it: what is there is kept then; or name the directory")
+	}
 	if err := CleanAbs("target directory", r.Directory); err != nil {
 		return err
 	}

@@ -236,7 +236,7 @@ func (a *app) writeOffline(ctx context.Context, in restoreFlags, repo *openedRep
 	if err := in.absolute(spaces); err != nil {
 		return err
 	}
-	spec := holdfast.RestoreSpec{Directory: in.to, Tablespaces: spaces, Configuration: in.configuration}
+	spec := holdfast.RestoreSpec{Directory: in.to, Tablespaces: spaces, Configuration: in.configuration, Delta: in.delta}
 	if id, err := number[holdfast.SetID]("set", set.Set); err == nil {
 		spec.Set = id
 	}
@@ -264,7 +264,7 @@ func (a *app) writeOffline(ctx context.Context, in restoreFlags, repo *openedRep
 	began := time.Now()
 	report := a.newOfflineReport()
 	result, err := physicalEngine().Restore(ctx, engine.Restore{
-		Execution: offlineExecution, Fence: 1, Spec: spec, Repository: at.Dir, Delta: in.delta, Report: report,
+		Execution: offlineExecution, Fence: 1, Spec: spec, Repository: at.Dir, Report: report,
 		Log: slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}, reader)
 	report.close()
@@ -286,16 +286,20 @@ func (a *app) offlineDone(set offlineSet, spec holdfast.RestoreSpec, r engine.Re
 		offlineSet
 		Directory string   `json:"directory"`
 		Bytes     int64    `json:"bytes"`
+		Written   int64    `json:"written"`
 		Files     int64    `json:"files"`
 		Seconds   float64  `json:"seconds"`
 		Warnings  []string `json:"warnings,omitempty"`
-	}{set, spec.Directory, r.Bytes, r.Files, took.Seconds(), r.Warnings}
+	}{set, spec.Directory, r.Bytes, r.Written, r.Files, took.Seconds(), r.Warnings}
 	err := a.print(v, "", func(row func(...any)) {
 		row("set", set.Set)
 		row("site", set.Site)
 		row("taken", set.Time)
 		row("directory", spec.Directory)
 		row("size", fmt.Sprintf("%s in %d files", size(r.Bytes), r.Files))
+		if spec.Delta {
+			row("written", size(r.Written))
+		}
 		row("took", fmt.Sprintf("%s, %s/s", duration(took), size(int64(float64(r.Bytes)/took.Seconds()))))
 	})
 	if err != nil {

@@ -18,34 +18,36 @@ type restoreFlags struct {
 	to            string
 	tablespaces   []string
 	configuration bool
+	delta         bool
 
 	// through a server
 	site, host, name, key string
 	inPlace, wait         bool
 
 	// without one
-	offline, delta  bool
+	offline         bool
 	kit, repository string
 }
 
 func (a *app) restoreCommand() *cobra.Command {
 	var in restoreFlags
 	cmd := &cobra.Command{
-		Use:   "restore SET (--to DIR | --in-place)",
+		Use:   "restore SET (--to DIR [--delta] | --in-place)",
 		Short: "Restore a backup set into a new directory or into its place, through the server or with the recovery kit alone",
 		Long: "Restore writes a backup set into a directory that is empty or missing. Through a server, a worker writes it, and only\n" +
 			"below the directories that the worker allows (--restore-root); SET is an id, or latest with --site.\n\n" +
 			"With --in-place it writes into the data directory of the site that the set is of, or of the one that --site names. The\n" +
 			"server must be stopped. What is there is not deleted: it is moved aside, tablespaces too, and the execution says where\n" +
 			"it is. The directories must lie below the worker's restore roots.\n\n" +
+			"With --delta the directory may be a stopped copy of the same cluster: only the blocks that differ are written, and what is not\n" +
+			"in the set is removed. Nothing is kept. When it is interrupted the directory does not start; another --delta finishes it.\n\n" +
 			"With --offline it needs no server: this process reads the repository that the recovery kit names and writes as\n" +
 			"the user that runs it. SET is then an id, latest, the beginning of a snapshot's id, or list. The access to an object\n" +
-			"store comes from HOLDFAST_S3_ACCESS_KEY, HOLDFAST_S3_SECRET_KEY, and what else the kit names. With --delta the\n" +
-			"directory may be a stopped copy of the same cluster: only the blocks that differ are written, and what is not in the\n" +
-			"set is removed. When it is interrupted the directory does not start; another --delta finishes it.\n\n" +
+			"store comes from HOLDFAST_S3_ACCESS_KEY, HOLDFAST_S3_SECRET_KEY, and what else the kit names.\n\n" +
 			"A cluster with tablespaces needs a directory for each: --tablespace OID=DIR.",
 		Example: "  holdfast restore 1001 --to /var/lib/holdfast/restores/monday --wait\n" +
 			"  holdfast restore latest --site berlin --in-place --wait\n" +
+			"  holdfast restore latest --site berlin --to /srv/test/berlin --delta --wait\n" +
 			"  holdfast restore --offline --kit main.kit list\n" +
 			"  holdfast restore --offline --kit main.kit latest --to /var/lib/postgresql/15/main",
 		Args: args(1),
@@ -70,7 +72,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	f.StringVar(&in.key, "key", "", "idempotency `key`: the same key gives the same execution")
 	f.BoolVar(&in.wait, "wait", false, "wait until it has ended; the exit code tells its outcome")
 	f.BoolVar(&in.offline, "offline", false, "without a server, with the recovery kit")
-	f.BoolVar(&in.delta, "delta", false, "with --offline: write over a stopped copy of the same cluster, only what differs; what is not in the set is removed there")
+	f.BoolVar(&in.delta, "delta", false, "write over a stopped copy of the same cluster, only what differs; what is not in the set is removed there")
 	f.StringVar(&in.kit, "kit", "", "`file` of the recovery kit, with --offline")
 	f.StringVar(&in.repository, "repository", "", "`place` where the repository is now, with --offline: a directory, or s3:https://HOST/BUCKET/PREFIX (default: the kit's)")
 	return cmd
@@ -78,7 +80,11 @@ func (a *app) restoreCommand() *cobra.Command {
 
 // check refuses flags of the other kind of restore.
 func (in restoreFlags) check(cmd *cobra.Command) error {
-	wrong, rule := []string{"kit", "repository", "delta"}, "goes with --offline only"
+	if in.delta && in.inPlace {
+		return holdfast.Errorf(holdfast.CodeInvalid, "--delta does not go with --in-place").
+			WithHint("name the data directory with --to to write over it; --in-place alone keeps what is there")
+	}
+	wrong, rule := []string{"kit", "repository"}, "goes with --offline only"
 	if in.offline {
 		wrong, rule = []string{"site", "host", "name", "key", "wait", "in-place"}, "does not go with --offline"
 		if in.kit == "" {
@@ -117,7 +123,7 @@ func (a *app) restoreOnline(cmd *cobra.Command, in restoreFlags, set string) err
 	if err != nil {
 		return err
 	}
-	ask := native.NewRestore{Set: id, Host: in.host, Directory: in.to, InPlace: in.inPlace, Configuration: in.configuration, Name: in.name}
+	ask := native.NewRestore{Set: id, Host: in.host, Directory: in.to, InPlace: in.inPlace, Configuration: in.configuration, Delta: in.delta, Name: in.name}
 	if in.inPlace {
 		ask.Site = in.site
 	}

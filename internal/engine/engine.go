@@ -88,14 +88,11 @@ type Restore struct {
 	// must not run. Zero unless the restore is in place.
 	InPlace Site
 	// Repository is the directory that the set is read from; empty when it is none of
-	// this machine. A restore in place must not move it aside.
+	// this machine. A restore must not move it aside, nor write over it.
 	Repository string
 	// Roots are the directories below which a restore may write; nil allows every
 	// directory (an operator at the machine, offline).
-	Roots []string
-	// Delta lets the restore write over a stopped copy of the same cluster: what is
-	// right there stays, what does not belong there is removed. Not in place.
-	Delta  bool
+	Roots  []string
 	Report Report
 	Log    *slog.Logger
 }
@@ -121,6 +118,7 @@ type Result struct {
 	Physical *holdfast.PhysicalFacts `json:"physical,omitempty"`
 	Reading  *Reading                `json:"reading,omitempty"` // of a physical backup
 	Kept     []Kept                  `json:"kept,omitempty"`    // what a restore in place has moved aside
+	Written  int64                   `json:"written,omitempty"` // bytes that this attempt at a restore has written
 	Flows    []FlowResult            `json:"flows,omitempty"`
 	Rounds   int64                   `json:"rounds,omitempty"` // of a service
 	// Ignored are the properties of an ETL that no parameter names.

@@ -16,7 +16,8 @@ import (
 type NewRestore struct {
 	// Spec says what and where. Host zero: the site's. With Spec.Site, which asks for
 	// a restore in place, directory and host are that site's; tablespaces of a site's
-	// own set that are not mapped go to where they were.
+	// own set that are not mapped go to where they were. With Spec.Delta the directory
+	// may be a site's own: its worker refuses it while a server is there.
 	Spec           holdfast.RestoreSpec
 	Name           string                     // of the job it makes; empty: made up
 	Annotations    map[string]json.RawMessage // of the job
@@ -91,7 +92,7 @@ func (m made) restores(spec holdfast.RestoreSpec) bool {
 // host is the one that it got then.
 func sameSpec(made, asked holdfast.RestoreSpec) bool {
 	return made.Set == asked.Set && made.Site == asked.Site && made.Directory == asked.Directory && (asked.Host == 0 || made.Host == asked.Host) &&
-		made.Configuration == asked.Configuration && maps.Equal(made.Tablespaces, asked.Tablespaces)
+		made.Configuration == asked.Configuration && made.Delta == asked.Delta && maps.Equal(made.Tablespaces, asked.Tablespaces)
 }
 
 // restoreName makes up a name that no job of the site has.
@@ -242,9 +243,10 @@ func allPlaced(set holdfast.BackupSet, spec holdfast.RestoreSpec) error {
 }
 
 // insideNoServer refuses directories inside the data directory of a server that
-// we know of, and a restore in place that would move away another server's or a
-// repository with what it lies in. The data directory itself may be the target: the
-// worker refuses it unless it is empty.
+// we know of, and a restore in place, or by delta, that would take away another
+// server's or a repository with what it lies in. The data directory itself may be the
+// target: the worker refuses it unless it is empty, or, by delta, a stopped copy of the
+// same cluster; then the actor must be one who may know of it.
 func insideNoServer(ctx context.Context, r store.Reader, actor holdfast.Actor, set holdfast.BackupSet, spec holdfast.RestoreSpec) error {
 	sites, err := r.Sites(ctx, set.Account)
 	if err != nil {
@@ -255,23 +257,30 @@ func insideNoServer(ctx context.Context, r store.Reader, actor holdfast.Actor, s
 		paths = append(paths, p)
 	}
 	slices.Sort(paths)
+	replaces := "" // what is there; empty: nothing is
+	switch {
+	case spec.Site != 0:
+		replaces = "moved aside"
+	case spec.Delta:
+		replaces = "written over"
+	}
 	for _, site := range sites {
 		if site.Host != spec.Host {
 			continue
 		}
 		for _, p := range paths {
 			switch {
-			case p == site.DataDir:
+			case p == site.DataDir && (!spec.Delta || actor.Credential.Covers(site.ID)):
 			case inside(spec.Directory, site.DataDir) && ownPlace(set, spec, p): // that registration is wrong
 			case inside(p, site.DataDir):
 				return errInsideSite(actor, site, p)
-			case spec.Site != 0 && site.ID != spec.Site && inside(site.DataDir, p):
-				return holdfast.Errorf(holdfast.CodeInvalid, "directory %s cannot be moved aside: the data directory of %s lies in it", p, siteName(actor, site)).
+			case replaces != "" && site.ID != spec.Site && inside(site.DataDir, p):
+				return holdfast.Errorf(holdfast.CodeInvalid, "directory %s cannot be %s: the data directory of %s lies in it", p, replaces, siteName(actor, site)).
 					WithHint("correct the sites' data directories, or restore to a directory of its own")
 			}
 		}
 	}
-	if spec.Site == 0 {
+	if replaces == "" {
 		return nil
 	}
 	for _, p := range paths {
@@ -280,7 +289,7 @@ func insideNoServer(ctx context.Context, r store.Reader, actor holdfast.Actor, s
 			return err
 		}
 		if repo != nil && inside(locationDir(repo.Location), p) {
-			return holdfast.Errorf(holdfast.CodeInvalid, "directory %s cannot be moved aside: the repository at %s lies in it", p, repo.Location).
+			return holdfast.Errorf(holdfast.CodeInvalid, "directory %s cannot be %s: the repository at %s lies in it", p, replaces, repo.Location).
 				WithHint("restore to a directory of its own")
 		}
 	}

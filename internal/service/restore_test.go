@@ -261,3 +261,52 @@ func TestASetWithoutFinishedCopiesDoesNotExist(t *testing.T) {
 		t.Errorf("got %d sets of %d and error %v, want the 4 that can be read", len(list), n, err)
 	}
 }
+
+// TestRestoreByDelta may write over a site's own directory, for who may know of the
+// site, and over nothing else that is known here.
+func TestRestoreByDelta(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	_, set := r.backup(r.job(0, "full"), holdfast.CopyComplete)
+	_, other := r.backup(r.job(1, "full"), holdfast.CopyComplete)
+	inside := r.plantSite("inside", "/pg/both/cellar")
+	berlin := r.actor(holdfast.RoleOperator, r.sites[0].ID)
+	for name, c := range map[string]struct {
+		actor holdfast.Actor
+		set   holdfast.SetID
+		host  holdfast.HostID
+		dir   string
+		site  holdfast.SiteID
+		want  string // empty: it is allowed
+	}{
+		"a directory of its own":        {r.admin, set.ID, 0, "/restore/a", 0, ""},
+		"the site's own":                {berlin, set.ID, 0, "/pg/berlin", 0, ""},
+		"another site's own":            {r.admin, other.ID, 0, "/pg/paris", 0, ""},
+		"inside a server":               {r.admin, set.ID, 0, "/pg/berlin/base", 0, "inside a server's data directory"},
+		"what a server lies in":         {r.admin, set.ID, 0, "/pg/both", 0, `cannot be written over: the data directory of site "inside"`},
+		"what the repository lies in":   {r.admin, set.ID, 0, "/backup", 0, "cannot be written over: the repository"},
+		"in place":                      {r.admin, set.ID, 0, "", r.sites[0].ID, "not done in place"},
+		"a site that it may not see":    {berlin, set.ID, 0, inside.DataDir, 0, "that of another site"},
+		"a site that it may not see, 2": {berlin, set.ID, 0, "/pg/both", 0, "the data directory of another site"},
+	} {
+		spec := holdfast.RestoreSpec{Set: c.set, Host: c.host, Directory: c.dir, Site: c.site, Tablespaces: spaces(), Delta: true}
+		e, err := r.svc.Restore(ctx, c.actor, service.NewRestore{Spec: spec})
+		if c.want == "" {
+			if err != nil || !e.Restore.Delta {
+				t.Errorf("%s: got %+v, %v", name, e.Restore, err)
+			}
+			continue
+		}
+		wantInvalid(t, err)
+		wantWords(t, err, c.want)
+	}
+	spec := holdfast.RestoreSpec{Set: set.ID, Directory: "/restore/b", Tablespaces: spaces(), Delta: true}
+	must(r.svc.Restore(ctx, r.admin, service.NewRestore{Spec: spec, IdempotencyKey: "one"}))(t)
+	if !strings.Contains(string(r.lastEvent().Data), `"delta":true`) {
+		t.Errorf("the event does not say that it writes over: %s", r.lastEvent().Data)
+	}
+	spec.Delta = false
+	_, err := r.svc.Restore(ctx, r.admin, service.NewRestore{Spec: spec, IdempotencyKey: "one"})
+	wantCode(t, err, holdfast.CodeConflict)
+}

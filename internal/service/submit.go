@@ -253,6 +253,9 @@ func recordExecution(ctx context.Context, tx store.Tx, actor holdfast.Actor, e h
 		if e.Restore.Site != 0 {
 			data["in_place"] = e.Restore.Site
 		}
+		if e.Restore.Delta {
+			data["delta"] = true
+		}
 	}
 	return record(ctx, tx, actor, e.Submitted, executionWord(e.ID), kind, data)
 }

@@ -60,6 +60,18 @@ func localDir(location string) string {
 	return l.Dir
 }
 
+// withWritten adds to a detail how much a delta restore has written.
+func withWritten(detail string, spec *holdfast.RestoreSpec, res engine.Result) string {
+	if spec == nil || !spec.Delta {
+		return detail
+	}
+	text := fmt.Sprintf("this attempt has written %d of %d bytes: the others were right already", res.Written, res.Bytes)
+	if detail != "" {
+		text = detail + "; " + text
+	}
+	return wire.Clip(text, wire.MaxDetail)
+}
+
 // withKept adds to a detail what a restore in place has moved aside. When it did not
 // succeed it says, too, how to have it back.
 func withKept(detail string, kept []engine.Kept, e holdfast.ExecutionID, done bool) string {

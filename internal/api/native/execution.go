@@ -70,10 +70,11 @@ type RestoreSpec struct {
 	Site          string            `json:"site,omitempty" doc:"Slug of that site"`
 	Tablespaces   map[string]string `json:"tablespaces,omitempty" doc:"Directory by the tablespace's OID"`
 	Configuration bool              `json:"configuration,omitempty"`
+	Delta         bool              `json:"delta,omitempty" doc:"It writes over a stopped copy of the same cluster"`
 }
 
 func (n names) restore(r holdfast.RestoreSpec) *RestoreSpec {
-	out := &RestoreSpec{SetID: r.Set, HostID: r.Host, Host: n.hostOf(r.Host), Directory: r.Directory, Configuration: r.Configuration}
+	out := &RestoreSpec{SetID: r.Set, HostID: r.Host, Host: n.hostOf(r.Host), Directory: r.Directory, Configuration: r.Configuration, Delta: r.Delta}
 	if r.Site != 0 {
 		out.SiteID, out.Site = r.Site, n.slugOf(r.Site)
 	}

@@ -13,11 +13,12 @@ import (
 type NewRestore struct {
 	Set           holdfast.SetID    `json:"set" minimum:"1"`
 	Host          string            `json:"host,omitempty" doc:"Id or name of the host whose worker writes; left out: the site's"`
-	Directory     string            `json:"directory,omitempty" maxLength:"4096" doc:"The new data directory: absolute, below a directory that the worker allows, empty or missing. Needed unless in_place is true"`
+	Directory     string            `json:"directory,omitempty" maxLength:"4096" doc:"The new data directory: absolute, below a directory that the worker allows, empty or missing unless delta is true. Needed unless in_place is true"`
 	InPlace       bool              `json:"in_place,omitempty" doc:"Restore into the data directory of a site whose server is stopped. What is there, tablespaces too, is moved aside and kept"`
 	Site          string            `json:"site,omitempty" doc:"With in_place: id or slug of the site; left out: the one that the set is of"`
 	Tablespaces   map[string]string `json:"tablespaces,omitempty" doc:"Directory by the tablespace's OID"`
 	Configuration bool              `json:"configuration,omitempty" doc:"Put files that the source kept outside its data directory into the new one"`
+	Delta         bool              `json:"delta,omitempty" doc:"Write over a stopped copy of the same cluster: only what differs is written, what is not in the set is removed, and nothing is kept. Not with in_place"`
 	Name          string            `json:"name,omitempty" maxLength:"128" doc:"Of the restore job; left out: made up"`
 }
 
@@ -28,7 +29,7 @@ type restoreInput struct {
 
 func (a *api) restore(ctx context.Context, actor holdfast.Actor, in *restoreInput) (*created[Execution], error) {
 	b := in.Body
-	spec := holdfast.RestoreSpec{Set: b.Set, Directory: b.Directory, Configuration: b.Configuration}
+	spec := holdfast.RestoreSpec{Set: b.Set, Directory: b.Directory, Configuration: b.Configuration, Delta: b.Delta}
 	if err := a.place(ctx, actor, b, &spec); err != nil {
 		return nil, err
 	}

@@ -38,12 +38,17 @@ func findDelta(dir string, roots []string, own marker) (*target, error) {
 // checkDelta refuses to write over anything but a stopped copy of the cluster that
 // the set is of. names is what lies at the top of the set's data directory.
 func (r *restore) checkDelta(ctx context.Context, names map[string]bool) error {
-	if !r.req.Delta {
+	if !r.req.Spec.Delta {
 		return nil
 	}
 	if r.data.again && exists(filepath.Join(r.data.path, "postmaster.pid")) {
 		return holdfast.Errorf(holdfast.CodeConflict, "a PostgreSQL server runs in directory %s, or was not stopped in peace: it has a postmaster.pid", r.data.asked).
 			WithHint("stop it; when no server runs there for certain, remove that file")
+	}
+	if r.data.again {
+		if err := refuseProcess(r.data.path); err != nil { // of a server that was killed, and whose file somebody has removed
+			return err
+		}
 	}
 	if err := r.checkRepositoryOutside(); err != nil {
 		return err

@@ -24,7 +24,7 @@ func TestDeltaRestore(t *testing.T) {
 	e := pgphysical.New(pgphysical.Options{})
 	req := restoreTo(t, p.oids...)
 	enginetest.RestoreAll(t, e, req, p.src.Source())
-	req.Delta = true
+	req.Spec.Delta = true
 	dir := req.Spec.Directory
 
 	r := testkit.StartRestored(t, dir)
@@ -79,7 +79,7 @@ func TestDeltaRestore(t *testing.T) {
 		t.Error("what was interrupted could be started")
 	}
 	plain := req
-	plain.Delta = false
+	plain.Spec.Delta = false
 	plain.Execution++
 	_, err := e.Restore(t.Context(), plain, p.src.Source())
 	wantError(t, err, holdfast.CodeConflict, "unfinished restore")
@@ -115,11 +115,11 @@ func TestDeltaRestoreRefuses(t *testing.T) {
 		"no cluster":      {func(*engine.Restore) {}, "holds no PostgreSQL cluster"},
 		"in place": {func(r *engine.Restore) {
 			*r = p.inPlace(t)
-			r.Delta = true
+			r.Spec.Delta = true
 		}, "not done in place"},
 	} {
 		req := restoreTo(t)
-		req.Delta = true
+		req.Spec.Delta = true
 		if err := os.MkdirAll(req.Spec.Directory, 0o700); err != nil {
 			t.Fatal(err)
 		}

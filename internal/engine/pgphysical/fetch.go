@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
@@ -132,7 +133,7 @@ func (r *restore) create(n engine.Node) (engine.TargetFile, error) {
 		}
 	}
 	flags := os.O_RDWR | os.O_CREATE
-	if !r.req.Delta {
+	if !r.req.Spec.Delta {
 		flags |= os.O_TRUNC
 	}
 	f, err := t.root.OpenFile(rel, flags, 0o600)
@@ -146,7 +147,7 @@ func (r *restore) create(n engine.Node) (engine.TargetFile, error) {
 	if err != nil {
 		return nil, errors.Join(writeError(err, rel), f.Close())
 	}
-	c := &created{File: f, report: r.req.Report}
+	c := &created{File: f, report: r.req.Report, written: &r.written}
 	if n.Size >= directFile {
 		if d, err := t.root.OpenFile(rel, os.O_WRONLY|directFlag, 0); err == nil { // many file systems cannot
 			c.direct = newDirect(d)
@@ -158,17 +159,20 @@ func (r *restore) create(n engine.Node) (engine.TargetFile, error) {
 // created is a file that is written. It counts when it is closed.
 type created struct {
 	*os.File
-	direct *direct // nil: it can only be written through the cache
-	report engine.Report
+	direct  *direct // nil: it can only be written through the cache
+	report  engine.Report
+	written *atomic.Int64 // bytes
 }
 
 // WriteAt writes large pieces past the page cache, where that can be.
 func (c *created) WriteAt(p []byte, offset int64) (int, error) {
 	n, err := c.direct.WriteAt(p, offset)
+	c.written.Add(int64(n))
 	if err != nil || n == len(p) {
 		return n, err
 	}
 	m, err := c.File.WriteAt(p[n:], offset+int64(n))
+	c.written.Add(int64(m))
 	return n + m, err
 }
 

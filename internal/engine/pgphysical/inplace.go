@@ -219,7 +219,6 @@ func (t *target) openInPlace(check func(dir string) error) error {
 	if err := t.open(); err != nil {
 		return err
 	}
-	t.step("marked")
 	if t.aside.was == nil {
 		return nil
 	}
@@ -369,7 +368,7 @@ func (r *restore) find(dir string, own marker) (*target, error) {
 	if r.inPlace() {
 		find = findInPlace
 	}
-	if r.req.Delta {
+	if r.req.Spec.Delta {
 		find = findDelta
 	}
 	t, err := find(dir, r.req.Roots, own)

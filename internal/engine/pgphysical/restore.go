@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/holdfast-backup/holdfast"
@@ -38,6 +39,7 @@ type restore struct {
 	index  *configuration     // files from outside the data directory; nil: none
 
 	files, bytes int64
+	written      atomic.Int64  // bytes
 	whole        engine.Result // what there is to restore
 	control      engine.Node
 }
@@ -59,7 +61,7 @@ func (e *Engine) Restore(ctx context.Context, req engine.Restore, src engine.Sou
 	if err != nil {
 		return res, err
 	}
-	res.Bytes, res.Files = r.bytes, r.files
+	res.Bytes, res.Files, res.Written = r.bytes, r.files, r.written.Load()
 	return res, nil
 }
 
@@ -119,7 +121,7 @@ func (r *restore) run(ctx context.Context) error {
 			return err
 		}
 	}
-	r.log.InfoContext(ctx, "restore is complete", "path", r.req.Spec.Directory, "files", r.files, "bytes", r.bytes)
+	r.log.InfoContext(ctx, "restore is complete", "path", r.req.Spec.Directory, "files", r.files, "bytes", r.bytes, "written", r.written.Load())
 	return nil
 }
 
@@ -170,10 +172,6 @@ func (r *restore) prepare(ctx context.Context) error {
 	if err := r.req.Spec.Validate(); err != nil {
 		return err
 	}
-	if r.req.Delta && r.inPlace() {
-		return holdfast.Errorf(holdfast.CodeInvalid, "a delta restore is not done in place").
-			WithHint("restore in place without it: what is there is kept then")
-	}
 	p, err := r.plan(ctx)
 	if err != nil {
 		return err
@@ -191,7 +189,7 @@ func (r *restore) prepare(ctx context.Context) error {
 	if r.data, err = r.find(r.req.Spec.Directory, own); err != nil {
 		return err
 	}
-	if r.data.moves() && r.req.Fence > 1 && r.hasReceipt() {
+	if (r.data.moves() && r.req.Fence > 1 || r.data.over && r.req.Installation != "") && r.hasReceipt() {
 		return holdfast.Errorf(holdfast.CodeConflict, "directory %s was restored by this execution, and has been changed since", r.data.asked).
 			WithHint("look at it; restore again to have it replaced")
 	}
@@ -385,7 +383,8 @@ func (r *restore) continued(ctx context.Context) error {
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if r.req.Delta {
+	if r.req.Spec.Delta {
+		r.step("stripped")
 		return r.removeExtra(ctx)
 	}
 	for _, name := range []string{"postmaster.pid", "postmaster.opts"} {

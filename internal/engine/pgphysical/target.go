@@ -170,12 +170,12 @@ func (t *target) take(content []byte, clean bool) error {
 		return errNotEmpty(t.asked)
 	}
 	switch {
+	case m.Execution == t.own.Execution && m.Fence > t.own.Fence:
+		return engine.ErrStale
 	case t.delta: // unfinished, whoever has begun it; that nobody is at it the lock says
 	case m.Execution != t.own.Execution || m.Set != t.own.Set || m.Source != t.own.Source:
 		return holdfast.Errorf(holdfast.CodeConflict, "directory %s holds the unfinished restore of set %d by execution %d", t.asked, m.Set, m.Execution).
 			WithHint("wait for that execution, or remove the directory's content, or choose another directory")
-	case m.Fence > t.own.Fence:
-		return engine.ErrStale
 	}
 	t.again = true
 	return nil
@@ -261,7 +261,11 @@ func (t *target) open() (err error) {
 	if t.root, err = allowed.OpenRoot(rel); err != nil {
 		return writeError(err, t.asked)
 	}
-	return t.mark()
+	if err := t.mark(); err != nil {
+		return err
+	}
+	t.step("marked")
+	return nil
 }
 
 // mark locks the marker, looks once more, and writes it.
