@@ -37,6 +37,7 @@ type prunePlan struct {
 	Pardon   packCount      `json:"pardon"`
 	Delete   packCount      `json:"delete"`
 	Waiting  []pruneWaiting `json:"waiting"`
+	Left     packCount      `json:"left"`
 	Unnamed  packCount      `json:"unnamed"`
 	Lost     int            `json:"lost_places,omitempty"`
 	LostFile string         `json:"lost_example,omitempty"`
@@ -125,7 +126,7 @@ func newPackCount(c repository.PackCount) packCount { return packCount{c.Packs, 
 func newPrunePlan(p repository.PrunePlan) prunePlan {
 	out := prunePlan{
 		Keep: newPackCount(p.Keep), Waste: p.Waste, Repack: newPackCount(p.Repack), Copy: p.Copy, Condemn: newPackCount(p.Unused),
-		Pardon: newPackCount(p.Pardon), Delete: newPackCount(p.Delete), Waiting: []pruneWaiting{}, Unnamed: newPackCount(p.Unnamed),
+		Pardon: newPackCount(p.Pardon), Delete: newPackCount(p.Delete), Waiting: []pruneWaiting{}, Left: newPackCount(p.Left), Unnamed: newPackCount(p.Unnamed),
 		Lost: p.Lost, LostFile: p.LostFile,
 	}
 	for _, w := range p.Waiting {
@@ -161,6 +162,7 @@ func (a *app) printPrune(p *openedRepository, r pruneReport) error {
 		for _, w := range plan.Waiting {
 			line("wait", w.packCount, w.note())
 		}
+		line("next time", plan.Left, "one prune condemns and deletes so many at most")
 		line("leave", plan.Unnamed, "in no index object; something is missing that may be in them")
 	})
 	if err != nil || a.output == "json" {

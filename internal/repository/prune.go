@@ -24,6 +24,7 @@ type PruneOptions struct {
 	Wait        time.Duration // from when a pack is condemned until it may be deleted
 	Workers     int           // trees read, and objects deleted, at once; 0: one a core
 	Log         *slog.Logger  // nil: nothing is logged
+	recordPacks int           // that a record names at most, in tests; 0: maxRecordPacks
 	// Planned is called with the plan before anything is done; it may be nil.
 	Planned func(PrunePlan)
 	// Progress is called now and then, by one goroutine at a time; it may be nil.

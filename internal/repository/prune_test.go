@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/objstore"
 	objfs "github.com/holdfast-backup/holdfast/internal/objstore/fs"
 	"github.com/holdfast-backup/holdfast/internal/objstore/mem"
+	"github.com/holdfast-backup/holdfast/internal/repository/hash"
 )
 
 // timeMachine is a clock that tests turn.
@@ -524,4 +525,54 @@ func (f *frozen) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	return f.Bucket.Delete(ctx, name)
+}
+
+// TestPruneInRounds: what one record cannot name is left to the next prune, and each does
+// its share.
+func TestPruneInRounds(t *testing.T) {
+	t.Parallel()
+	const most = 3
+	g := newGarden(t, true)
+	kept := g.plant(gardenSet(1, 2))
+	var gone []string
+	for i := range uint64(5) { // two packs each
+		gone = append(gone, g.plant(gardenSet(10+i)))
+	}
+	g.forget(gone...)
+	o := g.options()
+	o.recordPacks = most
+	var rounds []string
+	for range 10 {
+		got, err := g.r.Prune(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rounds = append(rounds, counts(got.Plan.Left, got.Condemned, got.Deleted))
+		marks, err := g.r.marks(t.Context(), func(_ hash.ID, err error) error { return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for id, m := range marks {
+			if len(m.Packs) > most {
+				t.Errorf("mark %s names %d packs", id, len(m.Packs))
+			}
+		}
+		if len(rounds) != 2 && len(rounds) != 3 { // then several marks are ripe at once
+			g.clock.pass(25 * time.Hour)
+		}
+		if got.Plan.Left.Packs == 0 && len(names(t, g.b, "holdfast/")) == 0 {
+			break
+		}
+	}
+	if got, want := strings.Join(rounds, ", "), "7 3 0, 4 3 3, 1 3 0, 0 1 0, 4 0 3, 1 0 3, 0 0 1"; got != want {
+		t.Errorf("left, condemned, deleted: got %s, want %s", got, want)
+	}
+	g.whole("in the end")
+	compare(t, readSet(t, g.r, kept), gardenSet(1, 2))
+	if got := len(names(t, g.b, "data/")); got != 2 {
+		t.Errorf("%d packs are left", got)
+	}
+	if size := int64(len(`"`+hash.ID{}.String()+`",`)) * maxRecordPacks; size > kindSentence().limit*3/4+1<<20 {
+		t.Errorf("a full record has %d bytes", size)
+	}
 }

@@ -20,6 +20,10 @@ func kindSentence() kind { return kind{"sentence", "holdfast/sentenced/", 256 <<
 // that we read.
 const recordVersion = 1
 
+// maxRecordPacks is how many packs one record names at most: with 67 bytes each they
+// leave a quarter of what a reader takes to the sessions. They are 45 TB of full packs.
+const maxRecordPacks = 3_000_000
+
 // mark says which packs shall go.
 type mark struct {
 	Version int       `json:"version"`

@@ -21,6 +21,11 @@ func (c *PackCount) add(bytes int64) {
 	c.Bytes += bytes
 }
 
+func (c *PackCount) take(bytes int64) {
+	c.Packs--
+	c.Bytes -= bytes
+}
+
 // PrunePlan says what a prune does with each pack.
 type PrunePlan struct {
 	Keep     PackCount // stay as they are
@@ -31,6 +36,7 @@ type PrunePlan struct {
 	Pardon   PackCount // were condemned, and are needed after all
 	Delete   PackCount // were condemned long enough, and are deleted now
 	Waiting  []WaitingPacks
+	Left     PackCount // would be condemned or deleted now, and are left to the next prune, as one record cannot name them all
 	Unnamed  PackCount // are in no index object, and stay, because needed pieces are missing
 	Lost     int       // places of needed pieces that are in no pack
 	LostFile string    // one of the files
@@ -231,8 +237,32 @@ func planPrune(in planInput) prunePlan {
 		going(id, in.sizes[id])
 	}
 	p.Waiting = in.waiting(wait)
+	p.limit(in)
 	return p
 }
+
+// limit leaves to the next prune what one mark, or one sentence, has no room for.
+func (p *prunePlan) limit(in planInput) {
+	most := in.options.mostPacks()
+	room := max(0, most-len(p.repack)) // these are condemned, too
+	if len(p.unused) > room {
+		for _, id := range p.unused[room:] {
+			p.Unused.take(in.sizes[id])
+			p.Left.add(in.sizes[id])
+		}
+		p.unused = p.unused[:room]
+	}
+	if len(p.ripe) <= most {
+		return
+	}
+	for _, id := range sortedIDs(p.ripe)[most:] {
+		p.Delete.take(p.ripe[id])
+		p.Left.add(p.ripe[id])
+		delete(p.ripe, id)
+	}
+}
+
+func (o PruneOptions) mostPacks() int { return cmp.Or(o.recordPacks, maxRecordPacks) }
 
 // planRepack takes the most wasteful packs until the waste is small enough.
 func (p *prunePlan) planRepack(stay []*packUse, o PruneOptions) {
@@ -245,7 +275,7 @@ func (p *prunePlan) planRepack(stay []*packUse, o PruneOptions) {
 		return cmp.Compare(float64(b.waste())/float64(b.blobs), float64(a.waste())/float64(a.blobs))
 	})
 	for _, u := range stay {
-		if u.waste() > 0 && float64(waste) > o.MaxUnused*float64(blobs) && (o.RepackLimit == 0 || p.Copy+u.kept <= o.RepackLimit) {
+		if u.waste() > 0 && float64(waste) > o.MaxUnused*float64(blobs) && (o.RepackLimit == 0 || p.Copy+u.kept <= o.RepackLimit) && len(p.repack) < o.mostPacks() {
 			p.repack[u.id] = true
 			p.Repack.add(u.size)
 			p.Copy += u.kept
