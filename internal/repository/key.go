@@ -18,8 +18,13 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/repository/hash"
 )
 
-// maxKeys is how many slots a password is tried on: each costs a derivation.
-const maxKeys = 64
+// What a password is tried on. Key objects are not authenticated, and who may write into
+// the repository can put any number of them beside ours: neither many nor dear ones may
+// keep us from opening it, or keep us busy for long.
+const (
+	maxKeys     = 1000    // objects that are read
+	maxKeysWork = 1 << 27 // of all derivations together: 64 of the dearest that we make
+)
 
 // deriveTarget is how long a password should take to check.
 const deriveTarget = 250 * time.Millisecond
@@ -141,10 +146,11 @@ func findKey(ctx context.Context, b objstore.Bucket, password holdfast.Secret, u
 		return holdfast.Errorf(holdfast.CodeInvalid, "the repository has no key").
 			WithHint("bring the objects below keys/ back from a copy: without one nothing can be read")
 	}
-	slots, damaged, err := readSlots(ctx, b, ids[:min(len(ids), maxKeys)])
+	all, damaged, err := readSlots(ctx, b, ids[:min(len(ids), maxKeys)])
 	if err != nil {
 		return err
 	}
+	slots := affordable(all)
 	for _, s := range slots {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
@@ -161,6 +167,10 @@ func findKey(ctx context.Context, b objstore.Bucket, password holdfast.Secret, u
 			return err
 		}
 	}
+	if len(slots) < len(all) || len(ids) > maxKeys {
+		return holdfast.Errorf(holdfast.CodeForbidden, "no key that was tried opens with this password: %d of the repository's %d", len(slots), len(ids)).
+			WithHint("somebody has put very many, or very dear ones, below keys/: move those away that came last, and try again")
+	}
 	if len(damaged) > 0 {
 		return holdfast.Wrap(holdfast.CodeForbidden, errors.Join(damaged...),
 			"no key of the repository opens with this password, and %d of its %d keys are damaged", len(damaged), len(ids)).
@@ -168,6 +178,17 @@ func findKey(ctx context.Context, b objstore.Bucket, password holdfast.Secret, u
 	}
 	return holdfast.Errorf(holdfast.CodeForbidden, "no key of the repository opens with this password").
 		WithHint("check the password; the recovery kit has one of its own")
+}
+
+// affordable returns as many of the slots as may be tried: one at least.
+func affordable(slots []slotKey) []slotKey {
+	work := 0
+	for i, s := range slots {
+		if work += s.params().Work(); work > maxKeysWork && i > 0 {
+			return slots[:i]
+		}
+	}
+	return slots
 }
 
 // slotKey is a key object with its id.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -187,4 +189,63 @@ func TestTheOnlyKeyStays(t *testing.T) {
 		t.Fatalf("got %v, %v", slots, err)
 	}
 	wantError(t, r.RemoveKey(t.Context(), slots[0].ID, true), holdfast.CodeConflict, "cannot be removed")
+}
+
+// TestKeysOfOthersKeepNobodyOut puts more objects beside the keys than anybody makes: by
+// who may write into a repository, and delete nothing.
+func TestKeysOfOthersKeepNobodyOut(t *testing.T) {
+	t.Parallel()
+	other := newRepository(t, mem.New())
+	for what, put := range map[string]func(t *testing.T, r *Repository, i int){
+		"junk": func(t *testing.T, r *Repository, i int) {
+			t.Helper()
+			if err := r.bucket.Put(t.Context(), fmt.Sprintf("keys/%064x", i), []byte("junk")); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"keys of another": func(t *testing.T, r *Repository, i int) {
+			t.Helper()
+			_, err := addKey(t.Context(), r.bucket, other.key, holdfast.NewSecret(fmt.Sprint(i)), UsePerson, crypt.Params{N: 2, R: 1, P: 1}, testTime)
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			r := newRepository(t, mem.New())
+			for i := range 200 {
+				put(t, r, i)
+			}
+			if _, err := Open(t.Context(), r.bucket, testSecret()); err != nil {
+				t.Fatal(err)
+			}
+			for i := range maxKeys {
+				put(t, r, 200+i)
+			}
+			_, err := Open(t.Context(), r.bucket, holdfast.NewSecret("wrong"))
+			wantError(t, err, holdfast.CodeForbidden, "1201")
+		})
+	}
+}
+
+// TestAffordable bounds the time that others' keys take.
+func TestAffordable(t *testing.T) {
+	t.Parallel()
+	key := func(n, p int) slotKey { return slotKey{keyJSON: keyJSON{N: n, R: 8, P: p}} }
+	ours, dear := key(1<<15, 8), key(1<<20, 8)
+	for _, c := range []struct {
+		slots []slotKey
+		want  int
+	}{
+		{nil, 0},
+		{[]slotKey{dear}, 1},
+		{slices.Repeat([]slotKey{ours}, 64), 64},
+		{slices.Repeat([]slotKey{ours}, 100), 64},
+		{append(slices.Repeat([]slotKey{ours}, 3), dear, dear, dear), 4},
+	} {
+		if got := affordable(c.slots); len(got) != c.want {
+			t.Errorf("of %d slots %d are tried, want %d", len(c.slots), len(got), c.want)
+		}
+	}
 }
