@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/user"
+	"path"
 	"sync"
 	"time"
 
@@ -53,6 +54,12 @@ func parseLock(data []byte) (lockJSON, error) {
 // stale reports whether nobody has refreshed the lock for so long that its holder
 // has given it up.
 func (l lockJSON) stale(now time.Time) bool { return now.Sub(l.Time) > staleAfter }
+
+// reads reports whether the holder reads sets: a restore, a check, a copy.
+func (l lockJSON) reads() bool {
+	what := path.Base(l.Holder)
+	return l.Holder == l.Hostname+"/"+what && what != pruning && what != repairing
+}
 
 // dead reports whether the process that wrote the lock is gone for sure. That can be told
 // where its id means the same to us alone: a host name is no sign of that, for containers

@@ -121,6 +121,7 @@ type pruner struct {
 	loose       map[hash.ID]bool // packs that no index object names
 	adopted     map[hash.ID]bool // of these, those whose header is in the index in memory
 	locks       []heldLock
+	readers     []heldLock // who read sets when the snapshots had been walked
 	use         *index.Use
 	snapshots   map[hash.ID]bool // walked
 	lostBlobs   int              // used, and in no pack that is there

@@ -52,7 +52,10 @@ func (p *pruner) look(ctx context.Context) error {
 	}
 	p.use, p.snapshots = p.index.NewUse(), map[hash.ID]bool{}
 	known := len(p.indexes)
-	if err := p.walk(ctx); err != nil || len(p.indexes) == known {
+	if err := p.walk(ctx); err != nil {
+		return err
+	}
+	if err := p.seeReaders(ctx); err != nil || len(p.indexes) == known {
 		return err
 	}
 	// A backup that runs has named packs meanwhile, which were not listed yet.
@@ -65,6 +68,22 @@ func (p *pruner) look(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// seeReaders notes who reads sets now: whoever comes later finds no set that needs what
+// no snapshot needs that was walked.
+func (p *pruner) seeReaders(ctx context.Context) error {
+	p.readers = nil
+	if len(p.marks) == 0 {
+		return nil
+	}
+	locks, err := p.heldLocks(ctx, p.lock)
+	for _, l := range locks {
+		if l.body.reads() {
+			p.readers = append(p.readers, l)
+		}
+	}
+	return err
 }
 
 // readIndex reads the index objects that have not been read yet.

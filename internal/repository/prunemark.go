@@ -36,6 +36,10 @@ type mark struct {
 type seen struct {
 	Time     time.Time `json:"time"`
 	Sessions []session `json:"sessions"`
+	// Settled: all of these had gone, and no snapshot needed the packs then. The sessions
+	// are readers that were there at that time: one may read a snapshot that counted on
+	// the packs and was removed before.
+	Settled bool `json:"settled,omitempty"`
 }
 
 // sentence says which packs somebody is deleting.

@@ -178,7 +178,8 @@ type planInput struct {
 	sizes   map[hash.ID]int64
 	marks   map[hash.ID]mark
 	locks   []heldLock
-	lost    int // places of needed blobs that are in no pack, and packs that may not have theirs
+	readers []heldLock // that were there after the snapshots had been walked
+	lost    int        // places of needed blobs that are in no pack, and packs that may not have theirs
 	now     time.Time
 	options PruneOptions
 }
@@ -293,7 +294,7 @@ func (p *prunePlan) planRepack(stay []*packUse, o PruneOptions) {
 func (in planInput) ripe(condemned map[hash.ID]bool) map[hash.ID]bool {
 	ripe := map[hash.ID]bool{}
 	for _, m := range in.marks {
-		ok := m.ripe(in.locks, in.now, in.options.Wait)
+		ok := m.ripe(in.locks, in.readers, in.now, in.options.Wait)
 		for _, id := range m.Packs {
 			ripe[id] = ok && (ripe[id] || !condemned[id])
 			condemned[id] = true
@@ -304,12 +305,12 @@ func (in planInput) ripe(condemned map[hash.ID]bool) map[hash.ID]bool {
 
 // ripe reports whether the wait is over, and nobody is left who may have counted on
 // the packs.
-func (m mark) ripe(locks []heldLock, now time.Time, wait time.Duration) bool {
+func (m mark) ripe(locks, readers []heldLock, now time.Time, wait time.Duration) bool {
 	if m.Seen == nil || now.Before(m.Seen.Time) || now.Sub(m.Seen.Time) < wait || foreign(locks) {
 		return false
 	}
 	s, _ := m.Seen.renew(locks, now)
-	return len(s.Sessions) == 0
+	return len(s.settle(readers, now).Sessions) == 0
 }
 
 // waiting says for each mark what waits, and for whom. A pack is counted once, with
@@ -336,7 +337,7 @@ func (in planInput) waiting(wait map[hash.ID]bool) []WaitingPacks {
 		if m.Seen != nil {
 			w.Until = w.Since.Add(in.options.Wait)
 			s, _ := m.Seen.renew(in.locks, in.now)
-			for _, o := range s.Sessions {
+			for _, o := range s.settle(in.readers, in.now).Sessions {
 				w.For = append(w.For, Session{Holder: o.Holder, Hostname: o.Hostname, PID: o.PID, Noted: o.Noted})
 			}
 		}
@@ -400,7 +401,7 @@ func (p *pruner) decide() error {
 		}
 	}
 	p.plan = planPrune(planInput{
-		packs: packs, loose: loose, sizes: p.sizes, marks: p.marks, locks: p.locks, lost: lost + doubtful, now: p.now(), options: p.options,
+		packs: packs, loose: loose, sizes: p.sizes, marks: p.marks, locks: p.locks, readers: p.readers, lost: lost + doubtful, now: p.now(), options: p.options,
 	})
 	p.plan.keeper = keeper
 	p.plan.Lost, p.plan.LostFile, p.plan.Unread = lost, p.lostExample, len(p.badMarks)

@@ -93,7 +93,7 @@ func foreign(locks []heldLock) bool {
 // left out, and another program's is added, whenever it came. dead are the lock
 // objects of sessions that have not been refreshed for so long that they are none.
 func (s seen) renew(locks []heldLock, now time.Time) (out seen, dead []hash.ID) {
-	out = seen{Time: s.Time, Sessions: []session{}}
+	out = seen{Time: s.Time, Sessions: []session{}, Settled: s.Settled}
 	for _, l := range locks { // the newest of a session comes first
 		if slices.ContainsFunc(out.Sessions, func(o session) bool { return o.same(l.body) }) {
 			continue
@@ -120,8 +120,31 @@ func (s seen) renew(locks []heldLock, now time.Time) (out seen, dead []hash.ID) 
 	return out, dead
 }
 
+// settle goes on to the readers once nobody is left who may put a snapshot that needs the
+// packs; readers are those that were there after all snapshots had been walked, and
+// whoever reads one from then on does not need the packs. Before that, one may
+// read a set that a session of the mark has put, and that was dropped since: it came after
+// the mark, which has not seen it.
+func (s seen) settle(readers []heldLock, now time.Time) seen {
+	if s.Settled || len(s.Sessions) > 0 {
+		return s
+	}
+	return seen{Time: s.Time, Sessions: newSessions(readers, now), Settled: true}
+}
+
+// newSessions are those of the locks.
+func newSessions(locks []heldLock, now time.Time) []session {
+	all := []session{}
+	for _, l := range locks {
+		if !slices.ContainsFunc(all, func(o session) bool { return o.same(l.body) }) {
+			all = append(all, newSession(l, now))
+		}
+	}
+	return all
+}
+
 func (s seen) equal(o seen) bool {
-	return s.Time.Equal(o.Time) && slices.EqualFunc(s.Sessions, o.Sessions, func(a, b session) bool {
+	return s.Time.Equal(o.Time) && s.Settled == o.Settled && slices.EqualFunc(s.Sessions, o.Sessions, func(a, b session) bool {
 		return a.Lock == b.Lock && a.Noted.Equal(b.Noted) && a.Holder == b.Holder && a.Generation == b.Generation && a.Hostname == b.Hostname && a.PID == b.PID
 	})
 }

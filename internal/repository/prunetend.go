@@ -2,7 +2,6 @@ package repository
 
 import (
 	"context"
-	"slices"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/objstore"
@@ -30,6 +29,9 @@ func (p *pruner) tendMarks(ctx context.Context) error {
 			for _, l := range gone {
 				dead[l] = true
 			}
+			if s = s.settle(p.readers, now); len(s.Sessions) == 0 && !m.Seen.Settled && now.Sub(s.Time) >= p.options.Wait {
+				s.Settled = false // its packs go now
+			}
 			next.Seen = &s
 		}
 		if len(next.Packs) == len(m.Packs) && m.Seen != nil && m.Seen.equal(*next.Seen) {
@@ -56,13 +58,8 @@ func (p *pruner) tendMarks(ctx context.Context) error {
 
 // lookAround notes who holds a lock now.
 func (p *pruner) lookAround() *seen {
-	s := &seen{Time: p.now(), Sessions: []session{}}
-	for _, l := range p.locks {
-		if !slices.ContainsFunc(s.Sessions, func(o session) bool { return o.same(l.body) }) {
-			s.Sessions = append(s.Sessions, newSession(l, s.Time))
-		}
-	}
-	return s
+	now := p.now()
+	return &seen{Time: now, Sessions: newSessions(p.locks, now)}
 }
 
 // replaceMark puts the next mark, unless it names nothing, and removes the old one.
