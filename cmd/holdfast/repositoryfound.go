@@ -34,7 +34,8 @@ const (
 type foundSnapshot struct {
 	repository.Snapshot
 	kind snapshotKind
-	set  setKey // zero: it is of no set
+	set  setKey         // zero: it is of no set
+	next *foundSnapshot // of the same set, if this one turns out not to be good
 }
 
 // setKey names a backup set among those of all installations.
@@ -132,42 +133,47 @@ func (f *foundSnapshots) kindOf(s repository.Snapshot) snapshotKind {
 
 // supersede finds the snapshots of sets that have a better one: of several attempts the
 // one with the highest fence counts, and the newest of those; one that the server knows
-// comes before all.
+// comes before all. Tags say so, which anybody may write: the others stand behind it.
 func (f *foundSnapshots) supersede() {
-	best := map[setKey]int{}
+	attempts := map[setKey][]*foundSnapshot{}
 	for i, s := range f.all {
-		if s.set.set == "" || s.kind == snapshotRemains {
-			continue
-		}
-		j, ok := best[s.set]
-		if !ok || betterAttempt(s, f.all[j]) {
-			best[s.set] = i
+		if s.set.set != "" && s.kind != snapshotRemains {
+			attempts[s.set] = append(attempts[s.set], &f.all[i])
 		}
 	}
-	for i, s := range f.all {
-		switch s.kind {
-		case snapshotUnrecorded, snapshotOther, snapshotCopied:
-			if best[s.set] != i {
-				f.all[i].kind = snapshotSuperseded
+	for _, all := range attempts {
+		slices.SortStableFunc(all, compareAttempts)
+		var last *foundSnapshot
+		for i, s := range all {
+			switch s.kind {
+			case snapshotUnrecorded, snapshotOther, snapshotCopied:
+				if i > 0 {
+					s.kind = snapshotSuperseded
+				}
+				if last != nil {
+					last.next = s
+				}
+				last = s
+			case snapshotRecorded, snapshotDeleted, snapshotForeign, snapshotRemains, snapshotSuperseded:
 			}
-		case snapshotRecorded, snapshotDeleted, snapshotForeign, snapshotRemains, snapshotSuperseded:
 		}
 	}
 }
 
-func betterAttempt(s, than foundSnapshot) bool {
-	known := func(s foundSnapshot) int {
+// compareAttempts orders the attempts at a set, the best first.
+func compareAttempts(s, than *foundSnapshot) int {
+	known := func(s *foundSnapshot) int {
 		if s.kind == snapshotRecorded {
 			return 1
 		}
 		return 0
 	}
-	fence := func(s foundSnapshot) uint64 {
+	fence := func(s *foundSnapshot) uint64 {
 		v, _ := s.Tag("fence")
 		n, _ := strconv.ParseUint(v, 10, 64) // one that is none is the lowest
 		return n
 	}
-	return cmp.Or(cmp.Compare(known(s), known(than)), cmp.Compare(fence(s), fence(than)), s.Time.Compare(than.Time)) > 0
+	return cmp.Or(cmp.Compare(known(than), known(s)), cmp.Compare(fence(than), fence(s)), than.Time.Compare(s.Time))
 }
 
 // importable are the snapshots of sets that the server does not know, the newest
@@ -198,7 +204,8 @@ func (f *foundSnapshots) importable(installation string) []foundSnapshot {
 }
 
 // manifests reads what the snapshots say of their sets. One that cannot be read has its
-// error; an error of the whole means that the repository does not answer.
+// error, and the next attempt at its set is read; an error of the whole means that the
+// repository does not answer.
 func (p *openedRepository) manifests(ctx context.Context, list []foundSnapshot, take func(foundSnapshot, worker.SetManifest, error)) (err error) {
 	if len(list) == 0 {
 		return nil
@@ -208,12 +215,17 @@ func (p *openedRepository) manifests(ctx context.Context, list []foundSnapshot, 
 		return err
 	}
 	defer func() { err = errors.Join(err, reader.Close()) }()
-	for _, s := range list {
-		m, err := worker.ReadManifest(ctx, reader.At(s.Snapshot), s.Snapshot)
-		if err != nil && (ctx.Err() != nil || passes(err)) {
-			return fmt.Errorf("read snapshot %s: %w", s.ID[:8], err)
+	for i := range list {
+		for s := &list[i]; s != nil; s = s.next {
+			m, err := worker.ReadManifest(ctx, reader.At(s.Snapshot), s.Snapshot)
+			if err != nil && (ctx.Err() != nil || passes(err)) {
+				return fmt.Errorf("read snapshot %s: %w", s.ID[:8], err)
+			}
+			take(*s, m, err)
+			if err == nil {
+				break
+			}
 		}
-		take(s, m, err)
 	}
 	return nil
 }

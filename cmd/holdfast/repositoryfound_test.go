@@ -203,3 +203,32 @@ func TestImportReadsWhatItCan(t *testing.T) {
 		t.Errorf("not refused: %v", want)
 	}
 }
+
+// TestABadAttemptHidesNoGoodOne: of a set there are several snapshots, and those that say
+// that they are the newest attempts are damaged, or made up.
+func TestABadAttemptHidesNoGoodOne(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	good := s.set(manifest(theirs, 1004))
+	older := manifest(theirs, 1004)
+	older.Result.Stopped = older.Result.Stopped.Add(-time.Minute)
+	s.set(older)
+	claims := manifest(theirs, 1004)
+	claims.Fence = 7
+	s.put("", time.Now(), tagsOf(claims)...)
+	s.put("{", time.Now().Add(time.Second), tagsOf(claims)...)
+
+	list, err := s.repo.Snapshots(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := &foundSnapshots{installation: ours}
+	found.classify(list)
+	im := &importing{p: &openedRepository{Repository: s.repo}, names: map[jobKey]string{}}
+	if err := im.p.manifests(t.Context(), found.importable(theirs), im.take); err != nil {
+		t.Fatal(err)
+	}
+	if len(im.sets) != 1 || im.sets[0].Snapshot != good || im.report.Refused != 2 {
+		t.Errorf("got %+v, %d refused, want the snapshot %s", im.sets, im.report.Refused, good)
+	}
+}

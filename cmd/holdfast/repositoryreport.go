@@ -116,7 +116,7 @@ func findingOf(s foundSnapshot, name string) snapshotFinding {
 	case snapshotOther:
 		f.What, f.Hint = "another installation wrote it", "when that is gone: holdfast repository import "+name
 	case snapshotSuperseded:
-		f.What, f.Hint = "it is an attempt that was given up, or a copy, of a set that has a newer snapshot", "it takes hardly any room; restic forget removes it"
+		f.What, f.Hint = "it is an attempt that was given up, or a copy, of a set that has a newer snapshot", "it takes hardly any room: keep it until the newer one has been restored; restore --offline reads both"
 	case snapshotDeleted:
 		f.What, f.Hint = "it is back, and the server takes its set for deleted", "restore --offline reads it"
 	case snapshotRecorded, snapshotCopied:
