@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	pollInterval  = 250 * time.Millisecond // of an execution that is watched
+	minPoll       = 20 * time.Millisecond  // between two looks at an execution that is watched
+	maxPoll       = 250 * time.Millisecond // the same, of one that takes its time
 	heartbeat     = 15 * time.Second       // a comment that keeps proxies from closing the stream
 	writeTimeout  = 10 * time.Second       // for a watcher that does not read
 	eventProgress = "progress"             // the execution has changed
@@ -115,13 +116,20 @@ func (s stream) event(name string, id int, data []byte) error {
 	return s.write(fmt.Appendf(nil, "id: %d\nevent: %s\ndata: %s\n\n", id, name, data))
 }
 
+// pollAfter returns when to look again at what has been watched for so long: a watcher
+// hears of the end within a twentieth of the time that it has waited.
+func pollAfter(watched time.Duration) time.Duration {
+	return min(max(watched/20, minPoll), maxPoll)
+}
+
 // watch sends the execution whenever it differs from what was sent before. It
 // looks at the caller's credential again with each heartbeat: a revoked token
 // ends the stream.
 func (a *api) watch(r *http.Request, s stream, n names, e holdfast.Execution) error {
 	ctx := r.Context()
 	actor := actorOf(ctx)
-	poll := time.NewTicker(pollInterval)
+	begun := s.now()
+	poll := time.NewTimer(minPoll)
 	defer poll.Stop()
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
@@ -151,6 +159,7 @@ func (a *api) watch(r *http.Request, s stream, n names, e holdfast.Execution) er
 				return err
 			}
 		case <-poll.C:
+			poll.Reset(pollAfter(s.now().Sub(begun)))
 		}
 		if e, err = a.Service.Execution(ctx, actor, e.ID); err != nil {
 			return err
