@@ -25,6 +25,7 @@ const (
 	sliceSize  = 128 << 10 // read, inspected and hashed at once: stays in the cache
 	laneSlice  = 64 << 10  // the same, of each of four blocks
 	taskBlocks = 8         // blocks that one worker takes of a file
+	small      = 32        // a block that gets smaller by this much is not compressed harder
 )
 
 // input is a regular file on its way through the workers.
@@ -101,7 +102,6 @@ type blockWorker struct {
 	*blockMemory
 	codec   compress.Codec
 	sampler *compress.Sampler
-	effort  effort
 	sums    sums
 	missed  uint // blocks in a row none of whose parts was known
 }
@@ -246,7 +246,7 @@ func (b *blockWorker) compress(block []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l := b.effort.level(c, begun); l != compress.Fast {
+	if l := b.effort.level(c, begun); l != compress.Fast && len(frame) > len(block)/small {
 		if b.second == nil {
 			b.second = make([]byte, 0, compress.Bound(blockSize))
 		}

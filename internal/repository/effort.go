@@ -1,6 +1,8 @@
 package repository
 
 import (
+	"runtime"
+	"sync"
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
@@ -19,26 +21,36 @@ var steps = [...]struct {
 	cost  time.Duration
 }{{compress.Fast, 1}, {6, 5}, {9, 7}, {maxLevel, 85}}
 
-// What compressing may take of a worker's time before the level falls, and how often
-// that is looked at.
-const (
-	effortWindow = 200 * time.Millisecond
-	effortBudget = effortWindow / 5
-)
+// effortWindow is how often the level is thought over.
+const effortWindow = 200 * time.Millisecond
 
 // Compress says how hard to compress the files that follow; without it, as
 // CompressDefault. It is called before the first Add. Directories, indexes and
 // snapshots are always compressed with the level Fast.
 func (w *Writer) Compress(c holdfast.Compression) { w.packer.compression = c }
 
-// effort is the level that one worker compresses with. By default it rises while
-// the worker has time: it waits for reads, for uploads or for files, or most of what
-// it reads is known. It falls when compressing keeps the worker from reading.
+// effort is the level that the workers of a writer compress with. By default it rises
+// while cores idle, because the workers wait for reads, for uploads or for files, and
+// falls when they do not. Several goroutines use it at once.
 type effort struct {
-	step  int           // in steps
-	since time.Time     // begin of the window
-	spent time.Duration // in the window
+	cores  int
+	meter  func() coreTimes
+	mu     sync.Mutex    // guards the fields below
+	step   int           // in steps
+	since  time.Time     // begin of the window
+	before coreTimes     // at that time
+	spent  time.Duration // on compressing, in the window
 }
+
+// coreTimes are times of processors, added up, since any fixed point.
+type coreTimes struct {
+	used time.Duration // by this process
+	idle time.Duration // by nobody on this machine; only with known
+	// known is false where the machine does not tell how long it idles.
+	known bool
+}
+
+func newEffort() *effort { return &effort{cores: runtime.GOMAXPROCS(0), meter: readCoreTimes} }
 
 // level returns the level for the next block.
 func (e *effort) level(c holdfast.Compression, now time.Time) compress.Level {
@@ -49,39 +61,69 @@ func (e *effort) level(c holdfast.Compression, now time.Time) compress.Level {
 		return maxLevel
 	case holdfast.CompressDefault, holdfast.CompressOff:
 	}
-	if e.since.IsZero() {
-		e.since = now
-	}
-	// What no block was compressed in are windows, too.
-	for now.Sub(e.since) >= effortWindow {
-		e.climb()
-		e.since = e.since.Add(effortWindow)
-		if e.step == len(steps)-1 {
-			e.since = now
-		}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch wall := now.Sub(e.since); {
+	case e.since.IsZero():
+		e.begin(now)
+	case wall >= effortWindow:
+		e.settle(wall)
+		e.begin(now)
 	}
 	return steps[e.step].level
 }
 
-// climb ends a window: the next step must fit into the budget, too.
-func (e *effort) climb() {
-	if next := e.step + 1; next < len(steps) && e.spent*steps[next].cost/steps[e.step].cost < effortBudget {
+func (e *effort) begin(now time.Time) { e.since, e.spent, e.before = now, 0, e.meter() }
+
+// settle ends a window. Half of what the cores have idled may go into compressing
+// harder; and when they have not idled, less is.
+func (e *effort) settle(wall time.Duration) {
+	idle := e.idle(wall)
+	if e.step > 0 && idle < wall/10 {
+		e.step--
+		return
+	}
+	// What no block was compressed in are windows, too.
+	for range wall / effortWindow {
+		next := e.step + 1
+		if next == len(steps) || idle <= 2*e.more(next) {
+			return
+		}
+		e.spent += e.more(next)
 		e.step = next
 	}
-	e.spent = 0
 }
 
-// took counts the time that a block took. When the budget is spent the window ends,
-// and the level is what the rest would have fitted with.
+// more returns what the window's blocks would have taken longer with another step.
+func (e *effort) more(step int) time.Duration {
+	return e.spent * (steps[step].cost - steps[e.step].cost) / steps[e.step].cost
+}
+
+// idle returns how long the cores have idled that this process may use.
+func (e *effort) idle(wall time.Duration) time.Duration {
+	now := e.meter()
+	idle := wall*time.Duration(e.cores) - (now.used - e.before.used)
+	if now.known && e.before.known {
+		idle = min(idle, now.idle-e.before.idle)
+	}
+	return max(idle, 0)
+}
+
+// took counts the time that a block took. When a fifth of a window's time of all cores is
+// spent on more than the lowest level, the window ends, and the level is what the rest
+// would have fitted with: new content behind a long stretch of known blocks.
 func (e *effort) took(d time.Duration, now time.Time) {
-	if e.spent += d; e.spent <= effortBudget {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	budget := effortWindow * time.Duration(e.cores) / 5
+	if e.spent += d; e.spent <= budget || e.step == 0 {
 		return
 	}
 	// At this rate a whole window would take so much.
-	rate := e.spent * effortWindow / max(min(now.Sub(e.since), effortWindow), e.spent)
-	for e.step > 0 && rate > effortBudget {
+	rate := e.spent * effortWindow / max(min(now.Sub(e.since), effortWindow), e.spent/time.Duration(e.cores))
+	for e.step > 0 && rate > budget {
 		rate = rate * steps[e.step-1].cost / steps[e.step].cost
 		e.step--
 	}
-	e.since, e.spent = now, 0
+	e.begin(now)
 }

@@ -14,45 +14,49 @@ import (
 	"github.com/holdfast-backup/holdfast/internal/repository/pack"
 )
 
-// TestEffort lets one worker work in made-up time.
+// TestEffort lets one worker work in made-up time on a core of its own.
 func TestEffort(t *testing.T) {
 	t.Parallel()
 	const ms = time.Millisecond
 	for name, c := range map[string]struct {
 		read  time.Duration // a block takes to be read
+		wait  time.Duration // of that the core idles
 		fresh int           // one of so many is new
 		blows int           // each level takes as much more than it should
+		busy  bool          // others use the core whenever this process does not
 		least compress.Level
 		most  compress.Level // that most blocks get
 		share float64        // of the time that compressing may take, but for the lowest level
 	}{
 		"a full backup from memory":           {read: ms / 5, fresh: 1, least: 1, most: 1, share: 1},
-		"a full backup from a disk":           {read: 2 * ms, fresh: 1, least: 1, most: 1, share: 0.5},
-		"a full backup from a slow disk":      {read: 30 * ms, fresh: 1, least: 6, most: 9, share: 0.25},
-		"a full backup over a bad line":       {read: 2000 * ms, fresh: 1, least: 17, most: 17, share: 0.25},
+		"a full backup from a disk":           {read: 2 * ms, wait: 2 * ms, fresh: 1, least: 1, most: 1, share: 0.5},
+		"a full backup from a slow disk":      {read: 30 * ms, wait: 29 * ms, fresh: 1, least: 6, most: 9, share: 0.3},
+		"a full backup over a bad line":       {read: 2000 * ms, wait: 1999 * ms, fresh: 1, least: 17, most: 17, share: 0.25},
 		"a delta of many changes":             {read: ms / 5, fresh: 10, least: 1, most: 1, share: 0.5},
-		"a delta of few changes":              {read: ms / 5, fresh: 200, least: 6, most: 9, share: 0.25},
-		"a delta of hardly any":               {read: ms / 5, fresh: 5000, least: 17, most: 17, share: 0.25},
-		"a delta of hardly any, and too slow": {read: ms / 5, fresh: 5000, blows: 10, least: 6, most: 17, share: 0.5},
+		"a delta of few changes, from memory": {read: ms / 5, fresh: 200, least: 1, most: 1, share: 0.1},
+		"a delta of few changes, from a disk": {read: ms / 2, wait: ms / 4, fresh: 200, least: 6, most: 9, share: 0.3},
+		"a delta of hardly any":               {read: ms / 5, wait: ms / 10, fresh: 5000, least: 17, most: 17, share: 0.25},
+		"a delta of hardly any, and too slow": {read: ms / 5, wait: ms / 10, fresh: 5000, blows: 10, least: 6, most: 17, share: 0.5},
+		"a busy machine":                      {read: 30 * ms, wait: 29 * ms, fresh: 1, busy: true, least: 1, most: 1, share: 0.1},
 	} {
-		var e effort
-		now, spent := testTime, time.Duration(0)
+		e, core := madeUpEffort()
+		spent := time.Duration(0)
 		levels := map[compress.Level]int{}
 		for i := range 200 * c.fresh {
-			now = now.Add(c.read)
+			core.work(c.read - c.wait)
+			core.rest(c.wait, c.busy)
 			if i%c.fresh != 0 {
 				continue
 			}
-			l := e.level(holdfast.CompressDefault, now)
+			l := e.level(holdfast.CompressDefault, core.now)
 			levels[l]++
-			took := ms
-			for _, s := range steps {
-				if s.level == l && l != compress.Fast {
-					took = s.cost * ms * time.Duration(max(c.blows, 1))
-				}
+			took := costOf(l)
+			if l != compress.Fast {
+				took *= time.Duration(max(c.blows, 1))
 			}
-			now, spent = now.Add(took), spent+took
-			e.took(took, now)
+			core.work(took)
+			spent += took
+			e.took(took, core.now)
 		}
 		var common compress.Level
 		for l, n := range levels {
@@ -60,33 +64,60 @@ func TestEffort(t *testing.T) {
 				common = l
 			}
 		}
-		if share := float64(spent) / float64(now.Sub(testTime)); common < c.least || common > c.most || share > c.share {
+		if share := float64(spent) / float64(core.now.Sub(testTime)); common < c.least || common > c.most || share > c.share {
 			t.Errorf("%s: got levels %v, and %.2f of the time, want mostly %d to %d and at most %.2f", name, levels, share, c.least, c.most, c.share)
 		}
 	}
+}
+
+// madeUpCore is a core in made-up time.
+type madeUpCore struct {
+	now   time.Time
+	times coreTimes
+}
+
+func madeUpEffort() (*effort, *madeUpCore) {
+	c := &madeUpCore{now: testTime, times: coreTimes{known: true}}
+	return &effort{cores: 1, meter: func() coreTimes { return c.times }}, c
+}
+
+// work uses the core, rest leaves it to others or to nobody.
+func (c *madeUpCore) work(d time.Duration) {
+	c.now, c.times.used = c.now.Add(d), c.times.used+d
+}
+
+func (c *madeUpCore) rest(d time.Duration, busy bool) {
+	c.now = c.now.Add(d)
+	if !busy {
+		c.times.idle += d
+	}
+}
+
+// costOf returns how long a made-up block takes.
+func costOf(l compress.Level) time.Duration {
+	for _, s := range steps {
+		if s.level == l {
+			return s.cost * time.Millisecond
+		}
+	}
+	return 0
 }
 
 // TestEffortFallsAtOnce: a new table behind a long stretch of known blocks is not
 // stored slowly.
 func TestEffortFallsAtOnce(t *testing.T) {
 	t.Parallel()
-	var e effort
-	now := testTime
-	e.level(holdfast.CompressDefault, now)
-	now = now.Add(time.Hour)
+	e, core := madeUpEffort()
+	e.level(holdfast.CompressDefault, core.now)
+	core.rest(time.Hour, false)
 	slow := time.Duration(0)
 	for range 50 {
-		took := time.Millisecond
-		for _, s := range steps {
-			if l := e.level(holdfast.CompressDefault, now); s.level == l && l != compress.Fast {
-				took = s.cost * time.Millisecond
-			}
-		}
+		took := costOf(e.level(holdfast.CompressDefault, core.now))
 		if took > time.Millisecond {
 			slow += took
 		}
-		now = now.Add(took)
-		e.took(took, now)
+		core.work(took)
+		e.took(took, core.now)
 	}
 	if e.step != 0 || slow == 0 || slow > 200*time.Millisecond {
 		t.Errorf("got step %d after %s with much effort", e.step, slow)

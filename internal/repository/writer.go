@@ -55,6 +55,7 @@ type Writer struct {
 	lock   *lock
 	index  *index.Index
 	packer *packer
+	effort *effort
 	had    int64 // places in the index before the first file
 
 	failed <-chan struct{} // closed when the writer can do no more
@@ -113,7 +114,7 @@ func (r *Repository) NewWriter(ctx context.Context, o WriterOptions) (*Writer, e
 	}
 	wctx, cancel := context.WithCancelCause(ctx)
 	w := &Writer{
-		repo: r, log: o.Log, lock: l, index: x, had: int64(x.Len()),
+		repo: r, log: o.Log, lock: l, index: x, effort: newEffort(), had: int64(x.Len()),
 		failed: wctx.Done(), cause: func() error { return context.Cause(wctx) }, cancel: cancel,
 		onFail: func(f func()) func() bool { return context.AfterFunc(wctx, f) },
 		tasks:  make(chan task, queueLen), entries: map[string]*entry{},
