@@ -317,7 +317,7 @@ func (in *input) readFour(s *sums, blocks *[hash.Lanes][]byte, offset int64) (n 
 		}
 	}
 	if whole {
-		s.finish()
+		s.finish(blocks)
 	} else {
 		s.four.Reset() // the file has shrunk meanwhile, and each is hashed by itself
 	}

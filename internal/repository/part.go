@@ -31,11 +31,12 @@ type sums struct {
 	hasWhole [hash.Lanes]bool
 	parts    [hash.Lanes][maxParts]hash.ID
 	hasParts [hash.Lanes]bool
+	together *[hash.Lanes][]byte // whole blocks that lie in memory at once; nil: not all are whole
 }
 
 // begin forgets what was hashed before.
 func (s *sums) begin() {
-	s.hasWhole, s.hasParts = [hash.Lanes]bool{}, [hash.Lanes]bool{}
+	s.hasWhole, s.hasParts, s.together = [hash.Lanes]bool{}, [hash.Lanes]bool{}, nil
 	s.four.Reset()
 }
 
@@ -58,7 +59,8 @@ func (s *sums) write(slices *[hash.Lanes][]byte, at int) {
 }
 
 // finish ends four whole blocks.
-func (s *sums) finish() {
+func (s *sums) finish(blocks *[hash.Lanes][]byte) {
+	s.together = blocks
 	for l := range s.whole {
 		s.hasWhole[l], s.hasParts[l] = !s.cut, s.cut
 	}
@@ -67,9 +69,18 @@ func (s *sums) finish() {
 	}
 }
 
-// wholeOf returns the id of a lane's block.
+// wholeOf returns the id of a lane's block. Four at once take less than two would by
+// themselves, and who asks for one asks for the others soon.
 func (s *sums) wholeOf(lane int, block []byte) hash.ID {
-	if !s.hasWhole[lane] {
+	switch {
+	case s.hasWhole[lane]:
+	case s.together != nil:
+		s.four.Write(s.together)
+		s.whole = s.four.Finish()
+		for l := range s.hasWhole {
+			s.hasWhole[l] = true
+		}
+	default:
 		s.whole[lane], s.hasWhole[lane] = hash.Sum(block), true
 	}
 	return s.whole[lane]
@@ -111,8 +122,8 @@ func parts(n int) int { return (n + partSize - 1) / partSize }
 func part(block []byte, i int) []byte { return block[i*partSize : min((i+1)*partSize, len(block))] }
 
 // cuts decides whether a block is kept in parts. What is known already decides before
-// all: a block that is known whole stays whole, and one of which at least a quarter of
-// the parts is known stays in parts. Else the block is new, or was whole when it was
+// all: one of which nearly all parts are known stays in parts, one that is known whole
+// stays whole, and one of which at least a quarter of the parts is known stays in parts. Else the block is new, or was whole when it was
 // stored: then it is cut when few of its pages have changed since, for then few will
 // have by the next backup, too.
 func (b *blockWorker) cuts(in *input, lane int, block []byte) bool {
@@ -120,8 +131,10 @@ func (b *blockWorker) cuts(in *input, lane int, block []byte) bool {
 		return false
 	}
 	s := &b.sums
-	if s.hasParts[lane] && b.knownParts(s.partsOf(lane, block)) == parts(len(block)) {
-		return true
+	if s.hasParts[lane] {
+		if ids := s.partsOf(lane, block); 4*b.knownParts(ids) >= 3*len(ids) {
+			return true // without a look at the whole, which is not hashed yet
+		}
 	}
 	if b.index.Has(s.wholeOf(lane, block), pack.Data) {
 		return false
