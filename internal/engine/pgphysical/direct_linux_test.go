@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -25,7 +26,7 @@ func TestDirectWrites(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = os.Remove(path) })
-			c := &created{File: f, report: nothing{}}
+			c := &created{File: f, report: nothing{}, written: new(atomic.Int64)}
 			d, err := os.OpenFile(path, os.O_WRONLY|unix.O_DIRECT, 0)
 			switch {
 			case err == nil:
