@@ -116,6 +116,8 @@ type RestoreSpec struct {
 	// Delta lets the restore write over a stopped copy of the same cluster: what is
 	// right there stays, what does not belong there is removed. Not in place.
 	Delta bool `json:"delta,omitempty"`
+	// Repository is where the copy to read is; zero: wherever the best one is.
+	Repository RepositoryID `json:"repository,omitempty"`
 }
 
 // Validate checks the paths. Two paths may not lie inside each other: the data

@@ -27,12 +27,13 @@ type importReport struct {
 	Location   string        `json:"location"`
 	DryRun     bool          `json:"dry_run,omitempty"`
 	New        int           `json:"new"`
+	Copies     int           `json:"copies"`  // of sets that the server knew from another repository
 	Known      int           `json:"known"`   // before; they stayed as they were
 	Refused    int           `json:"refused"` // with the reason beside each
 	Others     int           `json:"others"`  // snapshots that hold no set to import: see repository report
 	NewSites   []string      `json:"new_sites"`
 	NewJobs    []string      `json:"new_jobs"` // SITE/NAME
-	Sets       []importedSet `json:"sets"`     // new and refused
+	Sets       []importedSet `json:"sets"`     // new, copies and refused
 }
 
 type importedSet struct {
@@ -237,6 +238,8 @@ func (im *importing) send(ctx context.Context, sets []native.FoundSet) error {
 			continue
 		case service.ImportNew:
 			im.report.New++
+		case service.ImportCopy:
+			im.report.Copies++
 		case service.ImportRefused:
 			im.report.Refused++
 		}
@@ -297,6 +300,9 @@ func (r importReport) text(title string) string {
 		did = "would import"
 	}
 	line("%s: %s %s, %d known before, %d refused", title, did, count(int64(r.New), "set"), r.Known, r.Refused)
+	if r.Copies > 0 {
+		line("%s %s of sets that the server knew from another repository", did, count(int64(r.Copies), "copy"))
+	}
 	made := "made"
 	if r.DryRun {
 		made = "would make"
@@ -312,7 +318,7 @@ func (r importReport) text(title string) string {
 	}
 	if r.DryRun {
 		line("nothing was changed")
-	} else if r.New > 0 {
+	} else if r.New+r.Copies > 0 {
 		line("the sets are UNCONFIRMED: restore from them, and then holdfast set confirm")
 	}
 	return b.String()

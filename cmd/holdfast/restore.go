@@ -19,14 +19,15 @@ type restoreFlags struct {
 	tablespaces   []string
 	configuration bool
 	delta         bool
+	repository    string
 
 	// through a server
 	site, host, name, key string
 	inPlace, wait         bool
 
 	// without one
-	offline         bool
-	kit, repository string
+	offline bool
+	kit     string
 }
 
 func (a *app) restoreCommand() *cobra.Command {
@@ -74,7 +75,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	f.BoolVar(&in.offline, "offline", false, "without a server, with the recovery kit")
 	f.BoolVar(&in.delta, "delta", false, "write over a stopped copy of the same cluster, only what differs; what is not in the set is removed there")
 	f.StringVar(&in.kit, "kit", "", "`file` of the recovery kit, with --offline")
-	f.StringVar(&in.repository, "repository", "", "`place` where the repository is now, with --offline: a directory, or s3:https://HOST/BUCKET/PREFIX (default: the kit's)")
+	f.StringVar(&in.repository, "repository", "", "`repository` whose copy is read (default: the best copy); with --offline the place where it is now: a directory, or s3:https://HOST/BUCKET/PREFIX (default: the kit's)")
 	return cmd
 }
 
@@ -84,7 +85,7 @@ func (in restoreFlags) check(cmd *cobra.Command) error {
 		return holdfast.Errorf(holdfast.CodeInvalid, "--delta does not go with --in-place").
 			WithHint("name the data directory with --to to write over it; --in-place alone keeps what is there")
 	}
-	wrong, rule := []string{"kit", "repository"}, "goes with --offline only"
+	wrong, rule := []string{"kit"}, "goes with --offline only"
 	if in.offline {
 		wrong, rule = []string{"site", "host", "name", "key", "wait", "in-place"}, "does not go with --offline"
 		if in.kit == "" {
@@ -123,7 +124,7 @@ func (a *app) restoreOnline(cmd *cobra.Command, in restoreFlags, set string) err
 	if err != nil {
 		return err
 	}
-	ask := native.NewRestore{Set: id, Host: in.host, Directory: in.to, InPlace: in.inPlace, Configuration: in.configuration, Delta: in.delta, Name: in.name}
+	ask := native.NewRestore{Set: id, Host: in.host, Directory: in.to, InPlace: in.inPlace, Configuration: in.configuration, Delta: in.delta, Repository: in.repository, Name: in.name}
 	if in.inPlace {
 		ask.Site = in.site
 	}

@@ -90,7 +90,8 @@ func inPlace(ctx context.Context, r store.Reader, e holdfast.Execution) (holdfas
 	return site, nil
 }
 
-// readableCopy returns the copy that a restore reads: the best that is known.
+// readableCopy returns the copy that a restore reads: the best that is known, in the
+// repository that was asked for.
 func readableCopy(ctx context.Context, r store.Reader, e holdfast.Execution) (holdfast.Copy, error) {
 	copies, err := r.Copies(ctx, e.Account, e.Set)
 	if err != nil {
@@ -101,6 +102,9 @@ func readableCopy(ctx context.Context, r store.Reader, e holdfast.Execution) (ho
 	}
 	var best holdfast.Copy
 	for _, c := range copies {
+		if e.Restore != nil && e.Restore.Repository != 0 && c.Repository != e.Restore.Repository {
+			continue
+		}
 		if rank[c.State] > rank[best.State] {
 			best = c
 		}

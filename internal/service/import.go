@@ -38,6 +38,7 @@ type ImportState string
 // The states of found sets.
 const (
 	ImportNew     ImportState = "new"     // imported; of a dry run: would be
+	ImportCopy    ImportState = "copy"    // its set was here already, from another repository, and has one copy more
 	ImportKnown   ImportState = "known"   // it was here already
 	ImportRefused ImportState = "refused" // the reason says why
 )
@@ -47,7 +48,7 @@ type Imported struct {
 	Snapshot string
 	Set      holdfast.SetID
 	State    ImportState
-	Reason   string // for people; empty when it is new
+	Reason   string // for people; empty when it is new, or a copy
 	Hint     string
 	Site     string // slug
 	Job      string // its name here
@@ -87,7 +88,8 @@ func errImport(format string, args ...any) *holdfast.Error {
 // that they name and that are not here. Their copies are UNCONFIRMED: no retention counts
 // or drops them, and nothing builds on them, until [Service.ConfirmSet]. A set that cannot
 // be imported is refused with a reason, and the others are imported. What was imported
-// before is known, and stays as it is. Only the owner of the server's socket may: it
+// before is known, and stays as it is; a snapshot of a set that is known from another
+// repository is one more copy of it. Only the owner of the server's socket may: it
 // decides about the numbers of all accounts.
 func (s *Service) ImportSets(ctx context.Context, actor holdfast.Actor, in Import) ([]Imported, error) {
 	if err := allow(actor, opImportSets, account()); err != nil {
@@ -127,8 +129,8 @@ func (s *Service) ImportSets(ctx context.Context, actor holdfast.Actor, in Impor
 		return nil, err
 	}
 	for _, v := range out {
-		if v.State == ImportNew && !in.DryRun {
-			s.cfg.Log.InfoContext(ctx, "backup set imported", "backup_set", v.Set, "site", v.Site, "job", v.Job, "snapshot", v.Snapshot, "actor", actor.String())
+		if (v.State == ImportNew || v.State == ImportCopy) && !in.DryRun {
+			s.cfg.Log.InfoContext(ctx, "backup set imported", "backup_set", v.Set, "site", v.Site, "job", v.Job, "snapshot", v.Snapshot, "state", v.State, "actor", actor.String())
 		}
 	}
 	return out, nil

@@ -82,6 +82,17 @@ func (im *importer) set(ctx context.Context, f FoundSet) (Imported, error) {
 		v.Reason = fmt.Sprintf("it is %s", known[0].State)
 		return v, nil
 	}
+	have, err := im.tx.Set(ctx, 0, f.Set.ID)
+	if err == nil {
+		if err := im.copy(ctx, have, f); err != nil {
+			return refuse(err)
+		}
+		v.State = ImportCopy
+		return v, nil
+	}
+	if holdfast.ErrorCode(err) != holdfast.CodeNotFound {
+		return v, err
+	}
 	if err := im.free(ctx, f); err != nil {
 		return refuse(err)
 	}
@@ -103,40 +114,19 @@ func (im *importer) set(ctx context.Context, f FoundSet) (Imported, error) {
 	return v, nil
 }
 
-// free checks that set and execution are nothing else here.
+// hintTaken is for a set whose number, or whose execution's, is taken here.
+const hintTaken = "import into an installation that has made no backups yet; or restore it with restore --offline"
+
+// free checks that the execution is no other one here.
 func (im *importer) free(ctx context.Context, f FoundSet) error {
-	const hint = "import into an installation that has made no backups yet; or restore it with restore --offline"
-	set, err := im.tx.Set(ctx, 0, f.Set.ID)
-	switch {
-	case holdfast.ErrorCode(err) == holdfast.CodeNotFound:
-	case err != nil:
-		return err
-	default:
-		return im.taken(ctx, set, f, hint)
-	}
-	_, err = im.tx.Execution(ctx, 0, f.Set.Execution)
+	_, err := im.tx.Execution(ctx, 0, f.Set.Execution)
 	switch {
 	case err == nil:
-		return errImport("execution %d is another one here", f.Set.Execution).WithHint(hint)
+		return errImport("execution %d is another one here", f.Set.Execution).WithHint("%s", hintTaken)
 	case holdfast.ErrorCode(err) != holdfast.CodeNotFound:
 		return err
 	}
 	return nil
-}
-
-// taken says why a set whose number is here is not imported: it is known by another
-// snapshot, or the number means another set.
-func (im *importer) taken(ctx context.Context, set holdfast.BackupSet, f FoundSet, hint string) error {
-	copies, err := im.tx.Copies(ctx, set.Account, set.ID)
-	if err != nil {
-		return err
-	}
-	same := slices.ContainsFunc(copies, func(c holdfast.Copy) bool { return c.Origin == f.Origin && c.Execution == f.Set.Execution })
-	if same && set.Account == im.repository.Account {
-		return errImport("backup set %d is known here by another snapshot, %s", set.ID, shorten(copies[0].Snapshot, 16)).
-			WithHint("this is a copy of it, or an attempt that was given up: it can stay, and restore --offline reads it")
-	}
-	return errImport("backup set %d is another one here", set.ID).WithHint("%s", hint)
 }
 
 // site returns the site of the set, as it is here or as it will be made.

@@ -92,7 +92,7 @@ func (m made) restores(spec holdfast.RestoreSpec) bool {
 // host is the one that it got then.
 func sameSpec(made, asked holdfast.RestoreSpec) bool {
 	return made.Set == asked.Set && made.Site == asked.Site && made.Directory == asked.Directory && (asked.Host == 0 || made.Host == asked.Host) &&
-		made.Configuration == asked.Configuration && made.Delta == asked.Delta && maps.Equal(made.Tablespaces, asked.Tablespaces)
+		made.Configuration == asked.Configuration && made.Delta == asked.Delta && made.Repository == asked.Repository && maps.Equal(made.Tablespaces, asked.Tablespaces)
 }
 
 // restoreName makes up a name that no job of the site has.
@@ -129,15 +129,22 @@ type restorable struct {
 	copy holdfast.Copy
 }
 
-// readableCopy returns the best copy of a set.
-func readableCopy(ctx context.Context, r store.Reader, a holdfast.AccountID, set holdfast.SetID) (holdfast.Copy, error) {
-	copies, err := r.Copies(ctx, a, set)
+// readableCopy returns the best copy of the set that the restore may read.
+func readableCopy(ctx context.Context, r store.Reader, a holdfast.AccountID, spec holdfast.RestoreSpec) (holdfast.Copy, error) {
+	copies, err := r.Copies(ctx, a, spec.Set)
 	if err != nil {
 		return holdfast.Copy{}, err
 	}
 	copies = slices.DeleteFunc(copies, func(c holdfast.Copy) bool { return !c.Readable() })
 	if len(copies) == 0 {
-		return holdfast.Copy{}, errGone(set)
+		return holdfast.Copy{}, errGone(spec.Set)
+	}
+	if spec.Repository != 0 {
+		copies = slices.DeleteFunc(copies, func(c holdfast.Copy) bool { return c.Repository != spec.Repository })
+	}
+	if len(copies) == 0 {
+		return holdfast.Copy{}, holdfast.Errorf(holdfast.CodeConflict, "backup set %d has no copy in repository %d", spec.Set, spec.Repository).
+			WithHint("leave the repository out to restore from where a copy is; what is in that repository is made known with holdfast repository import")
 	}
 	rank := func(c holdfast.Copy) int {
 		return slices.Index([]holdfast.CopyState{
@@ -194,7 +201,7 @@ func (s *Service) checkRestore(
 		return restorable{}, holdfast.Errorf(holdfast.CodeInvalid, "backup set %d is not of site %q", set.ID, site.Slug).
 			WithHint("make the restore job at the site that the set is of")
 	}
-	c, err := readableCopy(ctx, r, set.Account, set.ID)
+	c, err := readableCopy(ctx, r, set.Account, *spec)
 	if err != nil {
 		return restorable{}, err
 	}

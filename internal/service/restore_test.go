@@ -196,6 +196,16 @@ func TestRestoreReadsTheBestCopy(t *testing.T) {
 	if e := must(r.svc.Restore(ctx, r.admin, service.NewRestore{Spec: spec}))(t); e.Repository != second.ID {
 		t.Errorf("got repository %d, want the good copy's, %d", e.Repository, second.ID)
 	}
+	spec.Repository = r.repo.ID
+	e := must(r.svc.Restore(ctx, r.admin, service.NewRestore{Spec: spec, IdempotencyKey: "one"}))(t)
+	if e.Repository != r.repo.ID || e.Restore.Repository != r.repo.ID {
+		t.Errorf("got repository %d, want the one that was asked for", e.Repository)
+	}
+	spec.Repository = unknown
+	for _, key := range []string{"one", ""} {
+		_, err = r.svc.Restore(ctx, r.admin, service.NewRestore{Spec: spec, IdempotencyKey: key})
+		wantCode(t, err, holdfast.CodeConflict)
+	}
 	if v := must(r.svc.Set(ctx, r.admin, set.ID))(t); len(v.Copies) != 2 {
 		t.Errorf("got %d copies, want 2", len(v.Copies))
 	}

@@ -230,7 +230,8 @@ type Reader interface {
 	// CopiesOfSnapshot lists the copies in the repository that are this snapshot, in
 	// every state, by id.
 	CopiesOfSnapshot(ctx context.Context, repository holdfast.RepositoryID, snapshot string) ([]holdfast.Copy, error)
-	// CopyByFence returns the copy that the execution intended with the fence.
+	// CopyByFence returns the copy that the execution intended with the fence, and none of
+	// those in other repositories that were imported later.
 	CopyByFence(ctx context.Context, e holdfast.ExecutionID, f holdfast.Fence) (holdfast.Copy, error)
 
 	Worker(ctx context.Context, id holdfast.WorkerID) (holdfast.Worker, error)

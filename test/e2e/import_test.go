@@ -15,6 +15,7 @@ import (
 // importReport is what an import prints as JSON.
 type importReport struct {
 	New      int      `json:"new"`
+	Copies   int      `json:"copies"`
 	Known    int      `json:"known"`
 	Refused  int      `json:"refused"`
 	Others   int      `json:"others"`

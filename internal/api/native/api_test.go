@@ -97,6 +97,7 @@ func TestBadRequests(t *testing.T) {
 		{"a restore of an unknown set", "POST", "/api/v1/restores", `{"set":9999,"directory":"/restore/x"}`, 404, holdfast.CodeNotFound, ""},
 		{"a tablespace that is no number", "POST", "/api/v1/restores", `{"set":1001,"directory":"/restore/x","tablespaces":{"ts":"/y"}}`, 400, holdfast.CodeInvalid, "OID"},
 		{"a restore to nowhere", "POST", "/api/v1/restores", `{"set":1001}`, 400, holdfast.CodeInvalid, "directory is missing"},
+		{"a restore from an unknown repository", "POST", "/api/v1/restores", `{"set":1001,"directory":"/restore/x","repository":"nowhere"}`, 404, holdfast.CodeNotFound, "no repository"},
 		{"a site without in place", "POST", "/api/v1/restores", `{"set":1001,"directory":"/restore/x","site":"berlin"}`, 400, holdfast.CodeInvalid, "not in place"},
 		{"in place of an unknown site", "POST", "/api/v1/restores", `{"set":1001,"in_place":true,"site":"nowhere"}`, 404, holdfast.CodeNotFound, ""},
 		{"an unknown set in place", "POST", "/api/v1/restores", `{"set":9999,"in_place":true}`, 404, holdfast.CodeNotFound, ""},

@@ -71,10 +71,12 @@ type RestoreSpec struct {
 	Tablespaces   map[string]string `json:"tablespaces,omitempty" doc:"Directory by the tablespace's OID"`
 	Configuration bool              `json:"configuration,omitempty"`
 	Delta         bool              `json:"delta,omitempty" doc:"It writes over a stopped copy of the same cluster"`
+
+	RepositoryID holdfast.RepositoryID `json:"repository_id,omitempty" doc:"Whose copy was asked for; left out: the best one"`
 }
 
 func (n names) restore(r holdfast.RestoreSpec) *RestoreSpec {
-	out := &RestoreSpec{SetID: r.Set, HostID: r.Host, Host: n.hostOf(r.Host), Directory: r.Directory, Configuration: r.Configuration, Delta: r.Delta}
+	out := &RestoreSpec{SetID: r.Set, HostID: r.Host, Host: n.hostOf(r.Host), Directory: r.Directory, Configuration: r.Configuration, Delta: r.Delta, RepositoryID: r.Repository}
 	if r.Site != 0 {
 		out.SiteID, out.Site = r.Site, n.slugOf(r.Site)
 	}

@@ -75,7 +75,7 @@ type ImportSets struct {
 type ImportedSet struct {
 	Snapshot string              `json:"snapshot"`
 	SetID    holdfast.SetID      `json:"set_id"`
-	State    service.ImportState `json:"state" enum:"new,known,refused"`
+	State    service.ImportState `json:"state" enum:"new,copy,known,refused" doc:"copy: the set was known from another repository, and has one copy more"`
 	Reason   string              `json:"reason,omitempty"`
 	Hint     string              `json:"hint,omitempty"`
 	Site     string              `json:"site"`

@@ -17,7 +17,8 @@ func TestImportExchanges(t *testing.T) {
 	r.transcript.Reset()
 	connect := `{"name":"main","location":"file:///backup/main","password":"7Q4M-KIT0"}`
 	r.want(201, "POST", "/api/v1/repositories/connect", connect)
-	r.want(409, "POST", "/api/v1/repositories/connect", connect)
+	r.want(201, "POST", "/api/v1/repositories/connect", connect)
+	r.want(409, "POST", "/api/v1/repositories/connect", `{"name":"again","location":"file:///backup/main","password":"7Q4M-KIT0"}`)
 	r.want(422, "POST", "/api/v1/repositories/connect", `{"name":"main","location":"file:///backup/main"}`)
 	found := func(n int, site string) string {
 		return fmt.Sprintf(`{"snapshot":"%064x","installation":"0123456789abcdef0123456789abcdef","fence":1,"set":%d,"site":1003,"site_slug":"%s","job":1004,"job_name":"nightly",`+
@@ -31,6 +32,8 @@ func TestImportExchanges(t *testing.T) {
 	r.want(200, "POST", "/api/v1/repositories/main/import", ask(`,"dry_run":true`))
 	r.want(200, "POST", "/api/v1/repositories/main/import", ask(`,"host":"db1"`))
 	r.want(200, "POST", "/api/v1/repositories/main/import", ask(""))
+	r.want(201, "POST", "/api/v1/repositories/connect", `{"name":"far","location":"file:///backup/far","password":"7Q4M-KIT0"}`)
+	r.want(200, "POST", "/api/v1/repositories/far/import", ask(""))
 	r.want(404, "POST", "/api/v1/repositories/main/import", ask(`,"host":"db9"`))
 	r.want(404, "POST", "/api/v1/repositories/other/import", ask(""))
 	r.want(200, "GET", "/api/v1/sets/2001", "")

@@ -19,6 +19,7 @@ type NewRestore struct {
 	Tablespaces   map[string]string `json:"tablespaces,omitempty" doc:"Directory by the tablespace's OID"`
 	Configuration bool              `json:"configuration,omitempty" doc:"Put files that the source kept outside its data directory into the new one"`
 	Delta         bool              `json:"delta,omitempty" doc:"Write over a stopped copy of the same cluster: only what differs is written, what is not in the set is removed, and nothing is kept. Not with in_place"`
+	Repository    string            `json:"repository,omitempty" doc:"Id or name of the repository whose copy is read; left out: wherever the best copy is"`
 	Name          string            `json:"name,omitempty" maxLength:"128" doc:"Of the restore job; left out: made up"`
 }
 
@@ -39,6 +40,13 @@ func (a *api) restore(ctx context.Context, actor holdfast.Actor, in *restoreInpu
 			return nil, err
 		}
 		spec.Host = h.ID
+	}
+	if b.Repository != "" {
+		r, err := a.repository(ctx, actor, b.Repository)
+		if err != nil {
+			return nil, err
+		}
+		spec.Repository = r.ID
 	}
 	for key, dir := range b.Tablespaces {
 		oid, err := strconv.ParseUint(key, 10, 32)

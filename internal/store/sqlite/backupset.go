@@ -174,10 +174,11 @@ func (r reader) LiveRestores(ctx context.Context, a holdfast.AccountID) ([]holdf
 		"SELECT "+executionColumns+" FROM executions INDEXED BY executions_restoring"+w.String()+" ORDER BY id", w.args...)
 }
 
-// CopyByFence returns the copy that the execution intended with the fence.
+// CopyByFence returns the copy that the execution intended with the fence: the first,
+// before those in other repositories that were imported.
 func (r reader) CopyByFence(ctx context.Context, e holdfast.ExecutionID, f holdfast.Fence) (holdfast.Copy, error) {
 	return one(ctx, r.s, named("copy of execution", e), copyFields,
-		"SELECT "+copyColumns+" FROM copies WHERE execution = ? AND fence = ?", e, bitsOf(&f))
+		"SELECT "+copyColumns+" FROM copies WHERE execution = ? AND fence = ? ORDER BY id LIMIT 1", e, bitsOf(&f))
 }
 
 // ReserveSetID takes an id that is never given out again.

@@ -46,6 +46,38 @@ func testCopiesIn(t *testing.T, f *fixture) {
 	})
 }
 
+// testCopiesOfOneFence has copies of one set in two repositories: the execution has
+// intended the first.
+func testCopiesOfOneFence(t *testing.T, f *fixture) {
+	other := holdfast.Repository{Account: f.account, Name: "other", Location: "file:///other"}
+	set := holdfast.BackupSet{Account: f.account, Site: f.site.ID, Engine: holdfast.EnginePhysical, RunType: holdfast.RunFull}
+	first := holdfast.Copy{Account: f.account, Repository: f.repository.ID, Snapshot: "a", State: holdfast.CopyComplete, Execution: 1001, Fence: 1}
+	f.update(t, func(ctx context.Context, tx store.Tx) error {
+		other.ID, set.ID, first.ID = 0, 0, 0
+		return firstError(
+			func() error { return tx.InsertRepository(ctx, &other) },
+			func() error { return tx.InsertSet(ctx, &set) },
+			func() error { first.Set = set.ID; return tx.InsertCopy(ctx, &first) },
+		)
+	})
+	second := first
+	second.Repository, second.Snapshot, second.State = other.ID, "b", holdfast.CopyUnconfirmed
+	f.update(t, func(ctx context.Context, tx store.Tx) error {
+		second.ID = 0
+		return tx.InsertCopy(ctx, &second)
+	})
+	f.view(t, func(ctx context.Context, r store.Reader) error {
+		same(t, "copies of the set", []holdfast.Copy{first, second})(r.Copies(ctx, f.account, set.ID))
+		same(t, "copy by fence", first)(r.CopyByFence(ctx, 1001, 1))
+		return nil
+	})
+	f.refused(t, "a second copy in one repository", holdfast.CodeConflict, func(ctx context.Context, tx store.Tx) error {
+		third := second
+		third.ID, third.Snapshot = 0, "c"
+		return tx.InsertCopy(ctx, &third)
+	})
+}
+
 // testRaiseSequences raises sequences, and lowers none.
 func testRaiseSequences(t *testing.T, f *fixture) {
 	high := store.Sequences{Site: 2000, Job: 3000, Execution: 4000, Set: 5000}

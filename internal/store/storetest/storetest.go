@@ -34,6 +34,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		"copies move":                                testCopies,
 		"sets of a job come with their copies":       testSetsOfJob,
 		"copies of a repository are listed":          testCopiesIn,
+		"copies of one set in two repositories":      testCopiesOfOneFence,
 		"sequences are raised":                       testRaiseSequences,
 		"live restores are found":                    testLiveRestores,
 		"repositories that jobs name":                testRepositoryUsers,
