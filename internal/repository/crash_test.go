@@ -184,9 +184,20 @@ func (l *life) step(ctx context.Context) error {
 	return l.repair(ctx)
 }
 
-// repair makes an index anew that may name packs twice, as two prunes at once leave it.
+// repair repairs snapshots that are whole, or makes an index anew that may name packs twice, as two prunes at once leave it.
 func (l *life) repair(ctx context.Context) error {
 	r := l.repos[mainRepo]
+	if l.random.IntN(3) == 0 {
+		// Nothing was lost, so that nothing may be forgotten.
+		got, err := r.RepairSnapshots(ctx, RepairSnapshotsOptions{Forget: true, Workers: 1})
+		if len(got.Repaired) > 0 || len(got.Unreadable) > 0 {
+			return fmt.Errorf("the repair of whole snapshots: %+v, error %w", got, err)
+		}
+		if all, err2 := r.sentences(ctx); holdfast.ErrorCode(err) == holdfast.CodeConflict && err2 == nil && len(all) > 0 {
+			return nil // the prune that was killed is to be run to its end first
+		}
+		return err
+	}
 	ids, err := list(ctx, r.bucket, kindIndex())
 	if err == nil && len(ids) > 0 && l.random.IntN(3) > 0 {
 		var plain []byte
@@ -418,6 +429,7 @@ func openCrashed(ctx context.Context, dir string, d *disks, m *timeMachine, wrap
 type crashPlan struct {
 	Dir  string
 	Seed uint64
+	Act  act // that it does in place of random things
 	Left int
 	When moment
 }
@@ -438,7 +450,11 @@ func crashChild(text string) error {
 	ended := make(chan error)
 	for _, p := range plans {
 		go func() {
-			if err := p.live(func() { ended <- nil }); err != nil {
+			live := p.live
+			if p.Act != "" {
+				live = p.act
+			}
+			if err := live(func() { ended <- nil }); err != nil {
 				ended <- fmt.Errorf("history %d: %w", p.Seed, err)
 			}
 		}()
@@ -554,6 +570,18 @@ func killTogether(t *testing.T, all []*history) {
 	for i, h := range all {
 		plans[i] = h.plan()
 	}
+	killPlans(t, plans)
+	for i, h := range all {
+		if err := h.recall(); err != nil {
+			t.Fatal(err)
+		}
+		h.what = append(h.what, "killed "+plans[i].When.String())
+	}
+}
+
+// killPlans lives all of the plans in one process, and kills it when each has ended.
+func killPlans(t *testing.T, plans []crashPlan) {
+	t.Helper()
 	text, err := json.Marshal(plans)
 	if err != nil {
 		t.Fatal(err)
@@ -586,12 +614,6 @@ func killTogether(t *testing.T, all []*history) {
 	}
 	if st, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || st.Signal() != syscall.SIGKILL {
 		t.Fatalf("the process was not killed: %v", cmd.ProcessState)
-	}
-	for i, h := range all {
-		if err := h.recall(); err != nil {
-			t.Fatal(err)
-		}
-		h.what = append(h.what, "killed "+plans[i].When.String())
 	}
 }
 
