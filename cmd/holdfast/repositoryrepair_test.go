@@ -67,7 +67,7 @@ func TestRepositoryRepairSnapshotsCommand(t *testing.T) {
 	}
 	s.want(3, "pieces are lost", "repair", "index")
 	s.want(3, "what is left is now snapshot", "repair", "snapshots", "1001")
-	s.want(3, "of an earlier repair\n        the damaged snapshot was removed", "repair", "snapshots", "--forget")
+	s.want(3, "of an earlier repair\n        the damaged snapshot was removed", "repair", "snapshots", "--forget", "--yes")
 	s.want(0, "no damage", "check", "--read-data")
 	s.want(4, "INCOMPLETE", "repair", "snapshots", "1001")
 	code, out, errs := s.restore("list")

@@ -43,11 +43,13 @@ type lostNode struct {
 func (a *app) repairSnapshotsCommand() *cobra.Command {
 	var in placeFlags
 	var o repository.RepairSnapshotsOptions
+	var yes bool
 	cmd := &cobra.Command{
 		Use: "snapshots [REPOSITORY] [SNAPSHOT...]", Short: "Make new snapshots of what is left of damaged ones",
 		Long: "Repair snapshots looks for what backup sets have lost, and makes a new snapshot of what is left of each: without the files of\n" +
 			"which a piece is lost, and with empty directories for those that cannot be listed. The new one is marked, and a restore\n" +
-			"takes it only when it is named by its id, and warns. The damaged one stays, unless --forget is given.\n\n" +
+			"takes it only when it is named by its id, and warns. The damaged one stays, unless --forget is given: then it is gone for good,\n" +
+			"even if what it has lost is found again. So --forget asks, and refuses while packs are missing that the index names.\n\n" +
 			"Run repair index first, with --read-data when pieces may be bad inside of packs, and a backup then: what the source still\n" +
 			"has is stored again, and old sets that need it are whole again.\n\n" + placeHelp + "\n" +
 			"SNAPSHOT is the number of a backup set, or the beginning of a snapshot's id; without one all are looked at.\n\n" +
@@ -60,6 +62,7 @@ func (a *app) repairSnapshotsCommand() *cobra.Command {
 	cmd.Args = nil // counted below
 	cmd.Flags().BoolVar(&o.Forget, "forget", false, "remove each damaged snapshot, once the new one is durable")
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "only say what is lost")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 && in.kit == "" && in.passwordFile == "" {
 			return holdfast.Errorf(holdfast.CodeInvalid, "say which repository").WithHint("use: %s", cmd.UseLine())
@@ -67,6 +70,12 @@ func (a *app) repairSnapshotsCommand() *cobra.Command {
 		p, refs, err := a.openRepository(cmd.Context(), in, args)
 		if err != nil {
 			return err
+		}
+		if o.Forget && !o.DryRun && !yes {
+			question := "Remove each damaged snapshot of " + p.title() + " for good, once there is one of what is left of it?"
+			if err := a.confirm(cmd.Context(), question); err != nil {
+				return err
+			}
 		}
 		return a.repairSnapshots(cmd.Context(), p, refs, o)
 	}

@@ -386,6 +386,51 @@ func TestForgetComesLast(t *testing.T) {
 	}
 }
 
+// TestNothingIsForgottenForPacksThatAreAway takes packs away, as a disk that is not mounted
+// does, and brings them back.
+func TestNothingIsForgottenForPacksThatAreAway(t *testing.T) {
+	t.Parallel()
+	b := mem.New()
+	r := newRepository(t, b)
+	want := set{"pgdata/one": file(noise(80_000, 1))}
+	id := backUp(t, r, want)
+	backUp(t, r, set{"pgdata/two": file(noise(90_000, 2))})
+	all := map[string][]byte{}
+	for _, name := range names(t, b, kindPack().prefix) {
+		all[name] = readObject(t, b, name)
+	}
+	snapshots := func() int { return len(names(t, b, kindSnapshot().prefix)) }
+	refuse := func(o RepairSnapshotsOptions, code holdfast.Code, word string) {
+		t.Helper()
+		if _, err := r.RepairSnapshots(t.Context(), o); holdfast.ErrorCode(err) != code || !strings.Contains(holdfast.ErrorMessage(err), word) {
+			t.Errorf("%+v: got %v, want %s with %q", o, err, code, word)
+		}
+		if n := snapshots(); n != 2 {
+			t.Fatalf("there are %d snapshots, want the 2 from before", n)
+		}
+	}
+
+	lost := largest(t, r)
+	deleteObject(t, b, lost)
+	refuse(RepairSnapshotsOptions{Forget: true}, holdfast.CodeConflict, "1 are not there")
+	for name := range all {
+		if name != lost {
+			deleteObject(t, b, name)
+		}
+	}
+	refuse(RepairSnapshotsOptions{Forget: true}, holdfast.CodeInvalid, "not one is there")
+	refuse(RepairSnapshotsOptions{}, holdfast.CodeInvalid, "not one is there")
+	for name, data := range all {
+		if err := b.Put(t.Context(), name, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := repairSnapshots(t, r, RepairSnapshotsOptions{Forget: true}); got.Whole != 2 || len(got.Repaired) != 0 {
+		t.Errorf("with every pack back: got %+v", got)
+	}
+	compare(t, readSet(t, r, id), want)
+}
+
 // TestWhatMayPassIsNotLost repairs while the store does not answer: nothing is given up.
 func TestWhatMayPassIsNotLost(t *testing.T) {
 	t.Parallel()

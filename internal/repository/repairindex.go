@@ -244,8 +244,7 @@ func (x *indexRepair) refuseEmpty() error {
 	if len(x.sizes) > 0 || x.index.Packs() == 0 {
 		return nil
 	}
-	return holdfast.Errorf(holdfast.CodeInvalid, "the index names %d packs, and not one is there", x.index.Packs()).
-		WithHint("look below %s: is everything mounted that belongs there?", kindPack().prefix)
+	return errNoPacks(x.index.Packs())
 }
 
 // readNotes lists the packs that were found damaged before, and those that a prune was

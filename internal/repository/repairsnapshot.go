@@ -69,7 +69,8 @@ type LostNode struct {
 // options say: who restores must see that it is no whole set.
 //
 // What is lost is what the index does not name, or names in packs that are not there:
-// so the index is to be repaired before. After an error the result says what was done.
+// so the index is to be repaired before, and no snapshot is forgotten until it is. After
+// an error the result says what was done.
 func (r *Repository) RepairSnapshots(ctx context.Context, o RepairSnapshotsOptions) (_ RepairSnapshotsResult, err error) {
 	if o.Workers <= 0 {
 		o.Workers = max(runtime.GOMAXPROCS(0), 2)
@@ -166,14 +167,43 @@ func (s *snapshotRepair) run(ctx context.Context) error {
 // not the writer's: what a writer will not build on is not lost.
 func (s *snapshotRepair) loadLeft(ctx context.Context) error {
 	var err error
+	var counting sync.Mutex // guards the maps
+	named, gone := map[hash.ID]bool{}, map[hash.ID]bool{}
 	s.index, err = s.loadIndexOf(ctx, func(ctx context.Context) (packFilter, error) {
 		sizes, err := s.packSizes(ctx)
 		return func(p index.Pack) bool {
-			end := p.End()
-			return sizes[p.ID] >= end && sizes[p.ID] > 0
+			left := sizes[p.ID] >= p.End() && sizes[p.ID] > 0
+			counting.Lock()
+			defer counting.Unlock()
+			if named[p.ID] = true; !left {
+				gone[p.ID] = true
+			}
+			return left
 		}, err
 	}, refuseDamaged)
-	return err
+	if err != nil || s.options.DryRun {
+		return err
+	}
+	return s.refuseAbsent(len(named), len(gone))
+}
+
+// refuseAbsent refuses a repository whose packs may be back tomorrow: a disk that is not
+// mounted, or a bucket whose objects can be undeleted.
+func (s *snapshotRepair) refuseAbsent(named, gone int) error {
+	switch {
+	case gone > 0 && gone == named:
+		return errNoPacks(named)
+	case gone > 0 && s.options.Forget:
+		return holdfast.Errorf(holdfast.CodeConflict, "of the %d packs that the index names, %d are not there, or cut short: no snapshot is removed on account of them", named, gone).
+			WithHint("bring them back; or, if they are lost for good, run: holdfast repository repair index, which says what they held")
+	}
+	return nil
+}
+
+// errNoPacks says that not one of the packs that the index names is there.
+func errNoPacks(named int) error {
+	return holdfast.Errorf(holdfast.CodeInvalid, "the index names %d packs, and not one is there", named).
+		WithHint("look below %s: is everything mounted that belongs there?", kindPack().prefix)
 }
 
 // choose reads the snapshots that are to be looked at, the oldest first.

@@ -161,7 +161,7 @@ func TestRepositoryOfARunningServer(t *testing.T) {
 			Lost      []struct{ Path string }
 		}
 	}
-	res = finish(t, r.command("repository", "repair", "snapshots", "main", "--forget", "-o", "json"))
+	res = finish(t, r.command("repository", "repair", "snapshots", "main", "--forget", "--yes", "-o", "json"))
 	noError(t, json.Unmarshal([]byte(res.stdout), &repaired))
 	if res.code != 3 || len(repaired.Repaired) != 2 || !repaired.Repaired[1].Forgotten || len(repaired.Repaired[1].Lost) == 0 {
 		t.Fatalf("exit code %d, %+v\n%s", res.code, repaired, res.stderr)
