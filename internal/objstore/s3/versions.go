@@ -53,15 +53,25 @@ type history struct {
 	versions, markers []minio.ObjectInfo
 }
 
-// add takes a version or a marker; one at a page's edge may come twice.
 func (h *history) add(v minio.ObjectInfo) {
-	to := &h.versions
 	if v.IsDeleteMarker {
-		to = &h.markers
+		h.markers = append(h.markers, v)
+	} else {
+		h.versions = append(h.versions, v)
 	}
-	if !slices.ContainsFunc(*to, func(o minio.ObjectInfo) bool { return o.VersionID == v.VersionID && v.VersionID != "" }) {
-		*to = append(*to, v)
+}
+
+// once leaves out what came twice, as it may at a page's edge.
+func once(all []minio.ObjectInfo) []minio.ObjectInfo {
+	if len(all) < 2 {
+		return all
 	}
+	known := map[string]bool{}
+	return slices.DeleteFunc(all, func(v minio.ObjectInfo) bool {
+		again := v.VersionID != "" && known[v.VersionID]
+		known[v.VersionID] = true
+		return again
+	})
 }
 
 // object describes a name, and reports whether it has been anything else than it is.
@@ -69,6 +79,7 @@ func (h *history) add(v minio.ObjectInfo) {
 // as files may tell a marker's time by when the object was put, and the version's by when
 // it was deleted: the later of the two is right for all.
 func (h *history) object(name string) (_ objstore.Changed, changed bool) {
+	h.versions, h.markers = once(h.versions), once(h.markers)
 	slices.SortStableFunc(h.versions, func(a, b minio.ObjectInfo) int {
 		if a.IsLatest != b.IsLatest {
 			if a.IsLatest {
