@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -514,5 +515,79 @@ func TestPartsLiveThroughPruneAndCopy(t *testing.T) {
 	usage, err := g.r.Stats(t.Context())
 	if err != nil || usage.LogicalBytes != int64(2*(len(data)+70_000)) {
 		t.Errorf("got %+v, %v", usage, err)
+	}
+}
+
+// shrinking is a file that is truncated after some reads.
+type shrinking struct {
+	data  []byte
+	left  int
+	after atomic.Int64
+}
+
+func (*shrinking) Close() error { return nil }
+
+func (s *shrinking) ReadAt(p []byte, off int64) (int, error) {
+	data := s.data
+	if s.after.Add(-1) < 0 {
+		data = data[:s.left]
+	}
+	return bytes.NewReader(data).ReadAt(p, off)
+}
+
+// TestFilesShrinkAtRandom truncates files while they are read, of which much or little
+// has changed: what is left of them is in the set.
+func TestFilesShrinkAtRandom(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 4))
+	r := newRepository(t, mem.New())
+	data := newPages(20*blockSize/testPage, seed, 1)
+	base, _ := backUpOn(t, r, "", set{"f": file(slices.Clone(data))}, nil, nil)
+	for now := uint64(2); now < 14; now++ {
+		if len(data) < 8*blockSize { // else it is only short
+			data = newPages(rng.IntN(20*blockSize/testPage), rng.Uint64N(1000), now)
+		}
+		data = randomChange(rng, data, now)
+		if rng.IntN(2) == 0 {
+			for i := 0; i < len(data)/testPage; i += 1 + rng.IntN(60) {
+				data.touch(i, now)
+			}
+		}
+		from := &shrinking{data: slices.Clone(data), left: len(data)}
+		if len(data) > 0 && rng.IntN(4) > 0 {
+			from.left = rng.IntN(len(data))
+			if rng.IntN(3) == 0 {
+				from.left = from.left / blockSize * blockSize
+			}
+			from.after.Store(rng.Int64N(int64(len(data)/laneSlice + 2)))
+		}
+		f := file(data).file("f")
+		f.Changed = since(now - 1)
+		f.Open = func() (engine.Content, error) { return from, nil }
+		size := int64(-1)
+		f.Done = func(res engine.FileResult) { size = res.Size }
+		w, err := r.NewWriter(t.Context(), WriterOptions{Holder: "test/writer", Workers: 1 + rng.IntN(3)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = w.Close() })
+		d, err := w.BuildOn(t.Context(), base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(d.Add(t.Context(), f), d.Close()); err != nil {
+			t.Fatal(err)
+		}
+		base = finish(t, w)
+		if size < int64(from.left) || size > int64(len(data)) {
+			t.Fatalf("round %d: %d bytes are stored, of %d, of which %d were left", now, size, len(data), from.left)
+		}
+		data = data[:size]
+		compare(t, readSet(t, r, base), set{"f": file(data)})
+		if t.Failed() {
+			t.FailNow()
+		}
 	}
 }
