@@ -81,7 +81,8 @@ func (a *app) repositoryUnlockCommand() *cobra.Command {
 	var all, yes bool
 	cmd := &cobra.Command{
 		Use: "unlock [REPOSITORY]", Short: "Remove the locks of those who have died", Args: args(1),
-		Long: "Unlock removes the locks that nobody has refreshed for 30 minutes, and those of processes of this machine that are gone.\n" +
+		Long: "Unlock removes the locks that nobody has refreshed for 30 minutes, and those of processes of holdfast that ran on this machine,\n" +
+			"since it was started, and in this container, and are gone.\n" +
 			"Locks never keep other backups and restores out, but a stale exclusive one of restic's, or one that cannot be read, does.\n\n" +
 			"With --all it removes every lock. A backup that still runs then fails at its end.\n\n" + placeHelp,
 	}
