@@ -165,12 +165,36 @@ func createDir(dir string) (objstore.Bucket, func(), error) {
 			removeEmpty(dir)
 		}
 	}
+	if err := emptyDir(dir); err != nil {
+		return nil, nil, err
+	}
 	b, err := fs.Create(dir)
 	if err != nil {
 		undo()
 		return nil, nil, err
 	}
 	return b, undo, nil
+}
+
+// emptyDir refuses a directory in which there is anything but what a filesystem puts into
+// its root.
+func emptyDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil //nolint:nilerr // missing; or making the repository says what is wrong
+	}
+	defer d.Close() //nolint:errcheck // read only
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return nil //nolint:nilerr // as above
+	}
+	for _, name := range names {
+		if name != "lost+found" {
+			return holdfast.Errorf(holdfast.CodeConflict, "%s is not empty: %q is there", dir, name).
+				WithHint("choose another directory; or connect it, if it is a repository: holdfast repository connect")
+		}
+	}
+	return nil
 }
 
 // removeEmpty removes a directory and what is below it, as far as there are no

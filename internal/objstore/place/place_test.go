@@ -65,6 +65,22 @@ func TestDirectory(t *testing.T) {
 	if got, err := objstore.ReadAll(t.Context(), again, "config", 10); err != nil || string(got) != "x" {
 		t.Errorf("got %q and %v", got, err)
 	}
+
+	_, _, err = place.Create(t.Context(), at, holdfast.ObjectAccess{}, log)
+	wantCode(t, "a directory with a repository", err, holdfast.CodeConflict, "connect")
+	mounted := t.TempDir()
+	if err := os.Mkdir(filepath.Join(mounted, "lost+found"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := place.Create(t.Context(), "file://"+mounted, holdfast.ObjectAccess{}, log); err != nil {
+		t.Errorf("the root of a filesystem: %v", err)
+	}
+	others := t.TempDir()
+	if err := os.Mkdir(filepath.Join(others, "cluster"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = place.Create(t.Context(), "file://"+others, holdfast.ObjectAccess{}, log)
+	wantCode(t, "a directory with something else", err, holdfast.CodeConflict, "another directory")
 }
 
 func TestObjectStore(t *testing.T) {
