@@ -194,7 +194,7 @@ func (a *app) ended(e native.Execution) error {
 	case holdfast.OutcomeSucceeded:
 		return nil
 	case holdfast.OutcomeWarning:
-		_, _ = fmt.Fprintf(a.stderr, "warning: execution %d: %s\n", e.ID, e.Detail)
+		_, _ = fmt.Fprintf(a.stderr, "warning: execution %d: %s\n", e.ID, cell(e.Detail))
 		return exitError(exitWarnings)
 	case holdfast.OutcomeNone, holdfast.OutcomeFailed, holdfast.OutcomeStopped, holdfast.OutcomeAborted, holdfast.OutcomeKilled, holdfast.OutcomeCancelled:
 	}

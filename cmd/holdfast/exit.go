@@ -37,9 +37,9 @@ func report(stderr io.Writer, err error) int {
 		_, _ = fmt.Fprintln(stderr, "error: interrupted")
 		return exitFailed
 	}
-	_, _ = fmt.Fprintln(stderr, "error:", err.Error())
+	_, _ = fmt.Fprintln(stderr, "error:", harmless(err.Error(), "\n\t"))
 	if hint := holdfast.ErrorHint(err); hint != "" {
-		_, _ = fmt.Fprintln(stderr, "hint:", hint)
+		_, _ = fmt.Fprintln(stderr, "hint:", harmless(hint, "\n\t"))
 	}
 	return exitCode(holdfast.ErrorCode(err))
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/api/native"
+	"github.com/holdfast-backup/holdfast/internal/engine"
 )
 
 func TestReport(t *testing.T) {
@@ -26,6 +27,7 @@ func TestReport(t *testing.T) {
 		{"done", nil, 0, ""},
 		{"already said", exitError(exitWarnings), 3, ""},
 		{"wrong request", holdfast.Errorf(holdfast.CodeInvalid, "no").WithHint("do this"), 2, "error: no\nhint: do this\n"},
+		{"of elsewhere", errors.New("no\x1b[2J\n\tat all"), 1, "error: no [2J\n\tat all\n"},
 		{"wrapped", fmt.Errorf("open: %w", holdfast.Errorf(holdfast.CodeNotFound, "gone")), 4, "error: open: gone\n"},
 		{"refused", holdfast.Errorf(holdfast.CodeForbidden, "no"), 5, "error: no\n"},
 		{"not known", holdfast.Errorf(holdfast.CodeUnauthenticated, "no"), 5, "error: no\n"},
@@ -66,6 +68,29 @@ func TestCellKeepsTheTableWhole(t *testing.T) {
 	}
 	if got := cell(time.Time{}); got != "-" {
 		t.Errorf("no time: got %q", got)
+	}
+}
+
+// TestWarningsMoveNoCursor prints what a set says of itself, which anybody may have
+// written who can write into its repository.
+func TestWarningsMoveNoCursor(t *testing.T) {
+	const planted = "planted \x1b[2J\r\u009b2J"
+	out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	a := &app{output: "table", stdout: out, stderr: out}
+	for _, err := range []error{
+		a.offlineDone(offlineSet{}, holdfast.RestoreSpec{}, engine.Result{Warnings: []string{planted}}, time.Second),
+		a.ended(native.Execution{Outcome: holdfast.OutcomeWarning, Detail: planted}),
+	} {
+		if err == nil {
+			t.Error("a warning is no success")
+		}
+	}
+	if got, err := os.ReadFile(out.Name()); err != nil || bytes.ContainsAny(got, "\x1b\r\u009b") || bytes.Count(got, []byte("planted")) != 2 {
+		t.Errorf("got %q, %v", got, err)
 	}
 }
 

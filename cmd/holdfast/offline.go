@@ -306,7 +306,7 @@ func (a *app) offlineDone(set offlineSet, spec holdfast.RestoreSpec, r engine.Re
 		return err
 	}
 	for _, w := range r.Warnings {
-		_, _ = fmt.Fprintln(a.stderr, "warning:", w)
+		_, _ = fmt.Fprintln(a.stderr, "warning:", cell(w)) // it comes from the repository
 	}
 	if len(r.Warnings) > 0 {
 		return exitError(exitWarnings)

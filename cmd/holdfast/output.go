@@ -61,10 +61,15 @@ func cell(v any) string {
 	if s == "" {
 		return "-"
 	}
-	// A name from elsewhere must not move the cursor, break the table, or turn the text
-	// around. Terminals take U+009B for the beginning of a command, too.
+	return harmless(s, "")
+}
+
+// harmless returns a text without what moves the cursor, breaks a table or turns the text
+// around: names and errors come from elsewhere. Terminals take U+009B for the beginning
+// of a command, too. Control characters to be kept are in keep.
+func harmless(s, keep string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+		if (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) && !strings.ContainsRune(keep, r) {
 			return ' '
 		}
 		return r
