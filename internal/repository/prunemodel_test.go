@@ -1,6 +1,7 @@
 package repository
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"maps"
@@ -18,6 +19,13 @@ type pruneModel struct {
 	*garden
 	saved   map[string]set // by snapshot
 	writers []*Writer      // that have loaded the index, and commit later
+	readers []modelReader
+}
+
+// modelReader is a restore that has begun, and takes long.
+type modelReader struct {
+	*Reader
+	want set
 }
 
 func drawSet(t *rapid.T) set {
@@ -66,6 +74,47 @@ func (m *pruneModel) commit(t *rapid.T) {
 func (m *pruneModel) refresh(*rapid.T) {
 	for _, w := range m.writers {
 		_ = w.lock.refreshOnce(context.Background()) // it may have been lost
+	}
+	for _, r := range m.readers {
+		_ = r.lock.refreshOnce(context.Background())
+	}
+}
+
+// open begins to restore one of the sets, which may be removed before it is read.
+func (m *pruneModel) open(t *rapid.T) {
+	ids := slices.Sorted(maps.Keys(m.saved))
+	if len(ids) == 0 || len(m.readers) == 3 {
+		return
+	}
+	id := ids[rapid.IntRange(0, len(ids)-1).Draw(t, "snapshot")]
+	r, err := m.r.NewReader(context.Background(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.readers = append(m.readers, modelReader{r, m.saved[id]})
+}
+
+// read ends a restore: it gets everything as long as its lock is there, and nothing wrong
+// when nobody has refreshed that.
+func (m *pruneModel) read(t *rapid.T) {
+	if len(m.readers) == 0 {
+		return
+	}
+	r := m.readers[0]
+	m.readers = m.readers[1:]
+	held := r.lock.check(context.Background()) == nil
+	files, err := readAll(r.Reader)
+	_ = r.Close()
+	if err != nil {
+		if held {
+			t.Fatalf("a restore has failed: %v", err)
+		}
+		return
+	}
+	for p, n := range r.want {
+		if f := files[p]; n.isRegular() && (f == nil || !bytes.Equal(f.data, n.data)) {
+			t.Fatalf("%s came back wrong", p)
+		}
 	}
 }
 
@@ -148,6 +197,8 @@ func TestRandomPrunes(t *testing.T) {
 			"prune":   m.prunes,
 			"killed":  m.killed,
 			"look":    m.look,
+			"open":    m.open,
+			"read":    m.read,
 		}
 		// Fewer than rapid would take: each is a backup or a prune.
 		for range rapid.IntRange(4, 14).Draw(rt, "steps") {
@@ -155,6 +206,9 @@ func TestRandomPrunes(t *testing.T) {
 		}
 		for _, w := range m.writers {
 			_ = w.Close()
+		}
+		for len(m.readers) > 0 {
+			m.read(rt)
 		}
 		m.soundAfter("in the end")
 		m.check(rt, slices.Collect(maps.Keys(m.saved))...)
