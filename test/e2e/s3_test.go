@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/minio/minio-go/v7"
+
 	"github.com/holdfast-backup/holdfast/internal/objstore"
 	"github.com/holdfast-backup/holdfast/internal/objstore/s3"
 	"github.com/holdfast-backup/holdfast/internal/objstore/s3/s3test"
@@ -144,7 +146,8 @@ func TestRepositoryInAnObjectStore(t *testing.T) {
 	restored(t, r.path("second"), want)
 }
 
-// undelete has the bucket's owner delete all objects, and bring them back.
+// undelete has somebody with the rights of the bucket's owner delete all objects, or write
+// something else over them, or both, and the owner bring them back.
 func (r *inStore) undelete(owner s3.Config) {
 	r.t.Helper()
 	time.Sleep(1100 * time.Millisecond) // times in the store have the precision of a second
@@ -152,8 +155,19 @@ func (r *inStore) undelete(owner s3.Config) {
 	b, err := s3.Open(owner)
 	noError(r.t, err)
 	defer b.Close()
-	n := 0
-	noError(r.t, b.List(r.t.Context(), "", func(i objstore.Info) error { n++; return b.Delete(r.t.Context(), i.Name) }))
+	n, overwritten := 0, 0
+	var all []string
+	noError(r.t, b.List(r.t.Context(), "", func(i objstore.Info) error { all = append(all, i.Name); return nil }))
+	for _, name := range all {
+		if n++; n%3 != 0 {
+			overwritten++
+			_, err := r.store.Client(r.t).PutObject(r.t.Context(), owner.Bucket, name, strings.NewReader("stolen"), 6, minio.PutObjectOptions{SendContentMd5: true})
+			noError(r.t, err)
+		}
+		if n%3 != 1 {
+			noError(r.t, b.Delete(r.t.Context(), name))
+		}
+	}
 	undelete := func(c s3.Config, more ...string) result {
 		cmd := r.command(append([]string{"repository", "undelete", "--kit", r.path("main.kit"), "--since", since, "-o", "json"}, more...)...)
 		cmd.Env = append(cmd.Env, "HOLDFAST_S3_ACCESS_KEY="+c.AccessKey, "HOLDFAST_S3_SECRET_KEY="+c.SecretKey.Reveal(), "HOLDFAST_S3_REGION="+c.Region)
@@ -163,10 +177,19 @@ func (r *inStore) undelete(owner s3.Config) {
 		r.t.Errorf("without the right to: got %d, %s", res.code, res.stderr)
 	}
 	for _, more := range [][]string{{"--dry-run"}, nil} {
-		var report struct{ Objects []struct{ Name string } }
+		var report struct{ Objects []struct{ Name, Done string } }
 		res := undelete(owner, more...)
 		if err := json.Unmarshal([]byte(res.stdout), &report); err != nil || res.code != 0 || len(report.Objects) != n {
 			r.t.Errorf("undelete %v: got %d, %d objects of %d, %v\n%s", more, res.code, len(report.Objects), n, err, res.stderr)
+		}
+		restored := 0
+		for _, o := range report.Objects {
+			if o.Done == "restored" {
+				restored++
+			}
+		}
+		if restored != overwritten {
+			r.t.Errorf("undelete %v: restored %d objects of %d that were overwritten", more, restored, overwritten)
 		}
 	}
 }
