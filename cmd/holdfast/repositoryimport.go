@@ -32,7 +32,8 @@ type importReport struct {
 	Refused    int           `json:"refused"` // with the reason beside each
 	Others     int           `json:"others"`  // snapshots that hold no set to import: see repository report
 	NewSites   []string      `json:"new_sites"`
-	NewJobs    []string      `json:"new_jobs"` // SITE/NAME
+	NewJobs    []string      `json:"new_jobs"`  // SITE/NAME
+	IdleJobs   []string      `json:"idle_jobs"` // that no schedule runs, of all that there are
 	Sets       []importedSet `json:"sets"`     // new, copies and refused
 }
 
@@ -84,6 +85,9 @@ func (a *app) repositoryImportCommand() *cobra.Command {
 		err = im.run(cmd.Context(), found, installation)
 		show.close()
 		if err != nil {
+			return err
+		}
+		if im.report.IdleJobs, err = p.idleJobs(cmd.Context()); err != nil {
 			return err
 		}
 		return a.printImport(p, im.report, found.unreadable)
@@ -321,5 +325,9 @@ func (r importReport) text(title string) string {
 	} else if r.New+r.Copies > 0 {
 		line("the sets are UNCONFIRMED: restore from them, and then holdfast set confirm")
 	}
+	if r.New > 0 {
+		b.WriteString(notRebuilt)
+	}
+	b.WriteString(idleText(r.IdleJobs))
 	return b.String()
 }

@@ -24,6 +24,7 @@ type snapshotReport struct {
 	ToBeRemoved  int               `json:"to_be_removed"`
 	Copied       int               `json:"copied"` // by repository copy; the server knows none of these
 	Findings     []snapshotFinding `json:"findings"`
+	IdleJobs     []string          `json:"idle_jobs"` // SITE/NAME, of those that no schedule runs; no finding
 }
 
 type snapshotFinding struct {
@@ -61,6 +62,9 @@ func (a *app) repositoryReportCommand() *cobra.Command {
 		}
 		r, err := p.snapshotReport(cmd.Context(), found)
 		if err != nil {
+			return err
+		}
+		if r.IdleJobs, err = p.idleJobs(cmd.Context()); err != nil {
 			return err
 		}
 		return a.printSnapshotReport(p, r)
@@ -192,5 +196,6 @@ func (r snapshotReport) text(title string) string {
 	} else {
 		_, _ = fmt.Fprintln(&b, "; nothing to look at")
 	}
+	b.WriteString(idleText(r.IdleJobs))
 	return b.String()
 }

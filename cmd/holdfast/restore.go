@@ -67,7 +67,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	f.StringArrayVar(&in.tablespaces, "tablespace", nil, "`OID=DIR`: directory for a tablespace, empty or missing (repeatable)")
 	f.BoolVar(&in.configuration, "configuration", false, "put files that the source kept outside its data directory into the new one")
 	f.BoolVar(&in.inPlace, "in-place", false, "into the data directory of a site whose server is stopped; what is there is kept beside")
-	f.StringVar(&in.site, "site", "", "`site` whose latest set is meant; with --in-place, in whose place it is restored (default: the set's)")
+	f.StringVar(&in.site, "site", "", "`site` whose latest set is meant, or whose set of that id; with --in-place, in whose place it is restored (default: the set's)")
 	f.StringVar(&in.host, "host", "", "`host` whose worker writes (default: the site's)")
 	f.StringVar(&in.name, "name", "", "`name` of the restore job (default: made up)")
 	f.StringVar(&in.key, "key", "", "idempotency `key`: the same key gives the same execution")
@@ -87,7 +87,7 @@ func (in restoreFlags) check(cmd *cobra.Command) error {
 	}
 	wrong, rule := []string{"kit"}, "goes with --offline only"
 	if in.offline {
-		wrong, rule = []string{"site", "host", "name", "key", "wait", "in-place"}, "does not go with --offline"
+		wrong, rule = []string{"host", "name", "key", "wait", "in-place"}, "does not go with --offline"
 		if in.kit == "" {
 			return holdfast.Errorf(holdfast.CodeInvalid, "--kit is missing").WithHint("name the recovery kit that repository create wrote")
 		}

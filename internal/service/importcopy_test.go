@@ -100,6 +100,26 @@ func TestImportOfASecondCopy(t *testing.T) {
 	}
 }
 
+// TestImportedJobGoesOnWhereItsSetsAre: not into whatever its site has by default.
+func TestImportedJobGoesOnWhereItsSetsAre(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	second := r.secondRepository()
+	f := foundSet(1)
+	f.SiteSlug = "berlin" // it is here, and its repository is the first
+	r.copies(second, f)
+	if j := must(r.svc.Job(t.Context(), r.admin, 1600))(t); j.Repository != second.ID {
+		t.Errorf("got repository %d, want %d", j.Repository, second.ID)
+	}
+	made := foundSet(2)
+	made.Set.Job = 1601
+	r.copies(second, made)
+	j, site := must(r.svc.Job(t.Context(), r.admin, 1601))(t), must(r.svc.SiteBySlug(t.Context(), r.admin, "rome"))(t)
+	if j.Repository != 0 || site.Repository != second.ID {
+		t.Errorf("of a site that was made: got repository %d, and %d of the site", j.Repository, site.Repository)
+	}
+}
+
 // TestImportOfACopyOfAnOwnSet has the copy of a set that this installation has made:
 // copied since, or known to a state that is lost.
 func TestImportOfACopyOfAnOwnSet(t *testing.T) {

@@ -255,6 +255,9 @@ func (im *importer) job(ctx context.Context, site *importSite, f FoundSet) (*imp
 		return nil, errImport("job %q is another one at site %q", f.JobName, site.Slug).WithHint("rename that one: holdfast job update")
 	}
 	j.Account, j.Site, j.Created = site.Account, site.ID, im.now
+	if site.Repository != im.repository.ID { // its sets are here, and so shall the next be
+		j.Repository = im.repository.ID
+	}
 	if _, err := im.tx.Job(ctx, 0, j.ID); err == nil {
 		j.ID = 0 // the number is another job's here
 	} else if holdfast.ErrorCode(err) != holdfast.CodeNotFound {

@@ -182,6 +182,7 @@ func (r *rig) badRestores(pg *testkit.Postgres) {
 	r.refuse(2, []string{"Check"}, offline(strings.Replace(string(kit), "Password: ", "Password: x", 1))...)
 	r.refuse(4, nil, "restore", "--offline", "--kit", r.path("main.kit"), "9999", "--to", r.path("restores/h"))
 	r.refuse(2, []string{"not empty"}, "restore", "--offline", "--kit", r.path("main.kit"), "1001", "--to", full, "--tablespace", space(r.path("restores/h-ts")))
+	r.refuse(4, []string{"no backup set"}, "restore", "--offline", "--kit", r.path("main.kit"), "latest", "--site", "nowhere", "--to", r.path("restores/h"))
 	missing(t, r.path("restores/h"), r.path("restores/h-ts"))
 }
 

@@ -57,6 +57,19 @@ func TestImportOfARepositoryAndItsCopy(t *testing.T) {
 	if !strings.Contains(out, "imported 2 copies of sets that the server knew from another repository") {
 		t.Errorf("got %s", out)
 	}
+	for _, out := range []string{out, r.want(0, "repository", "report", "main").stdout} {
+		if !strings.HasSuffix(out, "no schedule runs a backup of: berlin/nightly\n") {
+			t.Errorf("nobody says that nothing runs: %s", out)
+		}
+	}
+	if !strings.Contains(out, "to be set again: schedules, retention") {
+		t.Errorf("got %s", out)
+	}
+	r.want(0, "job", "update", "berlin/nightly", "--active")
+	r.want(0, "schedule", "create", "berlin/nightly", "30 2 * * *")
+	if out := r.want(0, "repository", "report", "main").stdout; strings.Contains(out, "no schedule") {
+		t.Errorf("with a schedule: got %s", out)
+	}
 	r.ask(&v, "repository", "import", "main")
 	check(t, "again", fmt.Sprint(v.New, v.Copies, v.Known, v.Refused), "0 0 3 0")
 	check(t, "copies of an imported set", r.copiesOf(1002), "far UNCONFIRMED, main UNCONFIRMED")
