@@ -1,7 +1,7 @@
 package repository
 
 import (
-	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -27,6 +27,12 @@ func TestFullDisk(t *testing.T) {
 	r := newRepository(t, b)
 	sets := map[string]set{}
 	var first string
+	wasteful := attemptOn(r, set{"pgdata/a": file(noise(700_000, 201)), "pgdata/b": file(noise(300_000, 202))})
+	if left := attemptOn(r, set{"pgdata/b": file(noise(300_000, 202))}); errors.Join(wasteful.err, left.err) == nil {
+		sets[left.id] = set{"pgdata/b": file(noise(300_000, 202))}
+	} else {
+		t.Fatal(wasteful.err, left.err)
+	}
 	for seed := uint64(1); ; seed++ {
 		s := set{"pgdata/f": file(noise(6<<20, seed)), "pgdata/small": file(noise(3000, seed))}
 		got := attemptOn(r, s)
@@ -62,14 +68,20 @@ func TestFullDisk(t *testing.T) {
 	for id, s := range sets {
 		compare(t, readSet(t, r, id), s)
 	}
-	if err := r.RemoveSnapshot(t.Context(), first); err != nil {
-		t.Fatal(err)
-	}
-	delete(sets, first)
-	for range 2 {
-		if _, err := r.Prune(context.Background(), PruneOptions{Wait: 0}); err != nil {
+	for _, id := range []string{first, wasteful.id} {
+		if err := r.RemoveSnapshot(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
+	}
+	delete(sets, first)
+	// There is no room to store anew what is needed of a wasteful pack. What nobody needs
+	// goes all the same, and then there is.
+	got, err := r.Prune(t.Context(), PruneOptions{})
+	if holdfast.ErrorCode(err) != holdfast.CodeExhausted || got.Deleted.Bytes < 6<<20 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if got, err = r.Prune(t.Context(), PruneOptions{}); err != nil || got.Repacked.Packs == 0 {
+		t.Errorf("got %+v, %v", got, err)
 	}
 	again := attemptOn(r, set{"pgdata/f": file(noise(2<<20, 99))})
 	if again.err != nil {

@@ -127,6 +127,7 @@ type pruner struct {
 	lostBlobs   int              // used, and in no pack that is there
 	lostExample string
 	plan        prunePlan
+	noRoom      error // why nothing could be stored anew
 
 	mu       sync.Mutex // guards the field below
 	progress CheckProgress
@@ -197,9 +198,9 @@ func (p *pruner) run(ctx context.Context) error {
 		}
 	}
 	if p.options.Wait > 0 || p.result.Condemned.Packs == 0 {
-		return nil
+		return p.noRoom
 	}
-	return p.deleteAtOnce(ctx)
+	return errors.Join(p.deleteAtOnce(ctx), p.noRoom)
 }
 
 // deleteAtOnce looks again, and deletes what has just been condemned.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/repository/hash"
 	"github.com/holdfast-backup/holdfast/internal/repository/index"
 	"github.com/holdfast-backup/holdfast/internal/repository/pack"
@@ -19,6 +20,10 @@ func (p *pruner) repack(ctx context.Context) error {
 	p.step(func(s *CheckProgress) { s.TotalBytes = p.plan.Copy })
 	_, written, err := p.storeApart(ctx, p.lock, p.copyKept)
 	p.result.Written += written
+	if holdfast.ErrorCode(err) == holdfast.CodeExhausted { // what is condemned all the same leaves room for the next
+		p.noRoom = err
+		return nil
+	}
 	if err != nil {
 		return err
 	}
