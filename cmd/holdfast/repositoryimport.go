@@ -34,7 +34,7 @@ type importReport struct {
 	NewSites   []string      `json:"new_sites"`
 	NewJobs    []string      `json:"new_jobs"`  // SITE/NAME
 	IdleJobs   []string      `json:"idle_jobs"` // that no schedule runs, of all that there are
-	Sets       []importedSet `json:"sets"`     // new, copies and refused
+	Sets       []importedSet `json:"sets"`      // new, copies and refused
 }
 
 type importedSet struct {
