@@ -46,17 +46,7 @@ func (a *app) repositoryCommand() *cobra.Command {
 			return a.printRepositories(r, r)
 		},
 	}
-	remove := &cobra.Command{
-		Use: "remove REPOSITORY", Short: "Forget a repository that neither a site nor a backup set uses; its files stay", Args: args(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			return c.DeleteRepository(cmd.Context(), args[0])
-		},
-	}
-	return group("repository", "Where backup sets live", a.repositoryCreateCommand(), list, show, a.repositoryAccessCommand(), remove,
+	return group("repository", "Where backup sets live", a.repositoryCreateCommand(), list, show, a.repositoryAccessCommand(), a.repositoryRemoveCommand(),
 		a.repositoryCheckCommand(), a.repositoryPruneCommand(), a.repositoryStatsCommand(), a.repositoryLocksCommand(), a.repositoryUnlockCommand(), a.repositoryUndeleteCommand(), a.repositoryKeyCommand(),
 		a.repositoryRepairCommand(), a.repositoryCopyCommand(), a.repositoryConnectCommand(), a.repositoryImportCommand(), a.repositoryReportCommand())
 }

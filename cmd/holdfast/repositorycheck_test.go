@@ -261,6 +261,8 @@ func TestRepositoryKeyCommands(t *testing.T) {
 	s.want(5, "password", "check")
 	s.kit = second
 	s.want(0, "no damage", "check")
+	kit := list(berta...)[repository.UseKit].ID
+	s.want(5, "no recovery kit opens", append(berta, "key", "remove", kit, "--yes")...)
 	s.want(0, "removed key", "key", "remove", list()[repository.UsePerson].ID, "--yes")
 	if got := list(); len(got) != 2 {
 		t.Errorf("got %+v", got)

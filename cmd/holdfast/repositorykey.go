@@ -178,27 +178,33 @@ func (a *app) printSlot(ctx context.Context, p *openedRepository, id string) err
 
 func (a *app) repositoryKeyRemoveCommand() *cobra.Command {
 	var in placeFlags
-	var force, yes bool
+	var force, yes, last bool
 	cmd := &cobra.Command{
 		Use: "remove [REPOSITORY] KEY", Short: "Take a password's key away: it opens the repository no longer", Args: args(2),
 		Long: "Remove takes a key away; KEY is the beginning of its id. The key that has opened the repository now stays, and so does\n" +
 			"the service's own. Whoever has used the key before may have kept what opens the data: a removed key protects what they\n" +
-			"can no longer reach, and nothing else.\n\n" + placeHelp,
+			"can no longer reach, and nothing else. The key of the last recovery kit goes with --last, or when you confirm it.\n\n" + placeHelp,
 	}
 	in.add(cmd)
 	cmd.Flags().BoolVar(&force, "force", false, "also a key that does not say whose it is")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	cmd.Flags().BoolVar(&last, "last", false, "with --yes: although no recovery kit opens the repository any more then")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		p, rest, err := a.openRepository(cmd.Context(), in, args)
 		if err != nil {
 			return err
 		}
-		s, err := findSlot(cmd.Context(), p, rest[0])
+		slots, err := p.KeySlots(cmd.Context())
 		if err != nil {
 			return err
 		}
-		if !yes && !s.Current && (force || s.Use != repository.UseService) { // the others are refused anyway
-			if err := a.confirm(cmd.Context(), fmt.Sprintf("Remove key %s of %s? Its password will open nothing.", s.ID[:minKeyPrefix], p.title())); err != nil {
+		s, err := findSlot(slots, rest[0])
+		if err != nil {
+			return err
+		}
+		if !s.Current && (force || s.Use != repository.UseService) { // the others are refused anyway
+			question := fmt.Sprintf("Remove key %s of %s? Its password will open nothing.", s.ID[:minKeyPrefix], p.title())
+			if err := a.confirmLost(cmd.Context(), question, lostWithKey(slots, s), yes, last); err != nil {
 				return err
 			}
 		}
@@ -216,14 +222,10 @@ func (a *app) repositoryKeyRemoveCommand() *cobra.Command {
 }
 
 // findSlot finds a key by the beginning of its id.
-func findSlot(ctx context.Context, p *openedRepository, prefix string) (repository.KeySlot, error) {
+func findSlot(slots []repository.KeySlot, prefix string) (repository.KeySlot, error) {
 	if len(prefix) < minKeyPrefix {
 		return repository.KeySlot{}, holdfast.Errorf(holdfast.CodeInvalid, "%q is too short for a key", prefix).
 			WithHint("give %d digits of its id: holdfast repository key list", minKeyPrefix)
-	}
-	slots, err := p.KeySlots(ctx)
-	if err != nil {
-		return repository.KeySlot{}, err
 	}
 	var found []repository.KeySlot
 	for _, s := range slots {
