@@ -57,6 +57,9 @@ func (b *Bucket) failure(ctx context.Context, err error, name string) error {
 		return holdfast.Wrap(holdfast.CodeForbidden, err, "the clocks of %s and of this machine differ too much", b.cfg.Endpoint).WithHint("set the clock of this machine")
 	case "InvalidAccessKeyId", "XAdminUserNotFound", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken":
 		return holdfast.Errorf(holdfast.CodeForbidden, "%s does not take the access key: %s", where, e.Message).WithHint("look at the access key, its secret and its session token; holdfast repository access gives a repository others")
+	case "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect": // a request that was signed for another region
+		return holdfast.Errorf(holdfast.CodeForbidden, "%s does not take region %q: %s", where, b.cfg.Region, e.Message).
+			WithHint("name the bucket's region, or none, and the store is asked: holdfast repository access NAME --region \"\"")
 	case "AccessDenied", "AllAccessDisabled", "InvalidObjectState":
 		return holdfast.Errorf(holdfast.CodeForbidden, "%s refuses this to us, object %s: %s", where, name, e.Message).WithHint("look at the rights of the access key, and at object lock")
 	case "SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "OperationAborted", "BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody":

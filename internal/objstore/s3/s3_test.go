@@ -114,6 +114,8 @@ func TestRefusals(t *testing.T) {
 	good := server.Config(t)
 	noBucket, wrongKey, wrongSecret := good, good, good
 	noBucket.Bucket, wrongKey.AccessKey, wrongSecret.SecretKey = "nothing-there", "NOBODY", holdfast.NewSecret("wrong")
+	wrongRegion := good
+	wrongRegion.Region = "mars-1"
 	closed := good
 	closed.Endpoint = deadAddr(t)
 	for name, c := range map[string]struct {
@@ -123,6 +125,7 @@ func TestRefusals(t *testing.T) {
 		"no bucket":     {noBucket, holdfast.CodeInvalid},
 		"unknown key":   {wrongKey, holdfast.CodeForbidden},
 		"wrong secret":  {wrongSecret, holdfast.CodeForbidden},
+		"wrong region":  {wrongRegion, holdfast.CodeForbidden},
 		"nobody there":  {closed, holdfast.CodeUnavailable},
 		"TLS where not": {func() s3.Config { c := good; c.Plain = false; return c }(), holdfast.CodeUnavailable},
 	} {
@@ -130,7 +133,8 @@ func TestRefusals(t *testing.T) {
 			b := open(t, c.cfg)
 			putErr := b.Put(t.Context(), "a", []byte("x"))
 			listErr := b.List(t.Context(), "", func(objstore.Info) error { return nil })
-			for what, err := range map[string]error{"put": putErr, "list": listErr} {
+			_, readErr := objstore.ReadAll(t.Context(), b, "a", 1)
+			for what, err := range map[string]error{"put": putErr, "list": listErr, "read": readErr} {
 				if holdfast.ErrorCode(err) != c.want {
 					t.Errorf("%s: got %v, want %s", what, err, c.want)
 				}
