@@ -190,7 +190,7 @@ func (a ObjectAccess) Guide(l Location) string {
 		fmt.Fprintf(&b, "; the region %s from HOLDFAST_S3_REGION, AWS_DEFAULT_REGION", a.Region)
 	}
 	if a.CA != "" {
-		b.WriteString("; restic takes a file with the store's certificates, which stand below, from RESTIC_CACERT")
+		b.WriteString("; restic takes a file with the store's certificates, which stand below, as --cacert FILE")
 	}
 	return b.String()
 }

@@ -114,3 +114,20 @@ func certificate(t *testing.T) string {
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
+
+// TestGuideNamesWhatOldResticKnows: RESTIC_CACERT is newer than restic 0.14, which the kit
+// names as the oldest one.
+func TestGuideNamesWhatOldResticKnows(t *testing.T) {
+	t.Parallel()
+	l, err := holdfast.ParseLocation("s3:https://s3.example.com/bucket/far")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := holdfast.ObjectAccess{AccessKey: "KEY", CA: "certificates"}.Guide(l)
+	if !strings.Contains(got, "--cacert FILE") || strings.Contains(got, "RESTIC_CACERT") {
+		t.Errorf("got %q", got)
+	}
+	if got := (holdfast.ObjectAccess{AccessKey: "KEY"}).Guide(l); strings.Contains(got, "certificates") {
+		t.Errorf("got %q", got)
+	}
+}
