@@ -243,7 +243,7 @@ func TestKitFileIsNeverOverwritten(t *testing.T) {
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newKitFile(path); holdfast.ErrorCode(err) != holdfast.CodeConflict {
+	if _, err := newKitFile("kit", path, "file:///backup/holdfast"); holdfast.ErrorCode(err) != holdfast.CodeConflict {
 		t.Errorf("got %v", err)
 	}
 	if b, err := os.ReadFile(path); err != nil || string(b) != "precious" {

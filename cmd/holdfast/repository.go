@@ -77,7 +77,7 @@ func (a *app) repositoryCreateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			f, err := newKitFile(kit) // first: a repository whose kit cannot be kept must not come to be
+			f, err := newKitFile("kit", kit, where) // first: a repository whose kit cannot be kept must not come to be
 			if err != nil {
 				return err
 			}
@@ -130,16 +130,47 @@ type kitFile struct {
 	file *os.File
 }
 
-// newKitFile takes the name, so that nobody else has it.
-func newKitFile(path string) (*kitFile, error) {
+// newKitFile takes the name, so that nobody else has it. flag is the one that gave it; a
+// place in the repository's own directory is refused: the kit would be lost with it.
+func newKitFile(flag, path, location string) (*kitFile, error) {
+	l, err := holdfast.ParseLocation(location)
+	if err != nil {
+		return nil, err
+	}
+	if l.Dir != "" && below(resolved(path), resolved(l.Dir)) {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s lies in the repository itself: the recovery kit would be lost with it, and who has the one has the other", path).
+			WithHint("name a file elsewhere with --%s, better on another machine", flag)
+	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		return nil, holdfast.Errorf(holdfast.CodeConflict, "%s exists already", path).WithHint("name a new file with --kit: a recovery kit is never overwritten")
+		return nil, holdfast.Errorf(holdfast.CodeConflict, "%s exists already", path).WithHint("name a new file with --%s: a recovery kit is never overwritten", flag)
 	case err != nil:
-		return nil, holdfast.Errorf(holdfast.CodeInvalid, "the recovery kit cannot be written: %v", err).WithHint("name a file in a directory that you may write to with --kit")
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "the recovery kit cannot be written: %v", err).WithHint("name a file in a directory that you may write to with --%s", flag)
 	}
 	return &kitFile{path: path, file: f}, nil
+}
+
+// resolved returns a path without symbolic links in what is there of it.
+func resolved(path string) string {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return path
+	}
+	for at, rest := path, ""; ; at, rest = filepath.Dir(at), filepath.Join(filepath.Base(at), rest) {
+		if found, err := filepath.EvalSymlinks(at); err == nil {
+			return filepath.Join(found, rest)
+		}
+		if at == filepath.Dir(at) {
+			return path
+		}
+	}
+}
+
+// below reports whether a path lies in a directory; both are clean.
+func below(path, dir string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 // drop gives the name up.

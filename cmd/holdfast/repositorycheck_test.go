@@ -255,7 +255,14 @@ func TestRepositoryKeyCommands(t *testing.T) {
 
 	second := filepath.Join(t.TempDir(), "second.kit")
 	s.want(0, "second.kit", append(berta, "key", "add", "--new-kit", second)...)
-	s.want(5, "exists already", append(berta, "key", "add", "--new-kit", second)...)
+	s.want(5, "with --new-kit", append(berta, "key", "add", "--new-kit", second)...)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(s.dir, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, inside := range []string{s.dir + "/x.kit", s.dir + "/keys/x.kit", link + "/x.kit"} {
+		s.want(2, "in the repository itself", append(berta, "key", "add", "--new-kit", inside)...)
+	}
 	s.want(2, "--yes", append(berta, "key", "remove", slots[repository.UseKit].ID)...)
 	s.want(0, "removed key", append(berta, "key", "remove", slots[repository.UseKit].ID, "--yes")...)
 	s.want(5, "password", "check")

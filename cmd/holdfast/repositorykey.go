@@ -134,7 +134,7 @@ func (a *app) repositoryKeyAddCommand() *cobra.Command {
 // addKit makes a kit with a key of its own. Its file is taken first, and the key is
 // taken away again when the file cannot be written.
 func (a *app) addKit(ctx context.Context, p *openedRepository, file string) error {
-	f, err := newKitFile(file)
+	f, err := newKitFile("new-kit", file, p.location)
 	if err != nil {
 		return err
 	}
