@@ -48,12 +48,12 @@ func (a *app) restoreOffline(ctx context.Context, in restoreFlags, ref string) e
 	if err != nil {
 		return err
 	}
-	sets, err := a.listOffline(ctx, p.Repository)
+	sets, whole, err := a.listOffline(ctx, p.Repository)
 	if err != nil {
 		return err
 	}
 	if ref == "list" {
-		return a.print(sets, "SET SITE RUN-TYPE TAKEN HOST SNAPSHOT STATE", func(row func(...any)) {
+		return endOffline(whole, a.print(sets, "SET SITE RUN-TYPE TAKEN HOST SNAPSHOT STATE", func(row func(...any)) {
 			for _, s := range sets {
 				state := "good"
 				switch {
@@ -64,13 +64,22 @@ func (a *app) restoreOffline(ctx context.Context, in restoreFlags, ref string) e
 				}
 				row(s.Set, s.Site, s.RunType, s.Time, s.Hostname, s.Snapshot[:min(16, len(s.Snapshot))], state)
 			}
-		})
+		}))
 	}
 	set, err := chooseSet(sets, ref, in.site)
 	if err != nil {
 		return err
 	}
-	return a.writeOffline(ctx, in, p, set)
+	// What cannot be read may have been the latest; a set that was named is what it is.
+	return endOffline(whole || ref != "latest", a.writeOffline(ctx, in, p, set))
+}
+
+// endOffline has a good end be one with warnings when the list of sets was not whole.
+func endOffline(whole bool, err error) error {
+	if err == nil && !whole {
+		return exitError(exitWarnings)
+	}
+	return err
 }
 
 func readKit(file string) (kit repository.Kit, err error) {
@@ -152,16 +161,16 @@ func (a *app) objectAccess(location string) (access holdfast.ObjectAccess, err e
 }
 
 // listOffline lists the sets, the newest first. Snapshots that hold no set of
-// ours, as those of stock restic, are left out.
-func (a *app) listOffline(ctx context.Context, repo *repository.Repository) ([]offlineSet, error) {
+// ours, as those of stock restic, are left out. It is not whole when some cannot be read.
+func (a *app) listOffline(ctx context.Context, repo *repository.Repository) (sets []offlineSet, whole bool, err error) {
 	all, err := repo.Snapshots(ctx)
 	if err != nil {
 		if len(all) == 0 {
-			return nil, err
+			return nil, false, err
 		}
 		_, _ = fmt.Fprintf(a.stderr, "warning: some snapshots cannot be read: %v\n", err) // the others may be what is needed
 	}
-	return offlineSets(all), nil
+	return offlineSets(all), err == nil, nil
 }
 
 func offlineSets(all []repository.Snapshot) []offlineSet {
@@ -289,8 +298,9 @@ func (a *app) offlineDone(set offlineSet, spec holdfast.RestoreSpec, r engine.Re
 		Written   int64    `json:"written"`
 		Files     int64    `json:"files"`
 		Seconds   float64  `json:"seconds"`
+		Note      string   `json:"note,omitempty"`
 		Warnings  []string `json:"warnings,omitempty"`
-	}{set, spec.Directory, r.Bytes, r.Written, r.Files, took.Seconds(), r.Warnings}
+	}{set, spec.Directory, r.Bytes, r.Written, r.Files, took.Seconds(), r.Note, r.Warnings}
 	err := a.print(v, "", func(row func(...any)) {
 		row("set", set.Set)
 		row("site", set.Site)
@@ -304,6 +314,9 @@ func (a *app) offlineDone(set offlineSet, spec holdfast.RestoreSpec, r engine.Re
 	})
 	if err != nil {
 		return err
+	}
+	if r.Note != "" {
+		_, _ = fmt.Fprintln(a.stderr, "note:", cell(r.Note))
 	}
 	for _, w := range r.Warnings {
 		_, _ = fmt.Fprintln(a.stderr, "warning:", cell(w)) // it comes from the repository

@@ -119,6 +119,7 @@ type Result struct {
 	Reading  *Reading                `json:"reading,omitempty"` // of a physical backup
 	Kept     []Kept                  `json:"kept,omitempty"`    // what a restore in place has moved aside
 	Written  int64                   `json:"written,omitempty"` // bytes that this attempt at a restore has written
+	Note     string                  `json:"note,omitempty"`    // for whoever goes on with what was restored
 	Flows    []FlowResult            `json:"flows,omitempty"`
 	Rounds   int64                   `json:"rounds,omitempty"` // of a service
 	// Ignored are the properties of an ETL that no parameter names.

@@ -60,16 +60,20 @@ func localDir(location string) string {
 	return l.Dir
 }
 
-// withWritten adds to a detail how much a delta restore has written.
-func withWritten(detail string, spec *holdfast.RestoreSpec, res engine.Result) string {
-	if spec == nil || !spec.Delta {
-		return detail
-	}
-	text := fmt.Sprintf("this attempt has written %d of %d bytes: the others were right already", res.Written, res.Bytes)
+// withNotes adds to a detail how much a delta restore has written, and what the engine
+// has to say.
+func withNotes(detail string, spec *holdfast.RestoreSpec, res engine.Result) string {
+	var all []string
 	if detail != "" {
-		text = detail + "; " + text
+		all = append(all, detail)
 	}
-	return wire.Clip(text, wire.MaxDetail)
+	if spec != nil && spec.Delta {
+		all = append(all, fmt.Sprintf("this attempt has written %d of %d bytes: the others were right already", res.Written, res.Bytes))
+	}
+	if res.Note != "" {
+		all = append(all, res.Note)
+	}
+	return wire.Clip(strings.Join(all, "; "), wire.MaxDetail)
 }
 
 // withKept adds to a detail what a restore in place has moved aside. When it did not

@@ -218,7 +218,7 @@ func (r *run) reportDone(f *wire.Finish, res engine.Result) *wire.Finish {
 		}
 		f.Detail = warningText(res)
 	}
-	f.Detail = withKept(withWritten(f.Detail, r.order.Restore, res), res.Kept, r.order.Execution, true)
+	f.Detail = withKept(withNotes(f.Detail, r.order.Restore, res), res.Kept, r.order.Execution, true)
 	res.Warnings = clipWarnings(res.Warnings)
 	res.Damaged = wire.Clip(res.Damaged, wire.MaxDetail)
 	b, err := json.Marshal(res)

@@ -61,7 +61,7 @@ func (e *Engine) Restore(ctx context.Context, req engine.Restore, src engine.Sou
 	if err != nil {
 		return res, err
 	}
-	res.Bytes, res.Files, res.Written = r.bytes, r.files, r.written.Load()
+	res.Bytes, res.Files, res.Written, res.Note = r.bytes, r.files, r.written.Load(), r.note()
 	return res, nil
 }
 

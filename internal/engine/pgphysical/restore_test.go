@@ -440,8 +440,11 @@ func TestConfigurationOutside(t *testing.T) {
 
 	t.Run("left out", func(t *testing.T) {
 		req := restoreTo(t)
-		enginetest.RestoreAll(t, pgphysical.New(pgphysical.Options{}), req, sink.Source())
+		res := enginetest.RestoreAll(t, pgphysical.New(pgphysical.Options{}), req, sink.Source())
 		verify(t, req.Spec.Directory)
+		if !strings.Contains(res.Note, conf+"/postgresql.conf") || !strings.Contains(res.Note, "--configuration") {
+			t.Errorf("got note %q", res.Note)
+		}
 		if exists(filepath.Join(req.Spec.Directory, "postgresql.conf")) {
 			t.Error("the configuration was put back although nobody asked")
 		}
@@ -449,7 +452,9 @@ func TestConfigurationOutside(t *testing.T) {
 	t.Run("put back", func(t *testing.T) {
 		req := restoreTo(t)
 		req.Spec.Configuration = true
-		enginetest.RestoreAll(t, pgphysical.New(pgphysical.Options{}), req, sink.Source())
+		if res := enginetest.RestoreAll(t, pgphysical.New(pgphysical.Options{}), req, sink.Source()); res.Note != "" {
+			t.Errorf("got note %q", res.Note)
+		}
 		r := testkit.StartRestored(t, req.Spec.Directory)
 		for name, want := range map[string]string{
 			"work_mem": "7MB", "maintenance_work_mem": "9MB", "temp_buffers": "5MB", "archive_mode": "off",

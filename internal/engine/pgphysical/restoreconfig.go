@@ -37,6 +37,16 @@ func (r *restore) readIndex(ctx context.Context) error {
 	return nil
 }
 
+// note says that the copy has no configuration, when it has none. In place the
+// source's own is where it was.
+func (r *restore) note() string {
+	if r.index == nil || r.req.Spec.Configuration || r.conf || r.inPlace() {
+		return ""
+	}
+	return fmt.Sprintf("the source kept its configuration (%q) outside its data directory, and it was not restored: no server starts there without it; restore with --configuration, or put one there",
+		r.index.ConfigFile)
+}
+
 // putConfiguration puts files that the source kept outside its data directory
 // into the new one, when that is wanted.
 func (r *restore) putConfiguration(ctx context.Context) error {
