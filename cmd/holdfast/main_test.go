@@ -251,6 +251,31 @@ func TestKitFileIsNeverOverwritten(t *testing.T) {
 	}
 }
 
+func TestKitFileIsNotInTheRepository(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir + "/x.kit", dir + "/missing/x.kit", link + "/x.kit", dir + "/../" + filepath.Base(dir) + "/x.kit"} {
+		for _, location := range []string{"file://" + dir, "file://" + link} {
+			if _, err := newKitFile("kit", path, location); holdfast.ErrorCode(err) != holdfast.CodeInvalid || !strings.Contains(err.Error(), "repository itself") {
+				t.Errorf("%s of %s: got %v", path, location, err)
+			}
+		}
+	}
+	for _, location := range []string{"file://" + dir + "/sub", "file://" + dir + "x", "s3:https://s3.example.com/bucket"} {
+		f, err := newKitFile("kit", dir+"/x.kit", location)
+		if err != nil {
+			t.Fatalf("%s: %v", location, err)
+		}
+		if err := f.drop(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestChooseSet(t *testing.T) {
 	sets := []offlineSet{
 		{Snapshot: "aaaaaaaabbbb", Set: "1003"},

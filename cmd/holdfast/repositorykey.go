@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -82,16 +83,37 @@ func (f *newPasswordFlags) add(cmd *cobra.Command) {
 
 // newPassword reads the new password; none is the zero value.
 func (a *app) newPassword(f newPasswordFlags) (holdfast.Secret, error) {
-	switch {
-	case f.file != "" && f.stdin:
+	if f.file != "" && f.stdin {
 		return holdfast.Secret{}, holdfast.Errorf(holdfast.CodeInvalid, "--new-password-file and --new-password-stdin exclude each other")
-	case f.file != "":
-		return readSecret(f.file)
-	case f.stdin:
-		return readSecretFrom(a.stdin, "standard input")
 	}
-	return holdfast.Secret{}, nil
+	var given holdfast.Secret
+	var err error
+	switch {
+	case f.file != "":
+		given, err = readSecret(f.file)
+	case f.stdin:
+		given, err = readSecretFrom(a.stdin, "standard input")
+	}
+	if err != nil || given.IsZero() {
+		return given, err
+	}
+	password := withoutBlanks(given)
+	if n := utf8.RuneCountInString(password.Reveal()); n < minPassword {
+		return holdfast.Secret{}, holdfast.Errorf(holdfast.CodeInvalid, "the new password has %d characters, without blanks at its ends", n).
+			WithHint("give it %d or more: whoever can read the repository can try passwords, and nobody stops them", minPassword)
+	}
+	if password != given {
+		_, _ = fmt.Fprintln(a.stderr, "warning: blanks at the ends of the new password are left out, as restic does with those in a file")
+	}
+	return password, nil
 }
+
+// minPassword is the shortest password of a new key, in characters.
+const minPassword = 8
+
+// withoutBlanks returns the password that restic reads in a file: it leaves out blanks at
+// the ends (loadPasswordFromFile in cmd/restic/cmd_key.go of restic 0.14).
+func withoutBlanks(s holdfast.Secret) holdfast.Secret { return holdfast.NewSecret(strings.TrimSpace(s.Reveal())) }
 
 func (a *app) repositoryKeyAddCommand() *cobra.Command {
 	var in placeFlags
@@ -297,5 +319,12 @@ func (a *app) rekey(ctx context.Context, ref string, given holdfast.Secret) erro
 		return err
 	}
 	_, _ = fmt.Fprintf(a.stderr, "The service opens repository %s with a new password, and the old one opens nothing.\n", ref)
-	return nil
+	if a.output != "json" {
+		return nil
+	}
+	r, err := c.Repository(ctx, ref)
+	if err != nil {
+		return fmt.Errorf("the password is changed; read the repository: %w", err)
+	}
+	return printJSON(a.stdout, r)
 }

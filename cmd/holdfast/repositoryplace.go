@@ -97,7 +97,11 @@ func (a *app) openByPassword(ctx context.Context, in placeFlags) (*openedReposit
 	if err != nil {
 		return nil, fmt.Errorf("open the repository at %s: %w", location, err)
 	}
-	repo, err := repository.Open(ctx, b, password)
+	trimmed := withoutBlanks(password)
+	repo, err := repository.Open(ctx, b, trimmed)
+	if holdfast.ErrorCode(err) == holdfast.CodeForbidden && trimmed != password {
+		repo, err = repository.Open(ctx, b, password) // a key from before, with its blanks
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the repository at %s: %w", location, err)
 	}

@@ -148,7 +148,14 @@ func (a *app) setDeleteCommand() *cobra.Command {
 				return holdfast.Errorf(holdfast.CodeConflict, "backup set %d is the last good one of its site", id).
 					WithHint("make another backup first, or add --last")
 			}
-			return c.DeleteSet(cmd.Context(), id, last)
+			if err := c.DeleteSet(cmd.Context(), id, last); err != nil {
+				return err
+			}
+			_, _ = fmt.Fprintf(a.stderr, "deleted backup set %d\n", id)
+			if a.output == "json" {
+				return printJSON(a.stdout, s)
+			}
+			return nil
 		},
 	}
 	remove.Flags().BoolVar(&yes, "yes", false, "do not ask")

@@ -49,7 +49,7 @@ func TestRepositoryOfARunningServer(t *testing.T) {
 	var slot, service struct{ ID, Use string }
 	var slots []struct{ ID, Use string }
 	secret := r.path("anna")
-	noError(t, os.WriteFile(secret, []byte("anna"), 0o644))
+	noError(t, os.WriteFile(secret, []byte("anna's words"), 0o644))
 	r.ask(&slot, "repository", "key", "add", "main", "--new-password-file", secret)
 	// What lies under our own prefix is nothing to restic, as docs/format/repository.md says.
 	noError(t, os.Mkdir(r.path("repository/holdfast"), 0o755))
