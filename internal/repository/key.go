@@ -177,7 +177,7 @@ func findKey(ctx context.Context, b objstore.Bucket, password holdfast.Secret, u
 			WithHint("use the password of the recovery kit")
 	}
 	return holdfast.Errorf(holdfast.CodeForbidden, "no key of the repository opens with this password").
-		WithHint("check the password; the recovery kit has one of its own")
+		WithHint("check the password; when it is a recovery kit's, whose text was checked, its key was removed from this repository: use a newer kit")
 }
 
 // affordable returns as many of the slots as may be tried: one at least.

@@ -182,6 +182,9 @@ func (r *Repository) RemoveKey(ctx context.Context, slot string, force bool) err
 	switch {
 	case err != nil:
 		return err
+	case s.Current && s.Use == UseService:
+		return holdfast.Errorf(holdfast.CodeConflict, "key %s is the service's own, which the repository was opened with, and cannot be removed", id.Short()).
+			WithHint("holdfast repository key passwd gives the service another password; holdfast repository remove takes the repository from it")
 	case s.Current:
 		return holdfast.Errorf(holdfast.CodeConflict, "key %s is the one that the repository was opened with, and cannot be removed", id.Short()).
 			WithHint("open the repository with another key, and remove this one then")

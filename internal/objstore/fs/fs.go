@@ -67,7 +67,7 @@ func Open(dir string, options ...Option) (*Bucket, error) {
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, holdfast.Wrap(holdfast.CodeNotFound, err, "there is no directory %s", dir).
-			WithHint("create the repository first, or mount the file system that holds it")
+			WithHint("mount the file system that holds it, or say where the directory is now")
 	}
 	if err != nil {
 		return nil, fail(dir, err, "open directory %s", dir)
