@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -106,8 +107,8 @@ func (d *Dispatcher) finishCurrent(ctx context.Context, tx store.Tx, e holdfast.
 			return e, err
 		}
 	}
-	if f.Missing != "" {
-		if err := d.miss(ctx, tx, actor, e, f.Missing); err != nil {
+	if f.Bad != "" || f.Good != "" {
+		if err := d.judge(ctx, tx, actor, e, f); err != nil {
 			return e, err
 		}
 	}
@@ -130,22 +131,34 @@ func (d *Dispatcher) finishCurrent(ctx context.Context, tx store.Tx, e holdfast.
 	})
 }
 
-// miss marks the copy that a restore read, and whose snapshot its repository does
-// not have: it must not count as good any more. One that was dropped, or marked,
-// while the restore ran stays as it is.
-func (d *Dispatcher) miss(ctx context.Context, tx store.Tx, actor string, e holdfast.Execution, snapshot string) error {
+// judge marks the copy that a restore read: one that its repository does not have, or not
+// whole, must not count as good any more, and one that was read whole counts again, unless
+// its set was damaged when it was taken. What was dropped while the restore ran stays as it
+// is, and so does what nobody has confirmed: it does not count in any case.
+func (d *Dispatcher) judge(ctx context.Context, tx store.Tx, actor string, e holdfast.Execution, f wire.Finish) error {
 	if e.Type != holdfast.JobRestore {
-		return holdfast.Errorf(holdfast.CodeInvalid, "a %s reads no snapshot that could be missing", e.Type)
+		return holdfast.Errorf(holdfast.CodeInvalid, "a %s reads no snapshot", e.Type)
+	}
+	snapshot, from, to := f.Bad, []holdfast.CopyState{holdfast.CopyComplete, holdfast.CopyVerified}, holdfast.CopyDamaged
+	if f.Good != "" {
+		set, err := tx.Set(ctx, e.Account, e.Set)
+		if err != nil {
+			return fmt.Errorf("read backup set %d: %w", e.Set, err)
+		}
+		if set.Damaged != "" {
+			return nil
+		}
+		snapshot, from, to = f.Good, []holdfast.CopyState{holdfast.CopyDamaged}, holdfast.CopyComplete
 	}
 	copies, err := tx.Copies(ctx, e.Account, e.Set)
 	if err != nil {
 		return fmt.Errorf("read copies of backup set %d: %w", e.Set, err)
 	}
 	for _, c := range copies {
-		if c.Snapshot != snapshot || !c.Readable() || c.State == holdfast.CopyDamaged {
+		if c.Snapshot != snapshot || !slices.Contains(from, c.State) {
 			continue
 		}
-		if err := d.moveCopy(ctx, tx, actor, c, holdfast.CopyDamaged); err != nil {
+		if err := d.moveCopy(ctx, tx, actor, c, to); err != nil {
 			return err
 		}
 	}

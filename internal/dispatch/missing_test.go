@@ -76,7 +76,8 @@ func TestASetWhoseSnapshotIsMissingIsNotGood(t *testing.T) {
 	}
 
 	snapshot := s.copies(t, gone.ID)[0].Snapshot
-	require(t, os.Remove(filepath.Join(s.bucket(), "snapshots", snapshot)))
+	at := filepath.Join(s.bucket(), "snapshots", snapshot)
+	require(t, os.Rename(at, at+".away"))
 	for range 2 { // the second finds it marked
 		detail := restore(gone.Set, holdfast.OutcomeFailed)
 		if !strings.Contains(detail, "has no snapshot "+snapshot) || !strings.Contains(detail, "restore another set; see holdfast set list") {
@@ -89,4 +90,8 @@ func TestASetWhoseSnapshotIsMissingIsNotGood(t *testing.T) {
 	}
 	restore(whole.Set, holdfast.OutcomeSucceeded)
 	state(whole, holdfast.CopyComplete)
+
+	require(t, os.Rename(at+".away", at))
+	restore(gone.Set, holdfast.OutcomeSucceeded)
+	state(gone, holdfast.CopyComplete)
 }

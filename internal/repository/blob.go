@@ -56,7 +56,7 @@ func locate(x *index.Index, dst []index.Location, id hash.ID, t pack.Type) ([]in
 func (r *Repository) openBlob(l index.Location, sealed []byte) ([]byte, error) {
 	content, err := r.key.OpenInPlace(sealed)
 	if err != nil {
-		return nil, holdfast.Wrap(holdfast.CodeInvalid, err, "blob %s in pack %s is damaged", l.ID, l.Pack)
+		return nil, damagedBlob(l, err, "blob %s in pack %s is damaged", l.ID, l.Pack)
 	}
 	return content, nil
 }
@@ -81,7 +81,7 @@ func decompress(codec compress.Codec, l index.Location, content, buf []byte) (da
 	}
 	n, err := codec.Decode(buf[:l.Raw], content)
 	if err != nil || n != int(l.Raw) {
-		return nil, buf, holdfast.Wrap(holdfast.CodeInvalid, err, "blob %s in pack %s does not decompress to %d bytes", l.ID, l.Pack, l.Raw)
+		return nil, buf, damagedBlob(l, err, "blob %s in pack %s does not decompress to %d bytes", l.ID, l.Pack, l.Raw)
 	}
 	return buf[:n], buf, nil
 }
@@ -89,7 +89,7 @@ func decompress(codec compress.Codec, l index.Location, content, buf []byte) (da
 // verify compares what a blob's content hashes to with its name.
 func verify(l index.Location, got hash.ID) error {
 	if got != l.ID {
-		return holdfast.Errorf(holdfast.CodeInvalid, "blob %s in pack %s is damaged: its content is not what its name says", l.ID, l.Pack)
+		return damagedBlob(l, nil, "blob %s in pack %s is damaged: its content is not what its name says", l.ID, l.Pack)
 	}
 	return nil
 }

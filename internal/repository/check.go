@@ -94,6 +94,9 @@ func (r *Repository) Check(ctx context.Context, o CheckOptions) (_ CheckResult, 
 			if lost := l.good() <= 0; lost && err == nil {
 				err = l.lose(errLockOutlived()) // what it protected may have gone meanwhile: the findings mean nothing
 			}
+			if err == nil {
+				err = r.remember(ctx, l, &c.notes)
+			}
 			err = errors.Join(err, l.release(ctx))
 		}()
 	}
@@ -118,11 +121,12 @@ type checker struct {
 	index      *index.Index
 	sizes      map[hash.ID]int64 // of the packs that are there
 	condemned  map[hash.ID]bool  // packs that a prune may delete
-	noted      map[hash.ID]bool  // packs that a repair has found damaged, and left out of the index
+	noted      map[hash.ID]bool  // packs that were found damaged before
 	unindexed  []packJob         // packs that no index object names
 	looseIndex *index.Index      // of these packs
 	anyBad     atomic.Bool       // bad is not empty
 	readBytes  atomic.Int64
+	notes      damages
 
 	mu         sync.Mutex // guards the fields below
 	result     CheckResult

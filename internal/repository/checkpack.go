@@ -146,8 +146,9 @@ func (p *packReader) known(ctx context.Context, j packJob) error {
 	if j.size, there = p.sizes[j.id]; !there {
 		return p.missing(ctx, j)
 	}
-	// A pack of the wrong size is read in any case: only so it shows what is left of it.
-	if want := pack.Size(j.blobs); j.size != want || p.options.ReadData && p.options.Subset.has(j.id) {
+	// A pack of the wrong size is read in any case, and one that was bad before: only so it
+	// shows what is left of it.
+	if want := pack.Size(j.blobs); j.size != want || p.noted[j.id] || p.options.ReadData && p.options.Subset.has(j.id) {
 		return p.read(ctx, j, want)
 	}
 	return nil
@@ -228,13 +229,12 @@ func (p *packReader) header(ctx context.Context, j packJob) ([]pack.Blob, error)
 	}
 }
 
-// A writer stores again what only a missing pack had; one that is there, and bad, it
-// takes for whole.
+// A writer stores again what only a missing pack had, or one that is known to be bad.
 const (
 	hintMissingPack = "bring it back from a copy of the repository; without one: holdfast repository repair index; " +
 		"then back up again: what the source still has is stored anew"
-	hintDamagedPack = "bring it back from a copy of the repository; without one: holdfast repository repair index --read-data, which saves what is good in it; " +
-		"then back up again: what the source still has is stored anew"
+	hintDamagedPack = "backups from now on store anew what the source still has of it; bring it back from a copy of the repository, and run repair index then; " +
+		"without one: holdfast repository repair index --read-data, which saves what is good in it"
 )
 
 // badPack notes what is wrong with a pack: once, by what was seen first.
@@ -296,6 +296,7 @@ func (p *packReader) read(ctx context.Context, j packJob, want int64) error {
 	p.mu.Lock()
 	p.result.ReadPacks++
 	p.mu.Unlock()
+	p.notes.see(v.first)
 	if what := v.what(len(j.blobs)); what != "" {
 		kind := FindingDamaged
 		if v.err != nil {

@@ -123,6 +123,7 @@ func (c *checker) decode(ctx context.Context, t treeTask, l index.Location) (v t
 	}
 	content, err := c.openBlob(l, sealed)
 	if err != nil {
+		c.notes.see(err)
 		return v, err
 	}
 	var places []index.Location

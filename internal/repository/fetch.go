@@ -174,9 +174,12 @@ func (b *batch) run(ctx context.Context) error {
 
 // describe adds to an error which file needs the blob.
 func (w *wantedBlob) describe(err error) error {
-	name := w.places[0].file.target.Path
+	name := fmt.Sprintf("file %q", w.places[0].file.target.Path)
 	if more := len(w.places) - 1; more > 0 {
-		return fmt.Errorf("file %q and %d more places: %w", name, more, err)
+		name = fmt.Sprintf("%s and %d more", name, more)
 	}
-	return fmt.Errorf("file %q: %w", name, err)
+	if code := holdfast.ErrorCode(err); code != holdfast.CodeInternal {
+		return holdfast.Wrap(code, err, "%s: %s", name, holdfast.ErrorMessage(err)).WithHint("%s", holdfast.ErrorHint(err))
+	}
+	return fmt.Errorf("%s: %w", name, err)
 }

@@ -237,6 +237,7 @@ func (f *filler) held(w *wantedBlob, p place) (bool, error) {
 // place writes one blob everywhere it goes. err is why there is no content; another copy
 // of the blob may do.
 func (f *filler) place(ctx context.Context, w *wantedBlob, data []byte, err error) error {
+	f.damages.see(err)
 	if err != nil && holdfast.ErrorCode(err) == holdfast.CodeInvalid {
 		other, otherErr := f.repo.dataBlob(ctx, f.index, f.codec, w.ID)
 		if otherErr == nil && int64(len(other)) == w.Size() {

@@ -24,6 +24,7 @@ type Reader struct {
 	index    *index.Index
 	damage   error // index objects that cannot be read; what they named is not found
 	lock     *lock // nil: the store takes none, as a read-only copy or a full disk
+	damages  *damages
 	closed   func() error
 }
 
@@ -33,7 +34,7 @@ var _ engine.Source = (*Reader)(nil)
 // that is full, is read without a lock: a restore must not wait for room. When a
 // part of the index is damaged, what the rest of it names is read all the same.
 func (r *Repository) NewReader(ctx context.Context, snapshotID string) (_ *Reader, err error) {
-	rd := &Reader{repo: r}
+	rd := &Reader{repo: r, damages: &damages{}}
 	if rd.lock, err = r.lockToRead(ctx, "reader"); err != nil {
 		return nil, err
 	}
@@ -82,7 +83,8 @@ func (r *Reader) explain(err error) error {
 // Snapshot returns the snapshot that is read.
 func (r *Reader) Snapshot() Snapshot { return r.snapshot }
 
-// Close removes the lock. It may be called several times.
+// Close removes the lock, and leaves a note on each pack that was found damaged. It may
+// be called several times.
 func (r *Reader) Close() error { return r.closed() }
 
 func (r *Reader) close() error {
@@ -91,7 +93,8 @@ func (r *Reader) close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	return r.lock.release(ctx)
+	noted := r.repo.remember(ctx, r.lock, r.damages)
+	return errors.Join(noted, r.lock.release(ctx))
 }
 
 // Walk implements engine.Source. A directory's content follows it, and within a
@@ -125,6 +128,7 @@ func (r *Reader) walk(ctx context.Context, tree hash.ID, dir string, depth int, 
 func (r *Reader) tree(ctx context.Context, id hash.ID, dir string, fn func(node) error) error {
 	b, content, err := r.repo.treeBlob(ctx, r.index, id)
 	if err != nil {
+		r.damages.see(err)
 		return fmt.Errorf("directory %q: %w", "/"+dir, r.explain(err))
 	}
 	return decodeTree(b, content, fn)
@@ -144,6 +148,7 @@ func (r *Reader) ReadFile(ctx context.Context, name string, limit int64) ([]byte
 	for _, id := range n.content {
 		b, err := r.repo.dataBlob(ctx, r.index, codec, id)
 		if err != nil {
+			r.damages.see(err)
 			return nil, fmt.Errorf("file %q: %w", name, r.explain(err))
 		}
 		data = append(data, b...)

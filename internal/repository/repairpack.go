@@ -2,11 +2,9 @@ package repository
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 
-	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/repository/hash"
 	"github.com/holdfast-backup/holdfast/internal/repository/index"
 	"github.com/holdfast-backup/holdfast/internal/repository/pack"
@@ -259,19 +257,7 @@ func (x *indexRepair) note(ctx context.Context) error {
 		if !f.bad || f.missing || len(f.good)+len(f.lost) == 0 || x.noted[id] {
 			continue
 		}
-		plain, err := json.Marshal(damagedPack{Time: x.now().UTC(), What: f.what})
-		if err != nil {
-			return err
-		}
-		_, sealed, err := x.encode(plain)
-		if err != nil {
-			return err
-		}
-		if err := x.lock.mayWrite(); err != nil {
-			return err
-		}
-		err = putObject(ctx, x.bucket, kindDamaged().name(id), kindDamaged().word, sealed)
-		if err != nil && holdfast.ErrorCode(err) != holdfast.CodeConflict { // somebody else has noted it
+		if err := x.noteDamaged(ctx, x.lock, id, f.what); err != nil {
 			return err
 		}
 	}

@@ -81,9 +81,11 @@ type Finish struct {
 	Progress holdfast.Progress `json:"progress"`
 	// StoredBytes is the size of the set that was written.
 	StoredBytes int64 `json:"stored_bytes,omitempty"`
-	// Missing is the id of the snapshot that a failed restore was to read, when the
-	// repository was opened and read, and does not have it.
-	Missing string `json:"missing,omitempty"`
+	// Bad is the id of the snapshot that a failed restore was to read, when the repository
+	// was opened and read, and does not have it, or has something of it damaged.
+	Bad string `json:"bad,omitempty"`
+	// Good is the id of the snapshot that a restore has read whole.
+	Good string `json:"good,omitempty"`
 }
 
 // Validate checks the report.
@@ -97,17 +99,20 @@ func (f *Finish) Validate() error {
 	if f.StoredBytes < 0 {
 		return holdfast.Errorf(holdfast.CodeInvalid, "a size of %d bytes is negative", f.StoredBytes)
 	}
-	return first(fenced(f.Fence), short("detail", f.Detail, MaxDetail), short("result", string(f.Result), MaxResult), f.validateMissing())
+	return first(fenced(f.Fence), short("detail", f.Detail, MaxDetail), short("result", string(f.Result), MaxResult), f.validateRead())
 }
 
-func (f *Finish) validateMissing() error {
+func (f *Finish) validateRead() error {
+	done := f.Move == holdfast.MoveSucceed || f.Move == holdfast.MoveWarn
 	switch {
-	case f.Missing == "":
-		return nil
-	case f.Move != holdfast.MoveFail:
-		return holdfast.Errorf(holdfast.CodeInvalid, "an order whose snapshot is missing does not finish with the move %q", f.Move)
+	case f.Bad != "" && f.Move != holdfast.MoveFail, f.Good != "" && !done:
+		return holdfast.Errorf(holdfast.CodeInvalid, "an order that says this of its snapshot does not finish with the move %q", f.Move)
+	case f.Bad != "":
+		return hexID("bad snapshot", f.Bad)
+	case f.Good != "":
+		return hexID("good snapshot", f.Good)
 	}
-	return hexID("missing snapshot", f.Missing)
+	return nil
 }
 
 // Reply answers an intend or a finish, or a join that failed. No failure: yes.

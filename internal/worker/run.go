@@ -188,8 +188,8 @@ func (r *run) report(res engine.Result, err error) *wire.Finish {
 		r.log.WarnContext(r.link, "execution failed in a way that may pass", "error", err)
 	default:
 		f.Move, f.Detail = holdfast.MoveFail, detailOf(err)
-		if r.order.Type == holdfast.JobRestore && errors.Is(err, repository.ErrNoSnapshot) {
-			f.Missing = r.order.Snapshot
+		if r.order.Type == holdfast.JobRestore && (errors.Is(err, repository.ErrNoSnapshot) || errors.Is(err, repository.ErrDamaged)) {
+			f.Bad = r.order.Snapshot
 		}
 		r.log.ErrorContext(r.link, "execution failed", "error", err)
 	}
@@ -226,8 +226,11 @@ func (r *run) reportDone(f *wire.Finish, res engine.Result) *wire.Finish {
 		return r.report(engine.Result{}, fmt.Errorf("encode the engine's result: %w", err))
 	}
 	f.Result = b
-	if r.order.Type == holdfast.JobBackup {
+	switch spec := r.order.Restore; {
+	case r.order.Type == holdfast.JobBackup:
 		f.StoredBytes = res.Bytes
+	case spec != nil && !spec.Delta: // a delta reads what differs only
+		f.Good = r.order.Snapshot
 	}
 	return f
 }
