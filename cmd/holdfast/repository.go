@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,11 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/api/native"
+	"github.com/holdfast-backup/holdfast/internal/api/native/client"
 	"github.com/holdfast-backup/holdfast/internal/durable"
 	"github.com/holdfast-backup/holdfast/internal/repository"
 )
@@ -83,7 +86,9 @@ func (a *app) repositoryCreateCommand() *cobra.Command {
 			}
 			r, err := c.CreateRepository(cmd.Context(), native.NewRepository{Name: args[0], Location: where, Access: who})
 			if err != nil {
-				a.warnOfLostKit(err, args[0])
+				if !madeNone(cmd.Context(), c, err, args[0]) {
+					a.warnOfLostKit(err, args[0])
+				}
 				return errors.Join(err, f.drop())
 			}
 			if err := f.write(r); err != nil {
@@ -99,6 +104,21 @@ func (a *app) repositoryCreateCommand() *cobra.Command {
 	access.add(create)
 	require(create, "location", "kit")
 	return create
+}
+
+// askTimeout is how long the server is asked whether it has made a repository.
+const askTimeout = 5 * time.Second
+
+// madeNone reports whether the server has answered that it knows no such repository. One
+// that did not answer the call itself may still be making it.
+func madeNone(ctx context.Context, c *client.Client, err error, name string) bool {
+	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	_, err = c.Repository(ctx, name)
+	return holdfast.ErrorCode(err) == holdfast.CodeNotFound
 }
 
 // warnOfLostKit says what may have happened when no answer came: the server may
@@ -195,11 +215,7 @@ func (k *kitFile) write(r native.CreatedRepository) (err error) {
 func (a *app) printRepositories(v any, all ...native.Repository) error {
 	return a.print(v, "ID NAME LOCATION FORMAT-ID CREATED", func(row func(...any)) {
 		for _, r := range all {
-			id := r.FormatID
-			if len(id) > 12 {
-				id = id[:12] + "…"
-			}
-			row(r.ID, r.Name, r.Location, id, r.Created)
+			row(r.ID, r.Name, r.Location, r.FormatID, r.Created) // whole: kits say to compare it
 		}
 	})
 }

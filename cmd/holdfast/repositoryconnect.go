@@ -66,6 +66,6 @@ func kitHint(err error, where string) error {
 	if holdfast.ErrorCode(err) != holdfast.CodeNotFound {
 		return err
 	}
-	return holdfast.Wrap(holdfast.CodeNotFound, err, "there is no repository at %s: %s", where, holdfast.ErrorMessage(err)).
-		WithHint("mount it there, or say with --location where it is now")
+	return holdfast.Wrap(holdfast.CodeNotFound, err, "no repository can be opened at %s: %s", where, holdfast.ErrorMessage(err)).
+		WithHint("%s; or say with --location where it is now", holdfast.ErrorHint(err))
 }

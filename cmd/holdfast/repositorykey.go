@@ -113,7 +113,9 @@ const minPassword = 8
 
 // withoutBlanks returns the password that restic reads in a file: it leaves out blanks at
 // the ends (loadPasswordFromFile in cmd/restic/cmd_key.go of restic 0.14).
-func withoutBlanks(s holdfast.Secret) holdfast.Secret { return holdfast.NewSecret(strings.TrimSpace(s.Reveal())) }
+func withoutBlanks(s holdfast.Secret) holdfast.Secret {
+	return holdfast.NewSecret(strings.TrimSpace(s.Reveal()))
+}
 
 func (a *app) repositoryKeyAddCommand() *cobra.Command {
 	var in placeFlags

@@ -39,7 +39,12 @@ const placeHelp = "On the server's machine, REPOSITORY names one of its reposito
 func optionalPlace(want cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, got []string) error {
 		if !cmd.Flags().Changed("kit") && !cmd.Flags().Changed("password-file") {
-			return want(cmd, got)
+			err := want(cmd, got)
+			if err != nil && want(cmd, append([]string{""}, got...)) == nil {
+				return holdfast.Errorf(holdfast.CodeInvalid, "%s needs the name of a repository, or its recovery kit", cmd.CommandPath()).
+					WithHint("use: %s, or give --kit FILE in place of REPOSITORY", cmd.UseLine())
+			}
+			return err
 		}
 		if err := want(cmd, append([]string{""}, got...)); err != nil {
 			return holdfast.Errorf(holdfast.CodeInvalid, "REPOSITORY does not go with --kit and --password-file").WithHint("see: %s --help", cmd.CommandPath())

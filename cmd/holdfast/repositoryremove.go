@@ -109,4 +109,6 @@ func lostWithKey(slots []repository.KeySlot, gone repository.KeySlot) error {
 }
 
 // opensForPeople reports whether somebody beside the service can have the key's password.
-func opensForPeople(s repository.KeySlot) bool { return s.Damaged == nil && s.Use != repository.UseService }
+func opensForPeople(s repository.KeySlot) bool {
+	return s.Damaged == nil && s.Use != repository.UseService
+}

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/repository"
 )
@@ -41,5 +43,20 @@ func TestLostWithKey(t *testing.T) {
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(holdfast.ErrorHint(err), "--new-kit")):
 			t.Errorf("%s: got %v, want %q and a hint at --new-kit", c.name, err, c.want)
 		}
+	}
+}
+
+// TestMissingRepositoryNamesTheKit: without a name, a repository is opened with its kit.
+func TestMissingRepositoryNamesTheKit(t *testing.T) {
+	t.Parallel()
+	var in placeFlags
+	cmd := &cobra.Command{Use: "check [REPOSITORY]", Args: args(1)}
+	in.add(cmd)
+	err := cmd.Args(cmd, nil)
+	if holdfast.ErrorCode(err) != holdfast.CodeInvalid || !strings.Contains(holdfast.ErrorHint(err), "--kit FILE") {
+		t.Errorf("got %v with hint %q", err, holdfast.ErrorHint(err))
+	}
+	if err := cmd.Args(cmd, []string{"a", "b"}); err == nil || strings.Contains(holdfast.ErrorHint(err), "--kit FILE") {
+		t.Errorf("got %v with hint %q", err, holdfast.ErrorHint(err))
 	}
 }

@@ -160,26 +160,19 @@ func readConfig(ctx context.Context, b objstore.Bucket) ([]byte, error) {
 	return sealed, err
 }
 
-// withoutConfig says what is there when there is no config: nothing, the rest of a
-// repository, or, as far as the store keeps versions, one that was deleted.
+// withoutConfig says what is there when there is no config: nothing, or the rest of a
+// repository.
 func withoutConfig(ctx context.Context, b objstore.Bucket, cause error) error {
-	if v, ok := b.(objstore.Versions); ok {
-		gone, err := v.Changed(ctx, configName, time.Time{})
-		if err == nil && len(gone) > 0 {
-			return holdfast.Wrap(holdfast.CodeNotFound, cause, "the object config of the repository was deleted").
-				WithHint("the store keeps versions: bring back what was deleted with holdfast repository undelete")
-		}
-	}
 	for _, k := range []kind{kindKey(), kindSnapshot(), kindPack()} {
 		some := errors.New("there is one")
 		err := b.List(ctx, k.prefix, func(objstore.Info) error { return some })
 		if errors.Is(err, some) {
 			return holdfast.Wrap(holdfast.CodeNotFound, cause, "a repository is at this location, but its object config is missing: %s is there", k.prefix).
-				WithHint("bring the object config back from a copy of the repository: nothing else can be opened without it")
+				WithHint("bring the object config back: from a copy of the repository, or with holdfast repository undelete in a bucket that keeps versions")
 		}
 	}
 	return holdfast.Wrap(holdfast.CodeNotFound, cause, "there is no repository at this location").
-		WithHint("check the location; a repository has an object named config")
+		WithHint("check the location; a repository has an object named config. If it was deleted in a bucket that keeps versions, holdfast repository undelete brings it back")
 }
 
 // ID returns the id in the repository's own config, in hexadecimal.

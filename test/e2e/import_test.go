@@ -96,7 +96,7 @@ func TestImportIntoANewInstallation(t *testing.T) {
 
 	r.up()
 	r.refuse(2, []string{"no such file"}, "repository", "connect", "main", "--kit", r.path("none.kit"))
-	r.refuse(4, []string{"there is no repository at", "--location"}, "repository", "connect", "main", "--kit", r.path("main.kit"), "--location", r.path("none"))
+	r.refuse(4, []string{"no repository can be opened at", "--location"}, "repository", "connect", "main", "--kit", r.path("main.kit"), "--location", r.path("none"))
 	r.want(0, "repository", "connect", "main", "--kit", r.path("main.kit"))
 	r.refuse(5, []string{"no host", "holdfast host add"}, "repository", "import", "main")
 	r.want(0, "host", "add", "db1")
