@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -91,7 +92,11 @@ func args(n int) cobra.PositionalArgs {
 		if len(got) == n {
 			return nil
 		}
-		return holdfast.Errorf(holdfast.CodeInvalid, "%s takes %d arguments, not %d", cmd.CommandPath(), n, len(got)).
+		takes := strconv.Itoa(n) + " arguments"
+		if n == 1 {
+			takes = "one argument"
+		}
+		return holdfast.Errorf(holdfast.CodeInvalid, "%s takes %s, not %d", cmd.CommandPath(), takes, len(got)).
 			WithHint("use: %s", cmd.UseLine())
 	}
 }
