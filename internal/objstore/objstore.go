@@ -47,6 +47,17 @@ type Bucket interface {
 	Delete(ctx context.Context, name string) error
 }
 
+// Room returns an error with CodeExhausted when the bucket knows that it has no room for a
+// large object. nil: it has, or nobody knows.
+func Room(ctx context.Context, b Bucket) error {
+	if r, ok := b.(interface {
+		Room(ctx context.Context) error
+	}); ok {
+		return r.Room(ctx)
+	}
+	return nil
+}
+
 // MaxName is the longest name in bytes.
 const MaxName = 512
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/engine"
+	"github.com/holdfast-backup/holdfast/internal/objstore"
 	"github.com/holdfast-backup/holdfast/internal/repository/hash"
 	"github.com/holdfast-backup/holdfast/internal/repository/index"
 )
@@ -101,6 +102,9 @@ func (r *Repository) NewWriter(ctx context.Context, o WriterOptions) (*Writer, e
 	}
 	if o.IndexEvery <= 0 {
 		o.IndexEvery = defaultIndexEvery
+	}
+	if err := objstore.Room(ctx, r.bucket); err != nil {
+		return nil, err
 	}
 	l, err := r.takeLock(ctx, o.Holder, o.Hostname, o.Log)
 	if err != nil {

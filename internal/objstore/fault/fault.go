@@ -112,6 +112,9 @@ func Wrap(b objstore.Bucket, faults ...Fault) *Bucket {
 	return w
 }
 
+// Room is as [objstore.Room] says.
+func (b *Bucket) Room(ctx context.Context) error { return objstore.Room(ctx, b.b) }
+
 // Add puts in more faults; they count from now on.
 func (b *Bucket) Add(faults ...Fault) {
 	b.mu.Lock()

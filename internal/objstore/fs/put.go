@@ -49,6 +49,9 @@ func (b *Bucket) Put(ctx context.Context, name string, data []byte) (err error) 
 	if _, err := dir.Lstat(base); err == nil {
 		return b.taken(dir, name)
 	}
+	if err := b.room("write object "+name, int64(len(data))); err != nil {
+		return err
+	}
 	temp := tempName(base)
 	written, err := b.writeFile(dir, path.Join(dirName, temp), data)
 	cause := context.Cause(ctx)

@@ -72,6 +72,9 @@ func (b *Bucket) Put(ctx context.Context, name string, data []byte) error {
 	return b.Bucket.Put(ctx, name, data)
 }
 
+// Room is as [objstore.Room] says.
+func (b *Bucket) Room(ctx context.Context) error { return objstore.Room(ctx, b.Bucket) }
+
 // Get implements [objstore.Bucket].
 func (b *Bucket) Get(ctx context.Context, name string, offset, length int64) (io.ReadCloser, error) {
 	r, err := b.Bucket.Get(ctx, name, offset, length)

@@ -181,12 +181,12 @@ func createDir(dir string) (objstore.Bucket, func(), error) {
 func emptyDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
-		return nil //nolint:nilerr // missing; or making the repository says what is wrong
+		return nil // missing; or making the repository says what is wrong
 	}
 	defer d.Close() //nolint:errcheck // read only
 	names, err := d.Readdirnames(-1)
 	if err != nil {
-		return nil //nolint:nilerr // as above
+		return nil // as above
 	}
 	for _, name := range names {
 		if name != "lost+found" {

@@ -47,6 +47,9 @@ func Wrap(b objstore.Bucket, o Options) *Bucket {
 	return &Bucket{b: b, o: o}
 }
 
+// Room is as [objstore.Room] says.
+func (b *Bucket) Room(ctx context.Context) error { return objstore.Room(ctx, b.b) }
+
 // pause waits before a try, counted from 1; false: there are none left, or ctx has
 // ended. Half of a pause is by chance, so that many callers do not come together.
 func (b *Bucket) pause(ctx context.Context, what, name string, try int, err error) bool {
