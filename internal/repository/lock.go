@@ -120,7 +120,7 @@ func (r *Repository) takeLockTo(ctx context.Context, read bool, holder, hostname
 	if u, err := user.Current(); err == nil {
 		l.body.Username = u.Username
 	}
-	if err := r.checkLocks(ctx, l.body, read, true); err != nil {
+	if err := l.checkOthers(ctx, read, true); err != nil {
 		return nil, err
 	}
 	if err := l.write(ctx); err != nil {
@@ -130,7 +130,7 @@ func (r *Repository) takeLockTo(ctx context.Context, read bool, holder, hostname
 		return nil, err
 	}
 	// Whoever wrote an exclusive lock meanwhile sees ours, or we see theirs.
-	if err := r.checkLocks(ctx, l.body, read, false); err != nil {
+	if err := l.checkOthers(ctx, read, false); err != nil {
 		return nil, errors.Join(err, l.remove(ctx))
 	}
 	// The lock lives until release, whatever becomes of the caller's context.
@@ -140,14 +140,15 @@ func (r *Repository) takeLockTo(ctx context.Context, read bool, holder, hostname
 	return l, nil
 }
 
-// checkLocks looks at every lock. With clean it removes those that this holder
-// left behind when it died.
+// checkOthers looks at every lock. With clean it removes those that this holder left
+// behind when it died, and says so in the log.
 //
 // An exclusive lock is another program's, which deletes packs. That nobody has refreshed
 // it for long does not say that its holder is dead: it may be frozen, on a machine that
 // sleeps, and goes on when it wakes, or its clock is wrong. Who reads takes the risk to
 // fail; who writes would lose what it has counted on.
-func (r *Repository) checkLocks(ctx context.Context, own lockJSON, read, clean bool) error {
+func (l *lock) checkOthers(ctx context.Context, read, clean bool) error {
+	r := l.repo
 	ids, err := list(ctx, r.bucket, kindLock())
 	if err != nil {
 		return err
@@ -167,8 +168,12 @@ func (r *Repository) checkLocks(ctx context.Context, own lockJSON, read, clean b
 		}
 		stale := other.stale(r.now())
 		switch {
-		case clean && other.Holder != "" && other.Holder == own.Holder && (stale || other.dead()):
-			if err := r.remove(ctx, kindLock(), id); err != nil && holdfast.ErrorCode(err) != holdfast.CodeForbidden {
+		case clean && other.Holder != "" && other.Holder == l.body.Holder && (stale || other.dead()):
+			err := r.remove(ctx, kindLock(), id)
+			switch {
+			case err == nil:
+				l.log.InfoContext(ctx, "lock of a dead holder removed", "holder", other.Holder, "host", other.Hostname, "pid", other.PID, "since", other.Time.UTC())
+			case holdfast.ErrorCode(err) != holdfast.CodeForbidden:
 				return err
 			}
 		case other.Exclusive && (!read || !stale):

@@ -1,12 +1,14 @@
 package repository
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,7 +69,11 @@ func TestOtherLocks(t *testing.T) {
 			b := mem.New()
 			r := newRepository(t, b)
 			other := putLock(t, r, c.lock)
-			w, err := r.NewWriter(t.Context(), WriterOptions{Holder: "me"})
+			var log bytes.Buffer
+			w, err := r.NewWriter(t.Context(), WriterOptions{Holder: "me", Log: slog.New(slog.NewTextHandler(&log, nil))})
+			if said := strings.Contains(log.String(), "lock of a dead holder removed"); said != c.removed {
+				t.Errorf("the log: %q", log.String())
+			}
 			if c.refused {
 				wantError(t, err, holdfast.CodeConflict, "locked exclusively by process ")
 				if c.lock.Username != "" {
