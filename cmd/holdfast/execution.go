@@ -176,7 +176,9 @@ func (a *app) printLog(ctx context.Context, c *client.Client, id holdfast.Execut
 // returns its outcome as an error.
 func (a *app) wait(ctx context.Context, c *client.Client, e native.Execution) error {
 	show := a.progress(fmt.Sprintf("execution %d", e.ID))
-	last, err := c.Watch(ctx, e.ID, show.update)
+	last, err := c.Watch(ctx, e.ID, show.update, func(limit time.Duration) {
+		_, _ = fmt.Fprintf(a.stderr, "the server does not answer any more; trying again for %s\n", limit)
+	})
 	show.close()
 	if err != nil {
 		_, _ = fmt.Fprintf(a.stderr, "execution %d goes on without this command: holdfast execution watch %d\n", e.ID, e.ID)

@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/holdfast-backup/holdfast"
 	"github.com/holdfast-backup/holdfast/internal/api/native"
@@ -80,7 +82,7 @@ func TestClient(t *testing.T) {
 		if seen++; seen == 1 {
 			r.end(e.ID)
 		}
-	})
+	}, noBreak(t))
 	noError(t, err)
 	if last.Outcome != holdfast.OutcomeSucceeded || seen != 2 {
 		t.Errorf("saw %d events, the last with outcome %q", seen, last.Outcome)
@@ -161,22 +163,36 @@ func asError(err error, to **holdfast.Error) bool {
 	return errors.As(err, to)
 }
 
+// noBreak is for a watch whose stream holds.
+func noBreak(t *testing.T) func(time.Duration) {
+	return func(time.Duration) { t.Error("the stream broke") }
+}
+
 // What an event leaves out is empty: the reason of a first attempt does not stay
-// on an execution that has succeeded since.
+// on an execution that has succeeded since. A stream that breaks off is told, and opened
+// again.
 func TestWatchForgetsWhatIsGone(t *testing.T) {
+	var streams atomic.Int32
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
-		_, err := w.Write([]byte("event: execution\ndata: {\"id\":1001,\"state\":\"QUEUED\",\"detail\":\"the session has ended\"}\n\n" +
-			"event: ended\ndata: {\"id\":1001,\"state\":\"ENDED\",\"outcome\":\"SUCCEEDED\"}\n\n"))
+		events := "event: execution\ndata: {\"id\":1001,\"state\":\"QUEUED\",\"detail\":\"the session has ended\"}\n\n"
+		if streams.Add(1) > 1 {
+			events = "event: ended\ndata: {\"id\":1001,\"state\":\"ENDED\",\"outcome\":\"SUCCEEDED\"}\n\n"
+		}
+		_, err := w.Write([]byte(events))
 		noError(t, err)
 	}))
 	t.Cleanup(s.Close)
 	c, err := client.New(client.Options{Server: s.URL, Token: holdfast.NewSecret("token"), Version: "test"})
 	noError(t, err)
 	var details []string
-	last, err := c.Watch(t.Context(), 1001, func(e native.Execution) { details = append(details, e.Detail) })
+	var broken []time.Duration
+	last, err := c.Watch(t.Context(), 1001, func(e native.Execution) { details = append(details, e.Detail) }, func(limit time.Duration) { broken = append(broken, limit) })
 	noError(t, err)
 	if last.Detail != "" || len(details) != 2 || details[0] == "" || details[1] != "" {
 		t.Errorf("got %q at the end, after %q", last.Detail, details)
+	}
+	if len(broken) != 1 || broken[0] < time.Minute {
+		t.Errorf("the stream that broke off once was told as %v", broken)
 	}
 }

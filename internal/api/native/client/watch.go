@@ -25,8 +25,9 @@ var errSilence = errors.New("the stream fell silent")
 
 // Watch calls fn with the execution whenever it has changed, until it has ended,
 // and returns it as it then is. A broken stream is opened again: a server that
-// restarts does not end a watch.
-func (c *Client) Watch(ctx context.Context, e holdfast.ExecutionID, fn func(native.Execution)) (native.Execution, error) {
+// restarts does not end a watch. broken is called when that begins, with the time that
+// it is tried for.
+func (c *Client) Watch(ctx context.Context, e holdfast.ExecutionID, fn func(native.Execution), broken func(time.Duration)) (native.Execution, error) {
 	for tries := 0; ; tries++ {
 		last, seen, err := c.watch(ctx, e, fn)
 		if err == nil {
@@ -40,6 +41,9 @@ func (c *Client) Watch(ctx context.Context, e holdfast.ExecutionID, fn func(nati
 		}
 		if holdfast.ErrorCode(err) != holdfast.CodeUnavailable || tries >= reconnects {
 			return last, err
+		}
+		if tries == 0 {
+			broken(reconnects * reconnectIn)
 		}
 		select {
 		case <-ctx.Done():
