@@ -37,6 +37,7 @@ var layers = map[string][]string{
 	"cmd/holdfast": everything,
 
 	"internal/certificate": nil,
+	"internal/direct":      nil,
 	"internal/durable":     nil,
 
 	"internal/pg":     domain,
@@ -47,7 +48,7 @@ var layers = map[string][]string{
 
 	"internal/objstore":              domain,
 	"internal/objstore/fault":        {"", "internal/objstore", "internal/objstore/fs"},
-	"internal/objstore/fs":           bucket,
+	"internal/objstore/fs":           {"", "internal/direct", "internal/objstore"},
 	"internal/objstore/limit":        bucket,
 	"internal/objstore/mem":          bucket,
 	"internal/objstore/retry":        bucket,
@@ -67,7 +68,7 @@ var layers = map[string][]string{
 
 	"internal/engine":            domain,
 	"internal/engine/pgsession":  {"", "internal/engine"},
-	"internal/engine/pgphysical": {"", "internal/engine", "internal/engine/pgsession", "internal/pg"},
+	"internal/engine/pgphysical": {"", "internal/direct", "internal/engine", "internal/engine/pgsession", "internal/pg"},
 	"internal/engine/enginetest": {"", "internal/engine", "internal/pg", "internal/testkit"},
 
 	"internal/engine/etl": {

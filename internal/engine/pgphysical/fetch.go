@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/direct"
 	"github.com/holdfast-backup/holdfast/internal/engine"
 	"github.com/holdfast-backup/holdfast/internal/pg"
 )
@@ -148,9 +149,9 @@ func (r *restore) create(n engine.Node) (engine.TargetFile, error) {
 		return nil, errors.Join(writeError(err, rel), f.Close())
 	}
 	c := &created{File: f, report: r.req.Report, written: &r.written}
-	if n.Size >= directFile {
-		if d, err := t.root.OpenFile(rel, os.O_WRONLY|directFlag, 0); err == nil { // many file systems cannot
-			c.direct = newDirect(d)
+	if n.Size >= direct.MinFile {
+		if d, err := t.root.OpenFile(rel, os.O_WRONLY|direct.Flag, 0); err == nil { // many file systems cannot
+			c.direct = direct.New(d)
 		}
 	}
 	return c, nil
@@ -159,7 +160,7 @@ func (r *restore) create(n engine.Node) (engine.TargetFile, error) {
 // created is a file that is written. It counts when it is closed.
 type created struct {
 	*os.File
-	direct  *direct // nil: it can only be written through the cache
+	direct  *direct.Writer // nil: it can only be written through the cache
 	report  engine.Report
 	written *atomic.Int64 // bytes
 }

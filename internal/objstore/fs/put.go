@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/direct"
 	"github.com/holdfast-backup/holdfast/internal/objstore"
 )
 
@@ -145,7 +146,10 @@ func (b *Bucket) writeFile(dir *os.Root, name string, data []byte) (_ time.Time,
 	}()
 	err = b.do(Step{Op: Write, Path: name, Data: data}, func() (err error) {
 		if f, err = dir.OpenFile(path.Base(name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode); err == nil {
-			_, err = f.Write(data)
+			var n int
+			if n, err = writeDirect(dir, path.Base(name), data); err == nil {
+				_, err = f.WriteAt(data[n:], int64(n))
+			}
 		}
 		return err
 	})
@@ -160,6 +164,21 @@ func (b *Bucket) writeFile(dir *os.Root, name string, data []byte) (_ time.Time,
 		return time.Time{}, err
 	}
 	return fi.ModTime(), nil
+}
+
+// writeDirect writes the beginning of a large file past the page cache, and returns how
+// much of it: nobody reads it soon, and what the database server has there shall stay.
+func writeDirect(dir *os.Root, name string, data []byte) (n int, err error) {
+	if len(data) < direct.MinFile {
+		return 0, nil
+	}
+	f, err := dir.OpenFile(name, os.O_WRONLY|direct.Flag, 0)
+	if err != nil {
+		return 0, nil //nolint:nilerr // many file systems cannot
+	}
+	w := direct.New(f)
+	defer func() { err = errors.Join(err, w.Close()) }()
+	return w.WriteAt(data, 0)
 }
 
 func (b *Bucket) removeTemp(dir *os.Root, name string) error {

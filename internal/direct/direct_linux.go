@@ -1,4 +1,4 @@
-package pgphysical
+package direct
 
 import (
 	"errors"
@@ -10,28 +10,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What is written past the page cache. Measured on an ext4 on a virtual disk: copying a
-// restored cluster into the cache took more of the processors than decrypting,
-// decompressing and verifying it together, and pushed out what other programs of
-// the machine had there.
 const (
-	directFile  = 1 << 20   // bytes of a file, from which on it is tried
-	directWrite = 256 << 10 // bytes of one write: small ones are better gathered by the kernel
-	directAlign = 64 << 10  // of offset and length: no page of any machine is written both ways at once
+	minWrite    = 256 << 10 // bytes of one write: small ones are better gathered by the kernel
+	fileAlign   = 64 << 10  // of offset and length: no page of any machine is written both ways at once
 	memoryAlign = 4096      // of the memory: what every block device takes
 )
 
-// direct writes one file past the page cache, where that can be. It may be used by
-// several goroutines.
-type direct struct {
+// MinFile is how many bytes a file has at least for which it is worth to be tried.
+const MinFile = 1 << 20
+
+// Flag is what opens a file so. Many file systems refuse it.
+const Flag = unix.O_DIRECT
+
+// Writer writes one file past the page cache, where that can be. It may be used by several
+// goroutines. nil writes nothing.
+type Writer struct {
 	file *os.File
 	off  atomic.Bool // the file system has refused
 }
 
-// directFlag is what opens a file so.
-const directFlag = unix.O_DIRECT
-
-func newDirect(f *os.File) *direct { return &direct{file: f} }
+// New returns a writer of a file that was opened with [Flag].
+func New(f *os.File) *Writer { return &Writer{file: f} }
 
 // aligned has memory for what does not lie well.
 var aligned = sync.Pool{New: func() any { return new(room) }}
@@ -50,10 +49,10 @@ func (r *room) get(n int) []byte {
 func address(p []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(p))) } //nolint:gosec // only to be divided
 
 // WriteAt writes as much of the beginning of p as goes past the cache, and returns how
-// much that was: none is no error.
-func (d *direct) WriteAt(p []byte, offset int64) (int, error) {
-	n := len(p) &^ (directAlign - 1)
-	if d == nil || n < directWrite || offset%directAlign != 0 || d.off.Load() {
+// much that was: none is no error, and the rest is for another handle of the file.
+func (d *Writer) WriteAt(p []byte, offset int64) (int, error) {
+	n := len(p) &^ (fileAlign - 1)
+	if d == nil || n < minWrite || offset%fileAlign != 0 || d.off.Load() {
 		return 0, nil
 	}
 	p = p[:n]
@@ -70,8 +69,8 @@ func (d *direct) WriteAt(p []byte, offset int64) (int, error) {
 	return n, err
 }
 
-// Close closes it.
-func (d *direct) Close() error {
+// Close closes the file.
+func (d *Writer) Close() error {
 	if d == nil {
 		return nil
 	}
