@@ -17,6 +17,9 @@ const (
 	// maxCut is how many blobs the index may have for more blocks to be cut: a block in
 	// parts takes 32 times the memory of one that is whole.
 	maxCut = 4 << 20
+	// cutBelow is of how many pages at most one has changed in a block that is cut. Where a
+	// fifth has, parts cost more than the whole block does, each time.
+	cutBelow = 8
 	// probeMisses is how many blocks in a row may have no known part before only every
 	// probeEvery-th is looked at.
 	probeMisses, probeEvery = 32, 8
@@ -150,7 +153,7 @@ func (b *blockWorker) cuts(in *input, lane int, block []byte) bool {
 		return false
 	}
 	changed, pages := in.file.Changed(block)
-	return changed > 0 && 4*changed <= pages
+	return changed > 0 && cutBelow*changed <= pages
 }
 
 // knownParts returns how many of the parts are known.
