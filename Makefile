@@ -47,8 +47,9 @@ deps: ## install what is missing: PostgreSQL 15, restic, curl, jq, a C and C++ c
 tools: ## install the pinned golangci-lint into bin when it is missing
 	@scripts/tools.sh $(GOLANGCI_VERSION) >/dev/null
 
+# libzstd is the first cost of a backup, and its own makefile builds it so, too.
 build: ## build bin/holdfast, and bin/holdfast-etl where there is a C++ compiler
-	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
+	CGO_CFLAGS="$${CGO_CFLAGS:--O3 -g}" $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
 	@if [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v gcc >/dev/null && command -v g++ >/dev/null; then \
 		set -x; $(GO) -C $(ETL) build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(CURDIR)/bin/ .; \
 	else \
