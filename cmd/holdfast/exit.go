@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/holdfast-backup/holdfast"
+	"github.com/holdfast-backup/holdfast/internal/repository"
 )
 
 // The exit codes.
@@ -40,6 +41,9 @@ func report(stderr io.Writer, err error) int {
 	_, _ = fmt.Fprintln(stderr, "error:", harmless(err.Error(), "\n\t"))
 	if hint := holdfast.ErrorHint(err); hint != "" {
 		_, _ = fmt.Fprintln(stderr, "hint:", harmless(hint, "\n\t"))
+	}
+	if errors.Is(err, repository.ErrDamaged) || errors.Is(err, repository.ErrLost) {
+		return exitFailed // whatever was asked for, it was not asked wrongly
 	}
 	return exitCode(holdfast.ErrorCode(err))
 }

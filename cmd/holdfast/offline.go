@@ -55,7 +55,7 @@ func (a *app) restoreOffline(ctx context.Context, in restoreFlags, ref string) e
 	if ref == "list" {
 		return endOffline(whole, a.print(sets, "SET SITE RUN-TYPE TAKEN HOST SNAPSHOT STATE", func(row func(...any)) {
 			for _, s := range sets {
-				state := "good"
+				state := "" // nobody has looked
 				switch {
 				case s.Repaired != "":
 					state = "INCOMPLETE"

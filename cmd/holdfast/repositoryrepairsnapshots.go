@@ -20,7 +20,8 @@ type repairSnapshotsReport struct {
 	Repository string             `json:"repository"` // the id in its config
 	Location   string             `json:"location"`
 	DryRun     bool               `json:"dry_run,omitempty"`
-	Whole      int                `json:"whole"` // snapshots that have lost nothing
+	Whole      int                `json:"whole"`             // snapshots that have lost nothing
+	Remains    int                `json:"remains,omitempty"` // what earlier repairs have left of others
 	Repaired   []repairedSnapshot `json:"repaired"`
 	Unreadable []string           `json:"unreadable"`
 }
@@ -118,7 +119,7 @@ func (a *app) repairSnapshots(ctx context.Context, p *openedRepository, refs []s
 
 func newRepairSnapshotsReport(p *openedRepository, o repository.RepairSnapshotsOptions, r repository.RepairSnapshotsResult) repairSnapshotsReport {
 	v := repairSnapshotsReport{
-		Repository: p.ID(), Location: p.location, DryRun: o.DryRun, Whole: r.Whole, Repaired: []repairedSnapshot{}, Unreadable: []string{},
+		Repository: p.ID(), Location: p.location, DryRun: o.DryRun, Whole: r.Whole, Remains: r.Remains, Repaired: []repairedSnapshot{}, Unreadable: []string{},
 	}
 	for _, s := range r.Repaired {
 		one := repairedSnapshot{
@@ -177,6 +178,9 @@ func (r repairSnapshotsReport) text(title string, served bool) string {
 		}
 	}
 	line("%s: %s whole, %d not", title, count(int64(r.Whole), "snapshot"), len(r.Repaired)+len(r.Unreadable))
+	if r.Remains > 0 {
+		line("%s that earlier repairs have left of others", count(int64(r.Remains), "snapshot"))
+	}
 	if forgotten && served {
 		line("the service does not know the new ones: restore them with holdfast restore --offline, and the beginning of their ids")
 	}

@@ -23,7 +23,7 @@ func (r *Repository) readRange(ctx context.Context, id hash.ID, offset, length i
 	defer cancel()
 	rc, err := r.bucket.Get(ctx, packName(id), offset, length)
 	if holdfast.ErrorCode(err) == holdfast.CodeNotFound {
-		return buf, holdfast.Wrap(holdfast.CodeInvalid, err, "pack %s is missing from the repository", id)
+		return buf, holdfast.Wrap(holdfast.CodeInvalid, errors.Join(ErrLost, err), "pack %s is missing from the repository", id)
 	}
 	if err != nil {
 		return buf, fmt.Errorf("read pack %s: %w", id, err)
@@ -40,7 +40,7 @@ func (r *Repository) readRange(ctx context.Context, id hash.ID, offset, length i
 }
 
 // errNotIndexed means that no index object that was read names a blob.
-var errNotIndexed = errors.New("the blob is unknown")
+var errNotIndexed = fmt.Errorf("%w: no index object names a blob", ErrLost)
 
 // locate returns where a blob lies; there is at least one place.
 func locate(x *index.Index, dst []index.Location, id hash.ID, t pack.Type) ([]index.Location, error) {

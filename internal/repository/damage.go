@@ -13,8 +13,12 @@ import (
 )
 
 // ErrDamaged is in the chain of an error that says that something in the repository was
-// changed after it was written. What is missing may only be away.
+// changed after it was written.
 var ErrDamaged = errors.New("the repository is damaged")
+
+// ErrLost is in the chain of an error that says that something in the repository is not
+// there. It may only be away: a disk that is not mounted.
+var ErrLost = errors.New("a part of the repository is missing")
 
 // hintDamagedSet is for who reads a set.
 const hintDamagedSet = "restore another set; what else is affected says: holdfast repository check --read-data; a backup from now on stores anew what is damaged"

@@ -41,6 +41,7 @@ type Notice struct {
 // RepairSnapshotsResult is what a repair of snapshots did, or would do.
 type RepairSnapshotsResult struct {
 	Whole      int                // snapshots that have lost nothing
+	Remains    int                // what earlier repairs have left of others
 	Repaired   []RepairedSnapshot // that have, the oldest first
 	Unreadable []error            // snapshots that cannot be read themselves
 }
@@ -153,7 +154,11 @@ func (s *snapshotRepair) run(ctx context.Context) error {
 	}
 	for _, c := range chosen {
 		if !s.hurt(c.Tree) {
-			s.result.Whole++
+			if _, rest := c.Tag(RepairedFromTag); rest {
+				s.result.Remains++
+			} else {
+				s.result.Whole++
+			}
 			continue
 		}
 		if err := s.repair(ctx, c); err != nil {
@@ -202,7 +207,7 @@ func (s *snapshotRepair) refuseAbsent(named, gone int) error {
 
 // errNoPacks says that not one of the packs that the index names is there.
 func errNoPacks(named int) error {
-	return holdfast.Errorf(holdfast.CodeInvalid, "the index names %d packs, and not one is there", named).
+	return holdfast.Wrap(holdfast.CodeInvalid, ErrLost, "the index names %d packs, and not one is there", named).
 		WithHint("look below %s: is everything mounted that belongs there?", kindPack().prefix)
 }
 
