@@ -117,9 +117,9 @@ func (s stream) event(name string, id int, data []byte) error {
 }
 
 // pollAfter returns when to look again at what has been watched for so long: a watcher
-// hears of the end within a twentieth of the time that it has waited.
+// hears of the end within a fiftieth of the time that it has waited.
 func pollAfter(watched time.Duration) time.Duration {
-	return min(max(watched/20, minPoll), maxPoll)
+	return min(max(watched/50, minPoll), maxPoll)
 }
 
 // watch sends the execution whenever it differs from what was sent before. It
