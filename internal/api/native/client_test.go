@@ -165,6 +165,7 @@ func asError(err error, to **holdfast.Error) bool {
 
 // noBreak is for a watch whose stream holds.
 func noBreak(t *testing.T) func(time.Duration) {
+	t.Helper()
 	return func(time.Duration) { t.Error("the stream broke") }
 }
 
