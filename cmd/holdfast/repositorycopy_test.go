@@ -34,5 +34,5 @@ func TestRepositoryCopyCommand(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(s.dir, "data")); err != nil {
 		t.Fatal(err)
 	}
-	s.want(2, "missing", "copy", "1001", "--to-kit", newShelf(t).kit)
+	s.want(1, "missing", "copy", "1001", "--to-kit", newShelf(t).kit)
 }
