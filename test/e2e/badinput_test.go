@@ -28,7 +28,7 @@ func TestBadInput(t *testing.T) {
 		r.refuse(2, []string{"rnu"}, "job", "rnu", "nightly")
 		r.refuse(2, []string{"--site"}, "job", "create", "--name", "x")
 		r.refuse(2, []string{"unknown flag"}, "host", "list", "--long")
-		r.refuse(2, []string{"arguments"}, "host", "add")
+		r.refuse(2, []string{"one argument"}, "host", "add")
 		r.refuse(2, []string{"xml"}, "host", "list", "-o", "xml")
 		r.refuse(2, []string{"token"}, "--server", r.url(), "host", "list")
 		r.refuse(2, []string{"a b"}, "host", "add", "a b")
