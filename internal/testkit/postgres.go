@@ -237,8 +237,20 @@ func (p *Postgres) Start(t testing.TB) {
 }
 
 // TryStart is Start for a server that may not come up: then the error holds what
-// it printed.
+// it printed. The children of a server that was killed may take a moment to end, and keep
+// its memory until then.
 func (p *Postgres) TryStart(t testing.TB) error {
+	t.Helper()
+	for deadline := time.Now().Add(startLimit); ; time.Sleep(50 * time.Millisecond) {
+		err := p.launch(t)
+		if err == nil || !strings.Contains(p.Log(3), "pre-existing shared memory block") || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+// launch is one try to start the server.
+func (p *Postgres) launch(t testing.TB) error {
 	t.Helper()
 	if p.cmd != nil {
 		t.Fatal("the server has already been started")
